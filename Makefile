@@ -1,0 +1,107 @@
+# Every target sets up what it needs on a machine with Python 3.11+, pip, git and make.
+#
+#   make site      build the course's pages            (2 minutes the first time)
+#   make test      run all tests and every notebook    (4 minutes the first time)
+#   make lab       open the lessons in JupyterLab
+#
+# For those who change the course (see CONTRIBUTING.md):
+#
+#   make lessons   rebuild the notebooks whose script or library changed
+#   make address   write the repository's address into badges and first cells
+#   make times     measure time and memory of every notebook; NAMES="..." for some
+#   make browser   open every page of the built site in Chromium
+#   make lock      pin all packages; UPGRADE=--upgrade for the newest versions
+#   make clean     remove everything that these commands made
+
+PYTHON ?= python3
+VENV ?= .venv
+SITE_VENV ?= .venv-site
+LOCK_VENV = .venv-lock
+BIN = $(VENV)/bin
+SITE_BIN = $(SITE_VENV)/bin
+LOCK_BIN = $(LOCK_VENV)/bin
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+# Newer releases bring gigabytes of CUDA packages even where there is no GPU.
+TORCH = 2.13.0
+
+# One thread per process: as fast on two cores, and the numbers repeat exactly.
+OMP_NUM_THREADS ?= 1
+export OMP_NUM_THREADS
+
+.PHONY: help needs site test lab lessons address times browser lock clean
+
+help:
+	@sed -n 's/^#   make/make/p' Makefile
+
+# What cannot be installed from here, and how to get it.
+needs:
+	@command -v $(PYTHON) > /dev/null || { echo "'$(PYTHON)' was not found: \
+	install Python 3.11 or newer, or name yours: \
+	make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "This course needs Python 3.11 or newer; '$(PYTHON)' is older. \
+	Name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
+	{ echo "'$(PYTHON)' cannot make virtual environments. \
+	On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	@command -v git > /dev/null || { echo "git was not found: install it first."; exit 1; }
+
+$(BIN)/.ready: pyproject.toml constraints.txt | needs
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt ".[lessons,test]"
+	@touch $@
+
+$(BIN)/.ready-lab: $(BIN)/.ready
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt ".[lab]"
+	@touch $@
+
+$(SITE_BIN)/.ready: pyproject.toml constraints.txt | needs
+	$(PYTHON) -m venv $(SITE_VENV)
+	$(SITE_BIN)/python $(PIP_INSTALL) -c constraints.txt ".[site]"
+	@touch $@
+
+$(SITE_BIN)/.ready-browser: $(SITE_BIN)/.ready
+	$(SITE_BIN)/python $(PIP_INSTALL) -c constraints.txt ".[browser]"
+	@touch $@
+
+site: $(SITE_BIN)/.ready
+	$(SITE_BIN)/jupyter-book build . --all --builder html -W -n --keep-going
+	@$(PYTHON) -c 'from pathlib import Path; \
+	print("Open", Path("_build/html/index.html").resolve().as_uri())'
+
+test: $(BIN)/.ready
+	$(BIN)/python -m pytest -m "not browser" tests
+	$(BIN)/python -m pytest --nbval lessons/ solutions/
+
+lab: $(BIN)/.ready-lab
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/lessons/00_quickstart.ipynb
+
+lessons: $(BIN)/.ready
+	$(BIN)/python book/_tools/notebooks.py
+
+address: $(BIN)/.ready
+	$(BIN)/python book/_tools/address.py
+
+times: $(BIN)/.ready
+	$(BIN)/python book/_tools/times.py $(NAMES)
+
+browser: site $(SITE_BIN)/.ready-browser
+	$(SITE_BIN)/python -m pytest tests/test_links.py tests/test_site.py
+
+lock: | needs
+	$(PYTHON) -m venv $(LOCK_VENV)
+	$(LOCK_BIN)/python $(PIP_INSTALL) pip-tools
+	$(LOCK_BIN)/pip-compile --quiet --strip-extras --all-extras --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --upgrade-package torch==$(TORCH) $(UPGRADE) -o constraints.txt pyproject.toml
+	@{ echo "# Exact versions of everything the course installs. Made by \`make lock\`;"; \
+	echo "# used as \`pip install -c constraints.txt ...\`. It holds no addresses and no"; \
+	echo "# build suffixes."; \
+	sed -e '/^#/d' -e '/^ *$$/d' -e '/^from-bigram-to-transformer/d' \
+	  -e 's/+[a-z0-9.]*$$//' constraints.txt; } > constraints.tmp
+	@mv constraints.tmp constraints.txt
+
+clean:
+	rm -rf $(VENV) $(SITE_VENV) $(LOCK_VENV) _build build *.egg-info
+	rm -rf .hypothesis .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,110 @@
+"""What the site tells about the course: its lessons, its ladder, its timings.
+
+Reads `book/course.yml`, `data/ladder.json` and `data/timings.json`. Nothing in here
+needs Sphinx, so tests and tools use it too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One lesson of the course, finished or to come."""
+
+    number: int
+    slug: str
+    title: str
+    part: str
+    promise: str
+    limit: float  # seconds
+    rung: str = ""  # what it will put on the ladder, said before it is measured
+
+    @property
+    def name(self) -> str:
+        """The name of its files, such as `02_bigram`."""
+        return f"{self.number:02}_{self.slug}"
+
+    @property
+    def heading(self) -> str:
+        """Its first heading, such as `02 · The bigram model`."""
+        return f"{self.number:02} · {self.title}"
+
+
+@dataclass(frozen=True)
+class Course:
+    """All lessons in order, the titles of the parts, and the limits in seconds."""
+
+    lessons: list[Lesson]
+    parts: dict[str, str]
+    limits: dict[str, float]
+    plumbing: list[str]
+
+    def lesson(self, name: str) -> Lesson | None:
+        """The lesson with this file name, or None."""
+        return next((one for one in self.lessons if one.name == name), None)
+
+    def next_rungs(self, root: Path = ROOT) -> list[str]:
+        """What the lessons to come will put on the ladder."""
+        return [one.rung for one in self.lessons if one.rung and not is_finished(one, root)]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One model on the ladder; the loss is in nats per character."""
+
+    name: str
+    lesson: str
+    parameters: int
+    cpu_seconds: float
+    seeds: int
+    validation_loss: float
+    sample: str
+
+    @property
+    def bits(self) -> float:
+        """The loss in bits per character."""
+        return self.validation_loss / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """How many equally likely characters would be as hard to predict."""
+        return math.exp(self.validation_loss)
+
+
+def read_course(root: Path = ROOT) -> Course:
+    """Read `book/course.yml`."""
+    data = yaml.safe_load((root / "book" / "course.yml").read_text(encoding="utf-8"))
+    lessons = []
+    for row in data["lessons"]:
+        row.setdefault("limit", data["limits"]["lessons"])
+        lessons.append(Lesson(**row))
+    return Course(lessons, data["parts"], data["limits"], data["plumbing"])
+
+
+def read_ladder(root: Path = ROOT) -> list[Rung]:
+    """Read `data/ladder.json`; no rungs when the file is not there yet."""
+    rungs = _read_json(root / "data" / "ladder.json").get("rungs", [])
+    return [Rung(**row) for row in rungs]
+
+
+def read_timings(root: Path = ROOT) -> dict:
+    """Read `data/timings.json`; no notebooks when the file is not there yet."""
+    return {"machine": "", "notebooks": {}, **_read_json(root / "data" / "timings.json")}
+
+
+def is_finished(lesson: Lesson, root: Path = ROOT) -> bool:
+    """Whether the lesson's script exists."""
+    return (root / "lessons" / f"{lesson.name}.py").exists()
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

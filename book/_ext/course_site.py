@@ -1,0 +1,88 @@
+"""The Sphinx extension of the course's site."""
+
+from __future__ import annotations
+
+import re
+import sys
+from html import escape
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # autodoc imports lib
+
+import course_offline
+import course_pages
+from course_data import is_finished, read_course
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util.typing import ExtensionMetadata
+
+INDEX = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<link rel="icon" href="_static/favicon.svg">
+<meta http-equiv="refresh" content="0; url={home}">
+</head>
+<body><main><h1><a href="{home}">{title}</a></h1></main></body>
+</html>
+"""
+
+
+def share_address(app: Sphinx, config: Config) -> None:
+    """Give opengraph the site's address, which `_config.yml` holds once."""
+    config.ogp_site_url = config.html_baseurl
+
+
+def write_index(app: Sphinx, error: Exception | None) -> None:
+    """Lead from the root of the site to its first page."""
+    if error is None and app.builder.format == "html":
+        home = app.builder.get_target_uri(app.config.root_doc)
+        page = INDEX.format(title=escape(app.config.html_title), home=home)
+        (Path(app.outdir) / "index.html").write_text(page, encoding="utf-8")
+
+
+def describe_lesson(
+    app: Sphinx, page: str, template: str, context: dict, doctree: object
+) -> None:
+    """Use a lesson's promise as the description that search engines show."""
+    lesson = read_course().lesson(page.removeprefix("lessons/"))
+    if lesson and page.startswith("lessons/"):
+        tag = f'<meta name="description" content="{escape(lesson.promise)}" />\n'
+        context["metatags"] += tag
+        context["meta"] = {**(context["meta"] or {}), "og:description": lesson.promise}
+
+
+def link_home_lesson(
+    app: Sphinx, what: str, name: str, item: object, options: object, lines: list[str]
+) -> None:
+    """Make fields of a docstring's last lines, `Source: ...` and `Home lesson: ...`."""
+    text = re.sub(r"\n+(Source|Home lesson): ", r"\n\n\1: ", "\n".join(lines))
+    paragraphs = text.split("\n\n")
+    for i, paragraph in enumerate(paragraphs):
+        if paragraph.startswith("Source: "):
+            paragraphs[i] = ":" + paragraph.strip().replace("\n", "\n   ")
+        elif found := re.fullmatch(r"Home lesson: (\w+)\s*", paragraph):
+            paragraphs[i] = f":Home lesson: {_lesson_reference(found[1])}"
+    lines[:] = "\n\n".join(paragraphs).splitlines()
+
+
+def _lesson_reference(name: str) -> str:
+    lesson = read_course().lesson(name)
+    if lesson is None:
+        return name
+    if is_finished(lesson):
+        return f":doc:`{lesson.heading} </lessons/{lesson.name}>`"
+    return f"{lesson.heading} (to come)"
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Called by Sphinx once, when a build starts."""
+    course_offline.setup(app)
+    course_pages.setup(app)
+    app.connect("config-inited", share_address)
+    app.connect("build-finished", write_index)
+    app.connect("html-page-context", describe_lesson, priority=400)  # before opengraph
+    app.connect("autodoc-process-docstring", link_home_lesson, priority=400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

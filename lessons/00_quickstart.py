@@ -1,0 +1,671 @@
+# %% [markdown]
+# # 00 · Quickstart: a Transformer that counts
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/00_quickstart.ipynb)
+#
+# On this page you build a complete Transformer, train it from nothing, watch it learn to
+# count, and take it apart to see which part did the work.
+#
+# - **You will build** a training set, a training loop, and a test that a model can fail.
+# - **You will see** the whole life of a model: data, loss, predictions, attention.
+# - **Needs** a little Python. No mathematics beyond logarithms, no GPU.
+# - **Takes** about 40 minutes to read and do; the notebook runs in under 15 s.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% [markdown]
+# ## The question
+#
+# Large language models do one thing: they read some
+# [tokens](../book/glossary.md#token) and predict the next one. Everything else, from
+# chat to code, is that step repeated.
+#
+# The machine behind the prediction is the Transformer. Can you build one that is small
+# enough to understand completely, on a laptop, in a minute? Yes, if the text is easy
+# enough. So here is the easiest text there is: `0 1 2 3 4 5 6 7 8 9 0 1 2 ...`, round
+# and round. You know how it goes on. The model does not: for it, the ten digits are ten
+# meaningless symbols.
+
+# %% [markdown]
+# ## By hand
+#
+# Take six digits from the middle of the sequence. At every position the model is asked
+# the same question: *given what you have read so far, what comes next?* The answers are
+# the same six digits, moved one place to the left.
+
+# %%
+piece = [7, 8, 9, 0, 1, 2]
+
+for length in range(1, len(piece)):
+    print(f"read {piece[:length]!s:17} next: {piece[length]}")
+
+# %% [markdown]
+# One piece of six digits holds five questions, each with its answer. Nobody had to label
+# anything: the text is its own teacher.
+#
+# Before any learning, the best a model can do is to give each of the ten digits the same
+# probability, one tenth. How bad is that? We measure surprise: the
+# [loss](../book/glossary.md#loss) of one answer is $-\ln p$, where $p$ is the probability
+# that the model gave to the digit that came. It is measured in
+# [nats](../book/glossary.md#nat).
+
+# %%
+import math
+
+for p in (0.1, 0.5, 0.9, 1.0):
+    print(f"probability {p}: loss {-math.log(p) + 0.0:.3f} nats")
+
+# %% [markdown]
+# A model that knows nothing pays 2.303 nats per digit. A model that is sure and right
+# pays nothing. Training is the way from the first number to the last.
+
+# %% [markdown]
+# ## The formula
+#
+# A model reads a [batch](../book/glossary.md#batch) of $B$ sequences of $T$ digits. At
+# each of the $B \times T$ positions it gives ten probabilities. The loss is the mean
+# surprise over all positions:
+#
+# $$L = -\frac{1}{B\,T} \sum_{b=1}^{B} \sum_{t=1}^{T} \ln p_{b,t}(\text{target}_{b,t})$$
+#
+# | symbol | shape | what it is |
+# |---|---|---|
+# | `inputs` | `(B, T)` | the digits that were read |
+# | `targets` | `(B, T)` | the digit that follows each of them |
+# | `logits` | `(B, T, 10)` | ten scores per position; a softmax makes them probabilities |
+# | $L$ | one number | the loss, in nats |
+#
+# This is the [cross-entropy](../book/glossary.md#cross-entropy). Every model in this
+# course is trained with it, and so were the large ones.
+
+# %% [markdown]
+# ## Build
+#
+# ### The data
+#
+# Each sequence starts at a random digit and counts on. One extra digit at the end makes
+# room for the shift between inputs and targets.
+
+# %%
+import torch
+
+
+def counting_batch(batch_size, length, generator):
+    starts = torch.randint(10, (batch_size, 1), generator=generator)  # (B, 1)
+    digits = (starts + torch.arange(length + 1)) % 10  # (B, T + 1)
+    return digits[:, :-1], digits[:, 1:]
+
+
+inputs, targets = counting_batch(3, 8, torch.Generator().manual_seed(0))
+print("inputs ", *inputs.tolist(), sep="\n")
+print("targets", *targets.tolist(), sep="\n")
+
+# %% [markdown]
+# Compare the first row of inputs with the first row of targets: the same digits, one
+# step later.
+#
+# ### The model
+#
+# `GPT` is the Transformer that you will build yourself, part by part, in lessons 03
+# to 08. For now, take it as it is and look at its sizes.
+
+# %%
+from lib.gpt import GPT, GPTConfig
+
+torch.manual_seed(0)
+config = GPTConfig()
+model = GPT(config)
+print(config)
+
+# %% [markdown]
+# Ten different digits, each held as a vector of 16 numbers; two
+# [attention](../book/glossary.md#attention) heads in each of two blocks; at most 32
+# digits of [context](../book/glossary.md#context). How many numbers does it have to
+# learn? Count them by part.
+
+# %%
+from collections import Counter
+
+by_part = Counter()
+for name, parameter in model.named_parameters():
+    by_part[name.split(".")[0]] += parameter.numel()
+    if not name.startswith("blocks.1"):
+        print(f"{name:33} {str(tuple(parameter.shape)):9} {parameter.numel():5,}")
+print(dict(by_part))
+total = by_part.total()
+print(f"{total:,} parameters")
+assert total == 5_162
+
+# %% [markdown]
+# The list shows the first of the two blocks; below it are the sums: 160 numbers for the
+# ten digits, 512 for the 32 positions, 4,320 in the blocks, 170 for the head that turns
+# a vector back into ten scores. Together 5,162
+# [parameters](../book/glossary.md#parameter). GPT-2 is the same machine with more of
+# everything.
+
+# %% [markdown]
+# ### Before training
+#
+# Ask the model what follows each digit, before it has learned anything.
+
+# %%
+inputs, targets = counting_batch(32, 16, torch.Generator().manual_seed(1))
+logits = model(inputs)
+probabilities = logits.softmax(dim=-1)
+print("logits", tuple(logits.shape))
+print("row of probabilities:", [round(p, 2) for p in probabilities[0, 0].tolist()])
+
+# %% [markdown]
+# All near 0.1: it has no idea, and says so. Now the loss, written as in the formula. Look
+# for the 2.30 that we computed by hand.
+
+# %%
+log_p = logits.log_softmax(dim=-1)  # (B, T, 10)
+log_p_of_target = log_p.gather(-1, targets.unsqueeze(-1))  # (B, T, 1)
+loss = -log_p_of_target.mean()
+print(f"loss before training: {loss.item():.2f} nats; ln 10 = {math.log(10):.2f}")
+assert abs(loss.item() - math.log(10)) < 0.02
+
+# %% [markdown]
+# ### The training loop
+#
+# Training repeats four moves: predict, measure the loss, compute for each parameter which
+# direction makes the loss smaller (the [gradient](../book/glossary.md#gradient)), and
+# move each parameter a little in that direction. The
+# [optimiser](../book/glossary.md#optimiser) does the last part; this one is AdamW, which
+# you will write by hand in lesson 09. On the way we keep a copy of the model now and then,
+# to look at later.
+
+# %%
+import copy
+
+from lib.metrics import cross_entropy
+
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+generator = torch.Generator().manual_seed(0)
+losses, snapshots = [], {}
+
+
+def train_step(model, optimizer, inputs, targets):
+    loss = cross_entropy(model(inputs), targets)  # predict, measure
+    optimizer.zero_grad()  # forget the gradients of the step before
+    loss.backward()  # gradients of this step
+    optimizer.step()  # move the parameters
+    return loss.item()
+
+
+# %% [markdown]
+# `cross_entropy` is the line that you just saw, as a function. Now a hundred steps, each
+# on 32 new sequences of 16 digits.
+
+# %%
+import time
+
+start = time.process_time()
+for step in range(101):
+    if step in (0, 5, 10, 15, 20, 30, 50, 100):
+        snapshots[step] = copy.deepcopy(model)
+    losses.append(train_step(model, optimizer, *counting_batch(32, 16, generator)))
+cpu_seconds = time.process_time() - start
+
+print(f"loss before step 0: {losses[0]:.1f}, after 100 steps: {losses[100]:.3f}")
+assert losses[100] < 0.001
+
+# %% tags=["nbval-ignore-output"]
+print(f"trained in {cpu_seconds:.1f} seconds of processor time")
+assert cpu_seconds < 2
+
+# %% [markdown]
+# From 2.3 nats to 0.000, in the time that it takes to read this sentence.
+
+# %% mystnb={"image": {"alt": "Line chart of the training loss. It starts at the dashed line of pure guessing and falls to almost zero within about 30 of 100 steps."}}
+from lib import plot
+
+plot.loss_curve({"counting": losses}, {"pure guessing, ln 10": math.log(10)})
+# %% [markdown]
+# *The loss starts where guessing would be and is close to zero after a third of the
+# training.*
+
+# %% [markdown]
+# ## Check
+#
+# ### Does it count?
+#
+# A low loss is a promise. The proof is to let the model write: give it one digit, take its
+# most likely next digit, append it, and ask again, 32 times. All ten starts at once.
+
+# %%
+from lib.generate import sample
+
+starts = torch.arange(10).unsqueeze(1)  # (10, 1): one start per row
+written = sample(model, starts, n_new=32, temperature=0)  # (10, 33)
+for row in written[:3].tolist():
+    print("".join(map(str, row)))
+
+right = (starts + torch.arange(33)) % 10
+print(
+    "rows that are right to the last digit:", (written == right).all(dim=1).sum().item()
+)
+assert (written == right).all()
+
+# %% [markdown]
+# All 10 rows are right for all 32 digits, although no training sequence was longer
+# than 16.
+#
+# ### Equal to PyTorch's own
+#
+# Our loss must be the same number as the one that PyTorch computes.
+
+# %%
+ours = cross_entropy(logits, targets)
+torchs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+print("equal to PyTorch:", torch.allclose(ours, torchs, atol=1e-6))
+assert torch.allclose(ours, torchs, atol=1e-6)
+
+# %% [markdown]
+# ### The classic bug: gradients that pile up
+#
+# PyTorch *adds* each new gradient to the old one. Forget `zero_grad`, and step 50 moves by
+# the sum of fifty gradients, most of them out of date. Nothing crashes. Here is the same
+# training without that one line.
+
+# %%
+torch.manual_seed(0)
+broken = GPT(config)
+broken_optimizer = torch.optim.AdamW(broken.parameters(), lr=0.01)
+generator = torch.Generator().manual_seed(0)
+broken_losses = []
+for step in range(101):
+    inputs, targets = counting_batch(32, 16, generator)
+    loss = cross_entropy(broken(inputs), targets)
+    loss.backward()  # no zero_grad before this line
+    broken_optimizer.step()
+    broken_losses.append(loss.item())
+assert min(broken_losses[50:]) > math.log(10)  # worse than guessing
+
+# %% mystnb={"image": {"alt": "Line chart with two losses. With zero_grad the loss falls to zero. Without it the loss falls for about ten steps, then climbs far above the dashed line of guessing."}}
+runs = {"with zero_grad": losses, "without zero_grad": broken_losses}
+plot.loss_curve(runs, {"pure guessing": math.log(10)})
+
+# %% [markdown]
+# *Without `zero_grad` the model learns for a moment, then runs past its goal and ends far
+# worse than guessing.*
+#
+# A test finds it without any training: after one step, the stored gradient must be the
+# gradient of the last loss, and of nothing else.
+
+
+# %%
+def gradients_pile_up(step_function):
+    model = GPT(config)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # rate 0: nothing moves
+    inputs, targets = counting_batch(4, 8, torch.Generator().manual_seed(0))
+    step_function(model, optimizer, inputs, targets)
+    once = model.head.weight.grad.clone()
+    step_function(model, optimizer, inputs, targets)  # the same step again
+    return not torch.allclose(model.head.weight.grad, once)
+
+
+# %% [markdown]
+# The right step passes, the broken one is caught.
+
+
+# %%
+def broken_step(model, optimizer, inputs, targets):
+    cross_entropy(model(inputs), targets).backward()
+    optimizer.step()
+
+
+print("our step piles up gradients:   ", gradients_pile_up(train_step))
+print("broken step piles up gradients:", gradients_pile_up(broken_step))
+assert not gradients_pile_up(train_step)
+assert gradients_pile_up(broken_step)
+
+# %% [markdown]
+# ## Look
+#
+# ### How the predictions grow
+#
+# Each row is a digit that was read, each column a digit that could come next. Move the
+# slider through the training and watch the dark cells gather one place to the right of
+# the diagonal.
+
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+from lib.frames import slider
+
+digits = [str(digit) for digit in range(10)]
+everything = (torch.arange(10).unsqueeze(1) + torch.arange(16)) % 10  # (10, 16)
+
+
+def prediction_table(model):
+    """Probabilities of the next digit after each digit, at the eighth position."""
+    with torch.no_grad():
+        probabilities = model(everything).softmax(dim=-1)[:, 7]  # (10, 10)
+    return probabilities[everything[:, 7].argsort()]
+
+
+def draw(step):
+    table = prediction_table(snapshots[step])
+    return plot.heat_map(
+        table,
+        digits,
+        digits,
+        "next digit",
+        "digit read",
+        size=(5.2, 4.4),
+        annotate=True,
+    )
+
+
+def describe(step):
+    right = prediction_table(snapshots[step])[range(10), [*range(1, 10), 0]].mean()
+    return f"Table after {step} steps: the right digit gets {right:.0%} on average."
+
+
+slider(draw, list(snapshots), "training step", alt=describe, start=3)
+
+# %% [markdown]
+# *Training moves probability from everywhere to the one right place in each row; the last
+# row wraps around from 9 to 0.*
+#
+# ### Where it looks
+#
+# In attention, each position decides how much to take from itself and from each earlier
+# position. These are the weights of all four heads after training, for one sequence.
+
+# %% mystnb={"image": {"alt": "Four square heat maps, one per layer and head. All cells above the diagonal are white. Below it the weights are spread over many earlier digits, without a sharp pattern."}}
+sequence = torch.tensor([[3, 4, 5, 6, 7, 8, 9, 0, 1, 2]])
+maps = [weights[0] for weights in model.attention_maps(sequence)]  # each (H, T, T)
+plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
+
+futures = [weights.triu(diagonal=1).max().item() for weights in maps]
+print("largest weight on a later position:", max(futures))
+assert max(futures) == 0
+
+# %% [markdown]
+# *Above the diagonal everything is exactly 0.0: no position sees the future. Below it the
+# weights are spread out, with no clear pattern.*
+#
+# No clear pattern? That is odd for a model that is always right. Let us find out.
+
+# %% [markdown]
+# ## Experiment: which part does the work?
+#
+# Take the trained model and silence one part at a time by setting its last weights to
+# zero. What still counts correctly does not need that part.
+
+
+# %%
+@torch.no_grad()
+def accuracy_without(model, part):
+    model = copy.deepcopy(model)
+    for block in model.blocks:
+        if part == "attention":
+            block.attention.out_proj.weight.zero_()
+        if part == "feed-forward":
+            block.ffn.down.weight.zero_()
+            block.ffn.down.bias.zero_()
+    if part == "positions":
+        model.positions.table.weight.zero_()
+    if part == "tokens":
+        model.tokens.weight.zero_()
+    return (model(everything).argmax(-1) == (everything + 1) % 10).float().mean().item()
+
+
+# %% [markdown]
+# `everything` holds sequences from all ten starts. Look for the parts whose loss changes
+# nothing.
+
+# %% tags=["nbval-ignore-output"]
+parts = ("nothing", "attention", "positions", "feed-forward", "tokens")
+without = {part: accuracy_without(model, part) for part in parts}
+for part, accuracy in without.items():
+    print(f"without {part:13} {accuracy:4.0%} of the next digits right")
+assert without["attention"] == without["positions"] == 1
+assert without["feed-forward"] < 0.9 and without["tokens"] < 0.2
+
+# %% [markdown]
+# Without attention the model still gets 100 % right. Without positions too. An honest
+# result: **counting needs no attention**. The next digit depends on the last digit alone,
+# so the token vectors and the feed-forward network do everything. You will meet the
+# model that only looks at the last token in lesson
+# [02](02_bigram.ipynb); it is called the bigram model.
+#
+# ### A text that does need attention
+#
+# Change the text a little: two random digits that alternate, `7 2 7 2 7 2 ...`. After a 2
+# can come anything. The answer stands *two places back*, and only attention can fetch it.
+
+
+# %%
+def alternating_batch(batch_size, length, generator):
+    pair = torch.randint(10, (batch_size, 2), generator=generator)  # (B, 2)
+    digits = pair.repeat(1, length // 2 + 1)[:, : length + 1]  # (B, T + 1)
+    return digits[:, :-1], digits[:, 1:]
+
+
+def train_on_pairs(with_attention):
+    torch.manual_seed(0)
+    model = GPT(config)
+    if not with_attention:
+        for block in model.blocks:
+            block.attention.out_proj.weight.requires_grad_(False).zero_()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(150):
+        train_step(model, optimizer, *alternating_batch(32, 16, generator))
+    return model
+
+
+# %% [markdown]
+# Two models with the same start, one of them with its attention switched off for the whole
+# training. We score them on new pairs, from the second position on (nobody can guess the
+# second digit).
+
+# %%
+inputs, targets = alternating_batch(500, 16, torch.Generator().manual_seed(1))
+scores, pair_models = {}, {}
+for with_attention in (True, False):
+    pair_models[with_attention] = train_on_pairs(with_attention)
+    right = pair_models[with_attention](inputs).argmax(dim=-1) == targets  # (B, T)
+    scores[with_attention] = right[:, 1:].float().mean().item()
+print("with attention:    over 95 % right:", scores[True] > 0.95)
+print(f"without attention: {scores[False]:.1f} of the digits right")
+assert scores[True] > 0.95 and scores[False] < 0.2
+
+# %% [markdown]
+# With attention more than 95 % of the digits are right; without it about one in ten, pure
+# guessing. Now look at the weights again.
+
+# %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. Some heads show stripes: each position looks at the earlier positions that hold the other digit or the same digit, never at later ones."}}
+sequence = torch.tensor([[7, 2] * 5])
+maps = [weights[0] for weights in pair_models[True].attention_maps(sequence)]
+plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
+# %% [markdown]
+# *When the answer stands further back, heads grow a pattern: stripes instead of fog.*
+
+# %% [markdown]
+# ## Predict, then run
+#
+# Answer each question in your head before you open it.
+#
+# <details><summary>The model was trained on sequences of 16 digits and wrote 32. What happens at digit 33?</summary>
+#
+# Nothing special here: `sample` gives the model only the last 32 digits, the length of
+# its context. A window that starts at another digit is just another sequence. Change
+# `n_new` to 100 and see.
+#
+# </details>
+#
+# <details><summary>The loss after 100 steps is tiny, but is it exactly zero?</summary>
+#
+# No. A softmax never gives exactly 1 to one digit, so $-\ln p$ stays a little above 0. Print
+# `losses[100]` with more decimals.
+#
+# </details>
+#
+# <details><summary>What would the loss be for digits drawn at random, after long training?</summary>
+#
+# 2.303 nats, the same as at the start. Where nothing can be known, the uniform guess is
+# already the best one.
+#
+# </details>
+
+# %% [markdown]
+# ## Exercises
+#
+# Each exercise ends with a check that looks at *your* object. Until you start it prints
+# "not attempted yet".
+
+# %%
+from lib.checks_00 import (
+    check_accuracy,
+    check_countdown_batch,
+    check_needs_attention,
+    check_parameter_count,
+)
+
+# %% [markdown]
+# ### Exercise 1: Count the parameters
+#
+# *warm-up · 10 minutes* · [Solution](../solutions/00_quickstart.ipynb#exercise-1-count-the-parameters)
+#
+# Write the formula for the number of parameters of a `GPT` like the one above (no bias in
+# attention, no final norm). Use the list of shapes that you printed: a block holds two
+# norms, four square matrices and a feed-forward network with two biases.
+#
+# <details><summary>Hint</summary>
+#
+# Per block: $4 D^2$ for attention, $2 D$ for each of the two norms, and
+# $2 D F + F + D$ for the feed-forward network, where $D$ is `d_model` and $F$ is `d_ff`.
+# Around the blocks: token vectors, position vectors, and a head with a bias.
+#
+# </details>
+
+
+# %%
+def parameter_count(vocab_size, d_model, n_layers, d_ff, context_length):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_parameter_count(parameter_count)
+
+# %% [markdown]
+# ### Exercise 2: Count down
+#
+# *core · 10 minutes* · [Solution](../solutions/00_quickstart.ipynb#exercise-2-count-down)
+#
+# Write the batch that teaches the model to count backwards: `3 2 1 0 9 8 ...`. Inputs and
+# targets have shape `(batch_size, length)`, each row starts at a random digit.
+#
+# <details><summary>Hint</summary>
+#
+# In Python, `-1 % 10` is 9, and the same holds for tensors.
+#
+# </details>
+
+
+# %%
+def countdown_batch(batch_size, length, generator):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_countdown_batch(countdown_batch)
+
+# %% [markdown]
+# ### Exercise 3: Measure accuracy
+#
+# *core · 10 minutes* · [Solution](../solutions/00_quickstart.ipynb#exercise-3-measure-accuracy)
+#
+# The loss is in nats, people prefer percent. Write a function that takes logits
+# `(B, T, V)` and targets `(B, T)` and returns the share of positions at which the most
+# likely token is the target, as a Python float.
+#
+# <details><summary>Hint</summary>
+#
+# `argmax` over the last dimension gives ids of shape `(B, T)`. Compare, convert to float,
+# take the mean.
+#
+# </details>
+
+
+# %%
+def accuracy(logits, targets):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_accuracy(accuracy)
+
+# %% [markdown]
+# ### Exercise 4: Invent a text that needs attention
+#
+# *stretch · 20 minutes* · [Solution](../solutions/00_quickstart.ipynb#exercise-4-invent-a-text-that-needs-attention)
+#
+# Write a batch function of your own (same arguments, same shapes, digits 0 to 9) for a
+# text in which the next digit, from the fourth target on, is fixed by the digits
+# before it, but *not* by the last digit alone. Not two alternating digits: that one is
+# taken. Then train a `GPT` on it, with and without attention.
+#
+# <details><summary>Hint</summary>
+#
+# Three random digits that repeat. Or: each digit is the sum of the two before it, modulo
+# 10.
+#
+# </details>
+
+
+# %%
+def my_batch(batch_size, length, generator):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_needs_attention(my_batch)
+
+# %% [markdown]
+# ## Recap
+#
+# - You built a **training set** whose targets are its inputs, moved by one; the text is
+#   its own teacher.
+# - You built a **training loop**: predict, measure, clear the gradients, compute new ones,
+#   move. Without the clearing it ends worse than guessing, and a **test** catches that.
+# - You saw the **whole life of a model** of 5,162 parameters: the loss fell from 2.30 nats
+#   to almost nothing, all ten starts were written right for 32 digits.
+# - You saw that **attention** was not needed for counting, and that nothing else works
+#   when the answer stands further back.
+#
+# What is still wrong: ten digits are not a language. Real text has capital letters, commas
+# and names, and nobody can be always right about it. How do you turn such a text into
+# numbers, and how good can a prediction be? That is lesson
+# [01](01_text_and_tokens.ipynb).
+#
+# The library entries behind this page: [GPT](../book/api.md#gpt),
+# [sample](../book/api.md#generate), [cross_entropy](../book/api.md#metrics).
+
+# %% [markdown]
+# ## To read
+#
+# - Vaswani et al. (2017), *Attention Is All You Need*: look at Figure 1 only. At the end of
+#   the course you will have built every box in it.
+#   See the [bibliography](../book/bibliography.md).
+# - Radford et al. (2018), *Improving Language Understanding by Generative Pre-Training*,
+#   section 3.1: the model of this page in six lines.

@@ -1,0 +1,702 @@
+# %% [markdown]
+# # 01 · Text and tokens
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/01_text_and_tokens.ipynb)
+#
+# You turn a real text into numbers that a model can learn from, and you find out how hard
+# the text is to predict before any model exists.
+#
+# - **You will build** a tokenizer, a split into training and validation text, random
+#   batches of inputs and targets, and a ruler for surprise: entropy.
+# - **You will see** what text looks like to a model, and the first two rungs of the ladder
+#   that this course climbs.
+# - **Needs** lesson [00](00_quickstart.ipynb), or some PyTorch.
+# - **Takes** about 45 minutes to read and do; the notebook runs in under 20 s.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% [markdown]
+# ## The question
+#
+# In lesson [00](00_quickstart.ipynb) a model learned to continue `0 1 2 3 ...`
+# without a mistake. Ten symbols, one right answer each time: that is not a language. From
+# here on the text is Shakespeare. It has capital letters, commas and names, and after most
+# characters several others could follow.
+#
+# Two things are missing. A model computes with numbers, so how does text become numbers?
+# And if nobody can be always right, what is a *good* prediction?
+
+# %% [markdown]
+# ## By hand
+#
+# Start with a text that fits on one line. List each character that occurs, in sorted order,
+# and number the list. That list is the [vocabulary](../book/glossary.md#vocabulary).
+
+# %%
+line = "to be or not to be"
+vocabulary = sorted(set(line))
+print(vocabulary)
+print({character: i for i, character in enumerate(vocabulary)})
+
+# %% [markdown]
+# The space is the first of 7 characters, so it has number 0. Replace each character of the
+# line by its number. The numbers are called ids, and what they stand for is called a
+# [token](../book/glossary.md#token).
+
+# %%
+print([vocabulary.index(character) for character in line])
+
+# %% [markdown]
+# Now predict. You are shown one character of this line, drawn at random, and must say
+# beforehand how probable each character is. Counting is the best you can do: 4 of the 18
+# characters are an `o`.
+
+# %%
+from collections import Counter
+
+for character, count in Counter(line).most_common():
+    print(f"{character!r}: {count} of {len(line)} = {count / len(line):.3f}")
+
+# %% [markdown]
+# If an `o` comes, your surprise is $-\ln 0.222$; if an `r` comes, it is larger. The mean of
+# the surprise over the whole line says how hard the line is to predict in this way. That
+# mean is the entropy.
+
+# %% [markdown]
+# ## The formula
+#
+# Let $p_i$ be the probability of token $i$, and $V$ the size of the vocabulary. The
+# [entropy](../book/glossary.md#entropy) of the distribution $p$ is its mean surprise:
+#
+# $$H(p) = -\sum_{i=1}^{V} p_i \ln p_i$$
+#
+# | symbol | shape | what it is |
+# |---|---|---|
+# | $p$ | `(V,)` | probabilities, sum 1 |
+# | $-\ln p_i$ | number | the surprise when token $i$ comes, in nats |
+# | $H(p)$ | number | the mean surprise, in nats per token |
+#
+# Shannon introduced it in 1948 (section 6 of his paper) with the logarithm to base 2, in
+# bits. With the natural logarithm the unit is the [nat](../book/glossary.md#nat); one bit
+# is $\ln 2$ nats. Two facts to keep: if all $V$ tokens are equally likely, $H = \ln V$,
+# and no distribution over $V$ tokens has more.
+
+# %% [markdown]
+# ## Build
+#
+# ### Entropy
+#
+# The formula needs one care: $0 \ln 0$ counts as 0, because what never happens surprises
+# nobody. Clamping keeps the logarithm finite, and the factor 0 does the rest.
+
+# %%
+import torch
+from torch import Tensor
+
+
+# %% tags=["lib:metrics.entropy"]
+def entropy(probabilities: Tensor) -> Tensor:
+    sums = probabilities.sum(dim=-1)
+    if (probabilities < 0).any() or (sums - 1).abs().max() > 1e-3:
+        raise ValueError(
+            f"probabilities must be >= 0 and sum to 1; the smallest is "
+            f"{probabilities.min():.4g}, the sums run from {sums.min():.4g} "
+            f"to {sums.max():.4g}"
+        )
+    surprise = -probabilities.clamp_min(1e-38).log()
+    return (probabilities * surprise).sum(dim=-1)
+
+
+# %% [markdown]
+# The last two lines are the formula; the rest refuses what is no distribution. Try it on a
+# fair coin, a loaded coin, and a coin with two heads.
+
+# %%
+for coin in ([0.5, 0.5], [0.9, 0.1], [1.0, 0.0]):
+    print(coin, f"{entropy(torch.tensor(coin)):.3f} nats")
+
+# %% [markdown]
+# The fair coin is the hardest to predict: 0.693 nats, which is $\ln 2$, one bit. The coin
+# with two heads holds no surprise at all.
+
+# %% tags=["lib:metrics.nats_to_bits"]
+import math
+
+
+def nats_to_bits(nats: float) -> float:
+    return nats / math.log(2)
+
+
+# %%
+counts = torch.tensor([float(line.count(character)) for character in vocabulary])
+H = entropy(counts / counts.sum()).item()
+print(f"our line: {H:.3f} nats = {nats_to_bits(H):.3f} bits per character")
+print(f"at most:  {math.log(7):.3f} nats for 7 characters")
+assert H < math.log(7)
+
+# %% [markdown]
+# Our line has 1.798 nats per character, a little less than the 1.946 of seven equally
+# likely characters.
+#
+# ### The text
+#
+# The course trains on *Tiny Shakespeare*, about a million characters of plays. The library
+# looks for the file in your own folder, then in a cache, then on the network. If all fail
+# it writes a play of its own, the stand-in, so that every lesson runs offline too.
+
+# %% tags=["lib:corpus.Corpus"]
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Corpus:
+    text: str = field(repr=False)
+    name: str
+    origin: str
+
+    @property
+    def is_stand_in(self) -> bool:
+        return self.name == "stand-in play"
+
+
+# %% [markdown]
+# A corpus is a text that knows its name and where it came from. The search is three lines;
+# the four helpers that do the reading, fetching and checking stay in the library.
+
+# %% tags=["lib:corpus.load_corpus"]
+import os
+
+from lib.corpus import from_cache, from_download, from_folder, stand_in
+
+
+def load_corpus() -> Corpus:
+    if folder := os.environ.get("COURSE_DATA"):
+        return from_folder(folder)
+    return from_cache() or from_download() or stand_in()
+
+
+# %% tags=["corpus"]
+corpus = load_corpus()
+print(
+    f"{corpus.name}: {len(corpus.text):,} characters, {len(set(corpus.text))} different"
+)
+print(corpus.text[:212])
+
+# %% [markdown]
+# 1,115,394 characters, of which only 65 are different. Notice the layout: a name in one
+# line, a colon, a speech, an empty line. Nobody will tell the models about it. They will
+# have to find it.
+#
+# ### The tokenizer
+#
+# Now the list of numbered characters as a class. `encode` turns text into ids, `decode`
+# turns ids back into text. Both say exactly what is wrong when something is.
+
+# %% tags=["lib:tokenizer.CharTokenizer"]
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+
+class CharTokenizer:
+    def __init__(self, text: str) -> None:
+        if not text:
+            raise ValueError(
+                "text='' has no characters; a vocabulary needs one or more"
+            )
+        self.characters = sorted(set(text))
+        self.ids = {character: i for i, character in enumerate(self.characters)}
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.characters)
+
+    def encode(self, text: str) -> list[int]:
+        for position, character in enumerate(text):
+            if character not in self.ids:
+                raise ValueError(
+                    f"text[{position}]={character!r} is not in the vocabulary of "
+                    f"{self.vocab_size} characters"
+                )
+        return [self.ids[character] for character in text]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        ids = [int(i) for i in ids]
+        for position, i in enumerate(ids):
+            if not 0 <= i < self.vocab_size:
+                raise ValueError(
+                    f"ids[{position}]={i} is outside 0 .. {self.vocab_size - 1}"
+                )
+        return "".join(self.characters[i] for i in ids)
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(json.dumps({"characters": self.characters}), "utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        try:
+            return cls("".join(json.loads(Path(path).read_text("utf-8"))["characters"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"path={str(path)!r} holds no saved vocabulary") from error
+
+
+# %%
+tokenizer = CharTokenizer(corpus.text)
+print("".join(tokenizer.characters[1:]))
+print(tokenizer.encode("O Romeo!"))
+print(tokenizer.decode([27, 1, 30, 53, 51, 43, 53, 2]))
+
+# %% [markdown]
+# The vocabulary (printed without its first character, the newline) holds the space, some
+# punctuation, one digit, and the letters in both cases. The ids of `O Romeo!` go back to
+# the same text.
+#
+# ### Training and validation
+#
+# A model that has seen a text can repeat it without having understood anything. So we hide
+# the last tenth. The model learns from the first part, the
+# [training split](../book/glossary.md#training-split), and is judged on the rest, the
+# [validation split](../book/glossary.md#validation-split).
+
+
+# %% tags=["lib:data.split_text"]
+def split_text(text: str, train_fraction: float = 0.9) -> tuple[str, str]:
+    if not 0 < train_fraction < 1:
+        raise ValueError(f"train_fraction={train_fraction} must lie between 0 and 1")
+    cut = int(train_fraction * len(text))
+    return text[:cut], text[cut:]
+
+
+# %% tags=["corpus"]
+train_text, validation_text = split_text(corpus.text)
+train = torch.tensor(tokenizer.encode(train_text))
+validation = torch.tensor(tokenizer.encode(validation_text))
+print(f"training:   {len(train):,} tokens, they begin with {train[:6].tolist()}")
+print(f"validation: {len(validation):,} tokens")
+assert len(train) + len(validation) == len(corpus.text)
+
+# %% [markdown]
+# 1,003,854 tokens to learn from and 111,540 to be judged on. The cut is not random: a
+# random tenth of the *characters* would leave almost every hidden character between two
+# that the model has seen.
+#
+# ### Windows
+#
+# A million tokens are too many to read at once. A model reads a window of $T$ tokens; $T$
+# is its [context length](../book/glossary.md#context-length). The targets are the same
+# window, one token later. So each window asks $T$ questions, one per position, each with
+# a longer past than the one before.
+
+# %% tags=["corpus"]
+window = train[: 8 + 1]
+inputs, targets = window[:-1], window[1:]
+for t in range(8):
+    past, answer = tokenizer.decode(inputs[: t + 1]), tokenizer.decode([targets[t]])
+    print(f"after {past!r:10} comes {answer!r}")
+
+# %% [markdown]
+# ### Batches
+#
+# Processors are fast when they do the same thing to many numbers. So we stack $B$ windows
+# from random places into one table of shape `(B, T)`. First the plain way, a slice for each
+# place.
+
+
+# %% tags=["naive:data.random_batch"]
+def sliced_batch(tokens, starts, context_length):
+    inputs = [tokens[start : start + context_length] for start in starts]
+    targets = [tokens[start + 1 : start + 1 + context_length] for start in starts]
+    return torch.stack(inputs), torch.stack(targets)
+
+
+# %% [markdown]
+# The library does the same without a loop: it computes the table of all indices at once.
+# A column of starts, `(B, 1)`, plus a row of steps, `(T,)`, gives a table `(B, T)`.
+
+# %%
+starts = torch.tensor([[100], [500]])
+print(starts + torch.arange(4))
+
+# %% [markdown]
+# A small guard comes first: a size below 1 or a text shorter than one window gets a clear
+# error instead of a strange tensor.
+
+
+# %% tags=["lib:data._check_sizes"]
+def _check_sizes(tokens: Tensor, batch_size: int, context_length: int) -> None:
+    for name, size in (("batch_size", batch_size), ("context_length", context_length)):
+        if size < 1:
+            raise ValueError(f"{name}={size} must be at least 1")
+    if tokens.dim() != 1:
+        raise ValueError(f"tokens has shape {tuple(tokens.shape)}; it must be (N,)")
+    if len(tokens) <= context_length:
+        raise ValueError(
+            f"context_length={context_length} needs {context_length + 1} tokens "
+            f"or more; tokens holds {len(tokens)}"
+        )
+
+
+# %% [markdown]
+# Then the batch. The random places come from a generator that you pass in, so that the
+# same seed gives the same batch.
+
+
+# %% tags=["lib:data.random_batch"]
+def random_batch(
+    tokens: Tensor,
+    batch_size: int,
+    context_length: int,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    _check_sizes(tokens, batch_size, context_length)
+    places = len(tokens) - context_length
+    starts = torch.randint(places, (batch_size, 1), generator=generator)
+    index = starts + torch.arange(context_length)  # (B, 1) + (T,) -> (B, T)
+    return tokens[index], tokens[index + 1]
+
+
+# %% tags=["corpus"]
+inputs, targets = random_batch(train, 4, 12, torch.Generator().manual_seed(0))
+print("inputs ", tuple(inputs.shape), "targets", tuple(targets.shape))
+for b in range(4):
+    print(repr(tokenizer.decode(inputs[b])), "->", repr(tokenizer.decode(targets[b])))
+
+# %% [markdown]
+# Each target row is its input row, moved by one character.
+
+# %% [markdown]
+# ## Check
+#
+# ### The two batches agree
+#
+# With the same starts, the loop and the index table must give the same numbers.
+
+# %% tags=["same:data.random_batch"]
+places = len(train) - 12
+starts = torch.randint(places, (4, 1), generator=torch.Generator().manual_seed(0))
+slow_inputs, slow_targets = sliced_batch(train, starts.flatten(), 12)
+assert torch.equal(slow_inputs, inputs) and torch.equal(slow_targets, targets)
+print("loop and index table agree")
+
+# %% [markdown]
+# ### Nothing is lost, nothing is guessed
+#
+# Encoding and decoding the whole corpus must give back every character. And a character
+# that the vocabulary does not have must be refused, not silently replaced.
+
+# %%
+assert tokenizer.decode(tokenizer.encode(corpus.text)) == corpus.text
+try:
+    tokenizer.encode("a naïve plan")
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# ### Equal to PyTorch's own
+
+# %%
+p = torch.rand(5, 65, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
+torchs = torch.distributions.Categorical(probs=p).entropy()
+assert torch.allclose(entropy(p), torchs, atol=1e-5)
+print("entropy equals PyTorch's on", tuple(p.shape), "probabilities")
+
+# %% [markdown]
+# ### The classic bug: targets that are not shifted
+#
+# Forget the `+ 1` and the targets are the inputs. The model is asked to predict what it has
+# just read. Let the simplest model of all learn that: a table with one row of scores per
+# character. (`fit`, the training loop, is built in lesson [02](02_bigram.ipynb).)
+
+# %% tags=["corpus"]
+from lib.train import fit
+
+torch.manual_seed(0)
+copier = torch.nn.Embedding(tokenizer.vocab_size, tokenizer.vocab_size)
+generator = torch.Generator().manual_seed(0)
+
+
+def unshifted_batch():
+    inputs, _ = random_batch(train, 256, 8, generator)
+    return inputs, inputs  # the bug
+
+
+losses = fit(copier, unshifted_batch, n_steps=200, learning_rate=0.1)
+print(f"loss: {losses[0]:.1f} at first, {losses[-1]:.2f} after 200 steps")
+assert losses[-1] < 0.05
+
+# %% [markdown]
+# The loss is almost zero! Lower than any language model of any size will ever reach on
+# Shakespeare. That is the sign: a loss that is too good is a bug. Let it continue a word.
+
+# %%
+ids = tokenizer.encode("The")
+for _ in range(12):
+    ids.append(copier(torch.tensor(ids[-1])).argmax().item())
+print(repr(tokenizer.decode(ids)))
+
+# %% [markdown]
+# It has learned to copy. The test that catches the bug needs no model: except for the last
+# column, every target must be the input that follows it.
+
+
+# %%
+def targets_are_shifted(inputs, targets):
+    return torch.equal(targets[:, :-1], inputs[:, 1:])
+
+
+print("random_batch:   ", targets_are_shifted(*random_batch(train, 32, 8)))
+print("unshifted_batch:", targets_are_shifted(*unshifted_batch()))
+assert targets_are_shifted(*random_batch(train, 32, 8))
+assert not targets_are_shifted(*unshifted_batch())
+
+# %% [markdown]
+# ## Look
+#
+# How often does each character occur in the training split? The 30 most frequent ones
+# (␣ is the space, ↵ the newline):
+
+# %% mystnb={"image": {"alt": "Bar chart of the 30 most frequent characters. The space is by far the tallest bar, followed by e, t, o and a; after about ten letters the bars shrink quickly, and capital letters stand at the end."}} tags=["corpus"]
+from lib import plot
+
+counts = train.bincount(minlength=tokenizer.vocab_size).double()
+frequency = counts / counts.sum()
+top = frequency.argsort(descending=True)[:30]
+names = plot.visible([tokenizer.characters[i] for i in top])
+heights = dict(zip(names, frequency[top].tolist()))
+plot.bar_chart(heights, "character", "share of the training split")
+print(f"most frequent: {names[0]} with {frequency[top[0]]:.1%}")
+
+# %% [markdown]
+# *A few characters do most of the work: the space alone makes up 15.3 % of the text.*
+#
+# Unequal bars are good news: what is unequal can be predicted.
+
+# %% [markdown]
+# ## Experiment: two models that read nothing
+#
+# The simplest predictions ignore what came before. The **uniform** model gives each of
+# the 65 characters the same probability. The **unigram** model gives each character its
+# share of the training split, the heights of the bars above. Both are judged on the
+# validation split, by their mean surprise over its tokens: the
+# [loss](../book/glossary.md#loss).
+
+# %% tags=["corpus"]
+models = {
+    "Uniform": torch.full((tokenizer.vocab_size,), 1 / tokenizer.vocab_size).double(),
+    "Unigram": frequency,
+}
+losses = {name: -p[validation].log().mean().item() for name, p in models.items()}
+for name, loss in losses.items():
+    print(f"{name}: {loss:.4f} nats, {nats_to_bits(loss):.2f} bits per character")
+    print(f"         its own entropy: {entropy(models[name]):.4f} nats")
+assert math.isclose(losses["Uniform"], math.log(65), abs_tol=1e-6)
+assert losses["Unigram"] < losses["Uniform"] - 0.5
+
+# %% [markdown]
+# Uniform costs 4.1744 nats, $\ln 65$. Knowing the frequencies saves more than half a nat:
+# 3.3473 nats. That is a bit more than the entropy of the frequencies themselves, 3.3091,
+# since the hidden tenth of the plays uses its letters slightly differently. The difference
+# is the price of predicting a text that you have not seen.
+#
+# What does text at these losses look like? Draw 80 characters from each.
+
+# %% tags=["corpus"]
+from lib.ladder import rung
+
+generator = torch.Generator().manual_seed(0)
+for (name, p), n_parameters in zip(models.items(), (0, 65)):
+    ids = torch.multinomial(p, 80, replacement=True, generator=generator)
+    text = tokenizer.decode(ids)
+    rung(name, n_parameters, losses[name], cpu_seconds=0.0, sample=text)
+    print(repr(text), "\n")
+
+# %% [markdown]
+# The first sample is what a monkey types on a keyboard with 65 keys. In the second, the
+# spaces and letters have about the right shares, but no two neighbours know of each other.
+#
+# These are the first two rungs of the [ladder](../book/ladder.md). Every model of the
+# course gets a rung, measured on the same 111,540 tokens.
+
+# %% [markdown]
+# ## Predict, then run
+#
+# <details><summary>You merge upper and lower case before tokenizing. Does the unigram loss go up or down? Is the model better?</summary>
+#
+# Down: fewer characters, fewer surprises. But the text is another one, so the two losses
+# cannot be compared. Only losses on the same tokens can.
+#
+# </details>
+#
+# <details><summary>How many questions does a batch of 32 windows of 64 tokens ask?</summary>
+#
+# One per position: 32 · 64 = 2,048. All of them are answered in one pass.
+#
+# </details>
+#
+# <details><summary>The unigram model is judged on its own training split. What is its loss?</summary>
+#
+# Exactly its entropy, 3.3091 nats: there, the probabilities are the true shares. Replace
+# `validation` by `train` and see.
+#
+# </details>
+
+# %%
+print(f"32 x 64 = {32 * 64:,} questions")
+
+# %% [markdown]
+# ## Exercises
+
+# %%
+from lib.checks_01 import (
+    check_conditional_entropy,
+    check_n_windows,
+    check_safe_tokenizer,
+    check_unigram_loss,
+)
+
+# %% [markdown]
+# ### Exercise 1: Count the windows
+#
+# *warm-up · 5 minutes* · [Solution](../solutions/01_text_and_tokens.ipynb#exercise-1-count-the-windows)
+#
+# At how many different places can a window of `context_length` inputs start in a text of
+# `n_tokens` tokens, if each input needs a target? Windows may overlap.
+#
+# <details><summary>Hint</summary>
+#
+# Try a text of 4 tokens and windows of 3 inputs on paper. Where does the last target
+# stand?
+#
+# </details>
+
+
+# %%
+def n_windows(n_tokens, context_length):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_n_windows(n_windows)
+
+# %% [markdown]
+# ### Exercise 2: Judge on another text
+#
+# *core · 10 minutes* · [Solution](../solutions/01_text_and_tokens.ipynb#exercise-2-judge-on-another-text)
+#
+# A character that never occurs in the training tokens gets probability 0 and costs an
+# infinite surprise. Add 1 to every count before you divide: that is called *add-one
+# smoothing*. Write the unigram loss with it: counts from `train_ids`, mean surprise over
+# `other_ids` (both 1-d tensors of ids), returned as a float in nats.
+#
+# <details><summary>Hint</summary>
+#
+# `train_ids.bincount(minlength=vocab_size) + 1` gives the counts. Indexing the
+# probabilities with `other_ids` picks the probability of each token that came.
+#
+# </details>
+
+
+# %%
+def unigram_loss(train_ids, other_ids, vocab_size):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_unigram_loss(unigram_loss)
+
+# %% [markdown]
+# ### Exercise 3: A tokenizer that never fails
+#
+# *core · 15 minutes* · [Solution](../solutions/01_text_and_tokens.ipynb#exercise-3-a-tokenizer-that-never-fails)
+#
+# Write a class `SafeTokenizer(text)` with `vocab_size`, `encode` and `decode` that gives
+# every character outside its vocabulary one extra id, the largest one. That id decodes to
+# `"?"`. Each character of the text still gets exactly one id.
+#
+# <details><summary>Hint</summary>
+#
+# Let it inherit from `CharTokenizer`. `self.ids.get(character, default)` returns the
+# default for an unknown character. The true vocabulary has `len(self.characters)` entries;
+# `vocab_size` is one more.
+#
+# </details>
+
+
+# %%
+class SafeTokenizer:
+    def __init__(self, text):
+        raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_safe_tokenizer(SafeTokenizer)
+
+# %% [markdown]
+# ### Exercise 4: What does one character tell about the next?
+#
+# *stretch · 20 minutes* · [Solution](../solutions/01_text_and_tokens.ipynb#exercise-4-what-does-one-character-tell-about-the-next)
+#
+# The entropy of *pairs* of neighbours, minus the entropy of their first characters, is what
+# remains unknown about the second when you know the first. Write a function that returns
+# this difference in nats for a 1-d tensor of ids. Take the first characters from the pairs:
+# a text of $N$ tokens has $N - 1$ of them.
+#
+# <details><summary>Hint</summary>
+#
+# Give each pair one number, `first * vocab_size + second`. Then `bincount` counts the
+# pairs, and dividing by the sum gives 65 · 65 probabilities for `entropy`.
+#
+# </details>
+
+
+# %%
+def conditional_entropy(ids, vocab_size):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_conditional_entropy(conditional_entropy)
+
+# %% [markdown]
+# ## Recap
+#
+# - You built a **tokenizer**: one id per character, 65 of them, there and back without a
+#   loss.
+# - You built a **split** (the last tenth is hidden) and **batches** whose targets are the
+#   inputs moved by one. Without the move the loss goes to 0 by copying.
+# - You built **entropy**, the mean surprise in nats, and you can turn nats into bits.
+# - You saw the first two rungs of the ladder: 4.1744 nats for knowing nothing, 3.3473 for
+#   knowing how frequent each character is.
+#
+# What is still wrong: both models ignore what they have just read. After a `q` comes a `u`,
+# after a comma comes a space, and neither model knows. How much does *one* character
+# of context help? That is lesson [02](02_bigram.ipynb).
+#
+# The library entries of what you built: [CharTokenizer](../book/api.md#tokenizer),
+# [load_corpus](../book/api.md#corpus), [split_text and random_batch](../book/api.md#data),
+# [entropy and nats_to_bits](../book/api.md#metrics).
+
+# %% [markdown]
+# ## To read
+#
+# - Shannon (1948), *A Mathematical Theory of Communication*: sections 2 and 3 draw text
+#   from letter frequencies by hand, section 6 introduces entropy.
+# - Shannon (1951), *Prediction and Entropy of Printed English*: people guess the next
+#   letter, and do much better than any table.
+# - All references with what to read in them: [bibliography](../book/bibliography.md).

@@ -1,0 +1,810 @@
+# %% [markdown]
+# # 02 · The bigram model
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/02_bigram.ipynb)
+#
+# You build your first language model twice: by counting, where the best answer is known
+# exactly, and by training, where you can watch gradient descent arrive at the same answer.
+#
+# - **You will build** the bigram model as counts and as a network, the cross-entropy loss,
+#   the training loop, a fair evaluation, and a sampler that writes text.
+# - **You will see** that counting and training agree, and a bug that the loss cannot see.
+# - **Needs** lesson [01](01_text_and_tokens.ipynb).
+# - **Takes** about 60 minutes to read and do; the notebook runs in under 30 s.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% [markdown]
+# ## The question
+#
+# Lesson [01](01_text_and_tokens.ipynb) left you with a model that knows how frequent each
+# character is, and reads nothing: 3.3473 nats per character. How much better is a model
+# that reads *one* character, the last one?
+
+# %% [markdown]
+# ## By hand
+#
+# Two neighbouring tokens are a [bigram](../book/glossary.md#bigram). Go through the line and
+# note what follows each `o`.
+
+# %%
+from collections import Counter
+
+line = "to be or not to be"
+followers = Counter(after for before, after in zip(line, line[1:]) if before == "o")
+for character, count in followers.items():
+    print(f"after 'o' comes {character!r} {count} of {followers.total()} times")
+
+# %% [markdown]
+# So after an `o` the model says: a space with probability 2/4, an `r` with 1/4, a `t` with
+# 1/4. Do that for every character and you have the whole model. It is a table with one row
+# of probabilities per character.
+
+# %% [markdown]
+# ## The formula
+#
+# Let $N_{ij}$ be the number of times that token $j$ follows token $i$ in the training text.
+# The probability of $j$ after $i$ is its share of the row:
+#
+# $$p(j \mid i) = \frac{N_{ij}}{\sum_{k} N_{ik}}$$
+#
+# and the loss of a text $x_1, \ldots, x_N$ is the mean surprise over its $N - 1$ pairs:
+#
+# $$L = -\frac{1}{N - 1} \sum_{n=1}^{N-1} \ln p(x_{n+1} \mid x_n)$$
+#
+# | symbol | shape | what it is |
+# |---|---|---|
+# | $N_{ij}$ | `(V, V)` | counts: row = the token read, column = the token after it |
+# | $p(j \mid i)$ | `(V, V)` | probabilities; each **row** sums to 1 |
+# | $L$ | number | the loss, in nats per token |
+#
+# Shannon wrote text with such a table in 1948 (section 3, "second-order approximation").
+# On the training text no other table of this form has a smaller loss: the shares of the
+# pairs *are* the best probabilities.
+
+# %% [markdown]
+# ## Build
+#
+# ### Counting
+#
+# First the data, as in the last lesson.
+
+# %% tags=["corpus"]
+import torch
+
+from lib.corpus import load_corpus
+from lib.data import random_batch, split_text
+from lib.tokenizer import CharTokenizer
+
+corpus = load_corpus()
+tokenizer = CharTokenizer(corpus.text)
+V = tokenizer.vocab_size
+train, validation = (
+    torch.tensor(tokenizer.encode(text)) for text in split_text(corpus.text)
+)
+print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens, {V} different")
+
+# %% [markdown]
+# Counting with a loop over a million pairs takes a while in Python, so we try the loop on
+# a short piece only.
+
+
+# %% tags=["naive:bigram.count_pairs"]
+def count_in_a_loop(tokens, vocab_size):
+    counts = torch.zeros(vocab_size, vocab_size, dtype=torch.long)
+    for before, after in zip(tokens[:-1], tokens[1:]):
+        counts[before, after] += 1
+    return counts
+
+
+# %% [markdown]
+# The library gives each pair one number, `row * V + column`, and lets `bincount` count the
+# numbers. The table is then one long row of counts, cut into rows of length $V$.
+
+# %% tags=["lib:bigram.count_pairs"]
+from torch import Tensor
+
+
+def count_pairs(tokens: Tensor, vocab_size: int) -> Tensor:
+    if tokens.min() < 0 or tokens.max() >= vocab_size:
+        raise ValueError(
+            f"tokens run from {tokens.min()} to {tokens.max()}; "
+            f"vocab_size={vocab_size} allows 0 .. {vocab_size - 1}"
+        )
+    pairs = (
+        tokens[:-1] * vocab_size + tokens[1:]
+    )  # one number per pair: row * V + column
+    counts = torch.bincount(pairs, minlength=vocab_size**2)
+    return counts.view(vocab_size, vocab_size)
+
+
+# %% tags=["same:bigram.count_pairs"]
+piece = train[:2_000]
+assert torch.equal(count_in_a_loop(piece, V), count_pairs(piece, V))
+print("loop and bincount agree on", len(piece), "tokens")
+
+# %% [markdown]
+# Now the whole training split, in a blink.
+
+# %% tags=["corpus"]
+import time
+
+start = time.process_time()
+counts = count_pairs(train, V)
+counting_seconds = time.process_time() - start
+t, h = tokenizer.encode("th")
+print(f"{counts.sum():,} pairs; 'th' occurs {counts[t, h]:,} times")
+print(f"{(counts == 0).sum():,} of the {V * V:,} possible pairs never occur")
+assert counts.sum() == len(train) - 1
+
+# %% [markdown]
+# More than half of the 4,225 possible pairs never occur. Most of English spelling is a list
+# of what does not happen.
+#
+# ### From counts to probabilities, and to a loss
+#
+# Divide each row by its sum; then look up the probability of each pair that occurs in the
+# text. We compute in double precision, so that all printed digits are right.
+
+
+# %%
+def pair_loss(probabilities, tokens):
+    """Mean surprise in nats over the N - 1 pairs of a text."""
+    return -probabilities[tokens[:-1], tokens[1:]].log().mean().item()
+
+
+# %% tags=["corpus"]
+probabilities = counts.double() / counts.sum(dim=1, keepdim=True)
+train_floor = pair_loss(probabilities, train)
+print(f"training split:   {train_floor:.4f} nats")
+print(f"validation split: {pair_loss(probabilities, validation):.4f} nats")
+unseen = (counts[validation[:-1], validation[1:]] == 0).sum().item()
+print(f"pairs in the validation split that training never saw: {unseen}")
+assert (pair_loss(probabilities, validation) == float("inf")) == (unseen > 0)
+
+# %% [markdown]
+# On the training split the loss is 2.4519 nats. On the validation split it is *infinite*: 187
+# pairs there never occurred in training, the model gave them probability 0, and $-\ln 0$
+# has no end. One impossible event is enough to ruin the mean.
+#
+# ### Smoothing
+#
+# Nothing should be impossible. The oldest repair: add one to every count before dividing.
+#
+# $$p(j \mid i) = \frac{N_{ij} + 1}{\sum_{k} (N_{ik} + 1)}$$
+
+# %% tags=["corpus"]
+smoothed = (counts + 1).double() / (counts + 1).sum(dim=1, keepdim=True)
+counted_loss = pair_loss(smoothed, validation)
+print(f"validation split, add-one smoothing: {counted_loss:.4f} nats")
+
+shares = train.bincount(minlength=V).double() / len(train)
+unigram_loss = -shares[validation].log().mean().item()
+print(f"reading one character saves {unigram_loss - counted_loss:.2f} nats")
+assert unigram_loss - counted_loss > 0.6
+
+# %% [markdown]
+# 2.4819 nats: reading a single character saves 0.87 nats.
+# [Smoothing](../book/glossary.md#smoothing) costs a little on the training split and
+# rescues the rest. That is the number to reach by training.
+
+# %% [markdown]
+# ### Logits and cross-entropy
+#
+# A network does not put out probabilities but [logits](../book/glossary.md#logits): one
+# score of any size per token. The [softmax](../book/glossary.md#softmax) turns a row of
+# logits $z$ into probabilities, $p_j = e^{z_j} / \sum_k e^{z_k}$. Then the loss of a target
+# is
+#
+# $$-\ln p_\text{target} = -z_\text{target} + \ln \sum_k e^{z_k}$$
+#
+# The right-hand side never divides and never takes the logarithm of 0. The last term is
+# called `logsumexp`.
+
+
+# %% tags=["lib:metrics.cross_entropy"]
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"targets has shape {tuple(targets.shape)}; with logits of shape "
+            f"{tuple(logits.shape)} it must be {tuple(logits.shape[:-1])}"
+        )
+    log_probabilities = logits - logits.logsumexp(dim=-1, keepdim=True)
+    return -log_probabilities.gather(-1, targets.unsqueeze(-1)).mean()
+
+
+# %% [markdown]
+# Is it the same loss as before? The logarithms of the smoothed counts are logits whose
+# softmax is exactly the smoothed table.
+
+# %% tags=["corpus"]
+logits = (counts + 1).double().log()
+loss = cross_entropy(logits[validation[:-1]], validation[1:]).item()
+print(f"cross-entropy of log counts: {loss:.4f} nats")
+assert abs(loss - counted_loss) < 1e-9
+
+# %% [markdown]
+# 2.4819 again. A bigram model *is* a table of logits.
+
+# %% [markdown]
+# ### Learning the table
+#
+# Suppose that we could not count. Start with all logits 0 and let the
+# [gradient](../book/glossary.md#gradient) show the way. For one row, the gradient of the
+# loss with respect to the logits has a famous form:
+#
+# $$\frac{\partial L}{\partial z_j} = p_j - \frac{N_j}{\sum_k N_k}$$
+#
+# **What the model says, minus what was counted.** Where the model gives too much the logit
+# goes down, where it gives too little it goes up, and all is still when both agree. Check it
+# against PyTorch on a row of three tokens with counts 6, 3, 1.
+
+# %%
+row_counts = torch.tensor([6.0, 3.0, 1.0])
+z = torch.zeros(3, requires_grad=True)
+loss = -(row_counts * z.log_softmax(dim=0)).sum() / row_counts.sum()
+loss.backward()
+
+by_hand = z.detach().softmax(dim=0) - row_counts / row_counts.sum()
+print("PyTorch: ", [round(g, 3) for g in z.grad.tolist()])
+print("by hand: ", [round(g, 3) for g in by_hand.tolist()])
+assert torch.allclose(z.grad, by_hand, atol=1e-6)
+
+# %% [markdown]
+# The model says 1/3 each; counted were .6, .3 and .1. So the first logit must rise and the
+# last must fall.
+#
+# Now the whole table. The counts hold everything that the training split says about pairs,
+# so one step over the counts is one step over a million pairs.
+
+# %%
+table = torch.zeros(V, V, requires_grad=True)
+optimizer = torch.optim.AdamW([table], lr=0.3, weight_decay=0.0)
+start, table_losses = time.process_time(), []
+for step in range(100):
+    loss = -(counts * table.log_softmax(dim=1)).sum() / counts.sum()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    table_losses.append(loss.item())
+table_seconds = time.process_time() - start
+assert table_seconds < 2
+
+# %% tags=["corpus"]
+table_loss = pair_loss(table.detach().softmax(dim=1), validation)
+print(f"first step: {table_losses[0]:.2f} nats; after 100 steps:")
+print(f"training:   {table_losses[-1]:.3f} nats, by counting {train_floor:.3f}")
+print(f"validation: {table_loss:.3f} nats, by counting {counted_loss:.3f}")
+assert abs(table_losses[-1] - train_floor) < 0.01
+assert abs(table_loss - counted_loss) < 0.01
+
+# %% [markdown]
+# From the uniform 4.17 to within a hundredth of a nat of the counts, on both splits, in
+# less than two seconds. Gradient descent does not know that it is counting, but it arrives at
+# the same table.
+
+# %% [markdown]
+# ### The model as a module
+#
+# The same table as a PyTorch module: `nn.Embedding` looks up a row by id. With `d_model`
+# set, the row is not looked up as a whole: each token gets a short vector, its
+# [embedding](../book/glossary.md#embedding), and a linear layer turns the vector into
+# logits. Every model in this course begins and ends like that.
+
+# %% tags=["lib:bigram.BigramLM"]
+from torch import nn
+
+
+class BigramLM(nn.Module):
+    context_length = 1  # how many of the last tokens the prediction depends on
+
+    def __init__(self, vocab_size: int, d_model: int | None = None) -> None:
+        super().__init__()
+        if d_model is None:
+            self.logits = nn.Embedding(vocab_size, vocab_size)
+        else:
+            self.logits = nn.Sequential(
+                nn.Embedding(vocab_size, d_model), nn.Linear(d_model, vocab_size)
+            )
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.logits(ids)
+
+
+# %%
+for d_model in (None, 32):
+    model = BigramLM(V, d_model)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    shape = tuple(model(train[:24].view(3, 8)).shape)
+    print(f"d_model={d_model}: {n_parameters:,} parameters, (3, 8) -> {shape}")
+    assert n_parameters == 4_225
+
+# %% [markdown]
+# Both have 4,225 [parameters](../book/glossary.md#parameter). That is a coincidence of the
+# sizes: 65 · 65 for the table; 65 · 32 for the embeddings, 32 · 65 for the layer and 65 for
+# its bias.
+#
+# ### The training loop
+#
+# Larger models have no table of counts to look at. They see random batches of windows, one
+# after the other. This loop trains every model until lesson 09: it asks for a batch, takes
+# a step, and keeps the loss. (`trange` is `range` with a progress bar.)
+
+# %%
+import os
+
+from tqdm import trange
+
+
+# %% tags=["lib:train.fit"]
+from collections.abc import Callable
+
+
+def fit(
+    model: nn.Module, next_batch: Callable, n_steps: int, learning_rate: float
+) -> list[float]:
+    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.0)
+    losses = []
+    for _ in trange(n_steps, leave=False, disable="COURSE_QUIET" in os.environ):
+        inputs, targets = next_batch()
+        loss = cross_entropy(model(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% [markdown]
+# ### A fair evaluation
+#
+# The loss of one batch jumps up and down with the luck of the draw. For a number that can
+# be compared, read the whole split once, in windows that do not overlap. Every token but the
+# first is then a target exactly once; what does not fill a window comes last.
+
+# %% tags=["lib:data.consecutive_batches"]
+from collections.abc import Iterator
+
+from lib.data import _check_sizes
+
+
+def consecutive_batches(
+    tokens: Tensor, batch_size: int, context_length: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    _check_sizes(tokens, batch_size, context_length)
+    whole = (len(tokens) - 1) // context_length * context_length
+    inputs = tokens[:whole].view(-1, context_length)
+    targets = tokens[1 : whole + 1].view(-1, context_length)
+    yield from zip(inputs.split(batch_size), targets.split(batch_size))
+    if whole < len(tokens) - 1:
+        yield tokens[None, whole:-1], tokens[None, whole + 1 :]
+
+
+# %% [markdown]
+# Ten tokens in windows of four: two whole windows and a rest of one.
+
+# %%
+for inputs, targets in consecutive_batches(torch.arange(10), 1, 4):
+    print(inputs.tolist(), "->", targets.tolist())
+
+# %% [markdown]
+# The mean over the split weighs each batch by its number of targets.
+
+
+# %% tags=["lib:train.estimate_loss"]
+@torch.no_grad()
+def estimate_loss(
+    model: nn.Module, tokens: Tensor, context_length: int, batch_size: int = 256
+) -> float:
+    was_training = model.training
+    model.eval()
+    total = 0.0
+    for inputs, targets in consecutive_batches(tokens, batch_size, context_length):
+        total += cross_entropy(model(inputs), targets).item() * targets.numel()
+    model.train(was_training)
+    return total / (len(tokens) - 1)
+
+
+# %% [markdown]
+# ### Training with batches
+#
+# Embeddings of 32 numbers, windows of 8 tokens, 256 windows per batch, 500 steps. The
+# dashed line is what counting reaches on the training split.
+
+# %% mystnb={"image": {"alt": "Line chart of the training loss over 500 steps. It falls steeply from above four nats, bends, and then jitters around the dashed line of the counted optimum."}} tags=["corpus"]
+from lib import plot
+
+torch.manual_seed(0)
+model = BigramLM(V, d_model=32)
+generator = torch.Generator().manual_seed(0)
+start = time.process_time()
+losses = fit(model, lambda: random_batch(train, 256, 8, generator), 500, 0.01)
+model_seconds = time.process_time() - start
+model_loss = estimate_loss(model, validation, context_length=8)
+plot.loss_curve({"batches": losses}, {"by counting": train_floor})
+print(f"validation: {model_loss:.2f} nats, by counting {counted_loss:.2f}")
+assert model_loss < counted_loss + 0.04
+
+# %% [markdown]
+# *The loss of single batches jitters around the optimum that counting has found.*
+#
+# 2.50 nats against 2.48. The last two hundredths are the jitter: the steps stay equally long
+# to the end, so the model dances around the best point instead of resting on it. Lesson 09
+# lets the steps shrink.
+
+# %% [markdown]
+# ### Writing
+#
+# A language model writes by predicting, drawing one token from the prediction, appending it,
+# and asking again. The [temperature](../book/glossary.md#temperature) divides the logits
+# first: below 1 the likely becomes likelier, above 1 everything becomes more equal, and 0
+# stands for always taking the likeliest.
+
+
+# %% tags=["lib:generate.sample_next"]
+def sample_next(
+    logits: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    if temperature < 0:
+        raise ValueError(f"temperature={temperature} must be 0 or more")
+    if temperature == 0:
+        return logits.argmax(dim=-1, keepdim=True)  # (B, 1)
+    probabilities = (logits / temperature).softmax(dim=-1)
+    return torch.multinomial(probabilities, 1, generator=generator)  # (B, 1)
+
+
+# %% [markdown]
+# The loop around it gives the model as many of the last tokens as it can read, and takes the
+# logits of the last position: only they speak about a token that is not there yet.
+
+
+# %% tags=["lib:generate.sample"]
+@torch.no_grad()
+def sample(
+    model: nn.Module,
+    ids: Tensor,
+    n_new: int,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    if ids.dim() != 2 or ids.size(1) == 0:
+        raise ValueError(f"ids has shape {tuple(ids.shape)}; it must be (B, T), T >= 1")
+    for _ in range(n_new):
+        logits = model(ids[:, -model.context_length :])[:, -1]  # (B, V)
+        ids = torch.cat([ids, sample_next(logits, temperature, generator)], dim=1)
+    return ids
+
+
+# %% [markdown]
+# The counted model as a `BigramLM`: put the logarithms of the smoothed counts into its
+# table. Then let it write, at three temperatures.
+
+# %% tags=["corpus"]
+counted = BigramLM(V)
+counted.logits.weight.data = (counts + 1).float().log()
+prompt = torch.tensor([tokenizer.encode("T")])
+for temperature in (0, 0.5, 1.0):
+    generator = torch.Generator().manual_seed(0)
+    written = sample(counted, prompt, 150, temperature, generator)
+    text = tokenizer.decode(written[0])
+    print(f"temperature {temperature}: {text}\n")
+
+# %% [markdown]
+# At temperature 0 it runs in a circle. At 1.0 it writes words of about the right length
+# with endings that look English, and it has found the layout of a play: capitals, a colon,
+# a new line. Not bad for a memory of one character.
+
+# %% [markdown]
+# ## Check
+#
+# ### Equal to PyTorch's own
+
+# %%
+generator = torch.Generator().manual_seed(0)
+z = torch.randn(4, 8, V, generator=generator)
+y = torch.randint(V, (4, 8), generator=generator)
+ours, torchs = (
+    cross_entropy(z, y),
+    nn.functional.cross_entropy(z.flatten(0, 1), y.flatten()),
+)
+assert torch.allclose(ours, torchs, atol=1e-6)
+print("cross_entropy equals PyTorch's on", tuple(z.shape), "logits")
+
+# %% [markdown]
+# ### The evaluation counts every pair once
+#
+# The counted model through `estimate_loss`, in windows of any length, must give the loss
+# that we computed from the table of pairs.
+
+# %%
+for context_length in (1, 7, 64, 1_000):
+    loss = estimate_loss(counted, validation, context_length)
+    assert abs(loss - counted_loss) < 1e-4
+print("the same loss for windows of 1, 7, 64 and 1,000 tokens")
+
+# %% [markdown]
+# That also shows what a bigram model is: a longer window changes nothing, because it only
+# reads the last token of each past.
+#
+# ### The classic bug: softmax over the wrong axis
+#
+# The table is square, so `dim=0` works as well as `dim=1`. With the wrong one, each *column*
+# sums to 1. Look at the loss.
+
+# %% tags=["corpus"]
+wrong = (counts + 1).double() / (counts + 1).sum(dim=0, keepdim=True)
+print(f"right axis: {counted_loss:.4f} nats")
+print(f"wrong axis: {pair_loss(wrong, validation):.4f} nats")
+assert abs(pair_loss(wrong, validation) - counted_loss) < 1e-3
+
+# %% [markdown]
+# The same to four digits! The wrong table answers another question: given the *next*
+# character, what was the one before? Averaged over a text, looking back is exactly as hard as
+# looking ahead. So the loss cannot find this bug. Two other things can: the sums of the
+# rows, and the text.
+
+# %% tags=["corpus"]
+for name, p in (("right", smoothed), ("wrong", wrong)):
+    sums = p.sum(dim=1)
+    writer = BigramLM(V)
+    writer.logits.weight.data = p.float().log()
+    generator = torch.Generator().manual_seed(0)
+    text = tokenizer.decode(sample(writer, prompt, 100, 1.0, generator)[0, 1:])
+    print(f"{name} axis: rows sum to {sums.min():.2f} .. {sums.max():.2f}\n  {text!r}")
+assert torch.allclose(smoothed.sum(dim=1), torch.ones(V).double())
+assert not torch.allclose(wrong.sum(dim=1), torch.ones(V).double())
+
+# %% [markdown]
+# Rows that do not sum to 1 are no distributions, and the text is full of rare letters. Test
+# the sums wherever you write a softmax.
+
+# %% [markdown]
+# ## Look
+#
+# The whole model in one picture. Each row is the character that was read, each column the
+# character that may follow (␣ is the space, ↵ the newline).
+
+# %% mystnb={"image": {"alt": "Heat map of 65 by 65 probabilities. Most cells are white. Dark cells: u after q, newline after colon, space after comma, h after t, and capital letters followed by capital letters inside names."}} tags=["corpus"]
+names = plot.visible(tokenizer.characters)
+plot.heat_map(smoothed, names, names, "next character", "character read", size=(9, 8))
+# %% [markdown]
+# *Most of the table is empty; the dark cells are spelling: `u` after `q`, a space after a
+# comma, a new line after a colon.*
+#
+# Move the slider to read the table row by row: the ten likeliest characters after the one
+# that you choose.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+from lib.frames import slider
+
+
+def draw(character):
+    row = smoothed[tokenizer.ids[character]]
+    top = row.argsort(descending=True)[:10].tolist()
+    after = plot.visible([tokenizer.characters[i] for i in top])
+    label = f"ten likeliest characters after {plot.visible([character])[0]}"
+    return plot.bar_chart(
+        dict(zip(after, row[top].tolist())), label, "probability", 1.0
+    )
+
+
+def describe(character):
+    row = smoothed[tokenizer.ids[character]]
+    best = tokenizer.characters[row.argmax()]
+    return f"After {character!r} the likeliest is {best!r} with {row.max():.0%}."
+
+
+chosen = list("etaqz,:.\n TRQ")
+slider(
+    draw, chosen, "character read", alt=describe,
+    name=lambda c: plot.visible([c])[0], start=3,
+)  # fmt: skip
+
+# %% [markdown]
+# *Some rows are almost certain, some are wide open: the loss is the mean over both kinds.*
+
+# %% [markdown]
+# ## Experiment: three ways to the same table
+#
+# Counted, trained on counts, trained on batches: one model, three ways to find it, one
+# validation split.
+
+# %% tags=["corpus"]
+from lib.ladder import rung
+
+trained = BigramLM(V)
+trained.logits.weight.data = table.detach()
+runs = {
+    "Bigram, counted": (counted, counted_loss, counting_seconds),
+    "Bigram, trained on counts": (trained, table_loss, table_seconds),
+    "Bigram, embedding of 32": (model, model_loss, model_seconds),
+}
+for name, (network, loss, seconds) in runs.items():
+    generator = torch.Generator().manual_seed(1)
+    text = tokenizer.decode(sample(network, prompt, 120, 1.0, generator)[0, 1:])
+    rung(name, 4_225, loss, seconds, sample=text)
+
+# %% [markdown]
+# All three stand within two hundredths of a nat of each other, with 4,225 parameters each.
+# They are the next rungs of the [ladder](../book/ladder.md).
+
+# %% [markdown]
+# ## Predict, then run
+#
+# <details><summary>You train on the counts a hundred times as long. How low can the training loss go?</summary>
+#
+# To 2.4519 nats and not below. That is the entropy of the next character given the last
+# one, and no table can beat it on this text.
+#
+# </details>
+#
+# <details><summary>Is "infinite validation loss" a sign of overfitting?</summary>
+#
+# Yes, in its purest form: the model takes "never seen" for "impossible". Smoothing is a
+# prior belief that everything can happen.
+#
+# </details>
+#
+# <details><summary>Would the bigram model with an embedding of 8 numbers be worse than with 32?</summary>
+#
+# Yes, a little: then the table of logits is a product of thin matrices and cannot take every
+# form. Set `d_model=8`, train again, and compare.
+#
+# </details>
+
+# %% [markdown]
+# ## Exercises
+
+# %%
+from lib.checks_02 import (
+    check_bigram_gradient,
+    check_most_likely_next,
+    check_smoothed_probabilities,
+    check_trigram_loss,
+)
+
+# %% [markdown]
+# ### Exercise 1: The likeliest next character
+#
+# *warm-up · 5 minutes* · [Solution](../solutions/02_bigram.ipynb#exercise-1-the-likeliest-next-character)
+#
+# Write a function that takes a table of counts, a tokenizer and a character, and returns the
+# character that follows it most often.
+#
+# <details><summary>Hint</summary>
+#
+# `tokenizer.ids[character]` is the row, `argmax` finds the column,
+# `tokenizer.characters` turns it back.
+#
+# </details>
+
+
+# %%
+def most_likely_next(counts, tokenizer, character):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_most_likely_next(most_likely_next)
+
+# %% [markdown]
+# ### Exercise 2: Smooth with any amount
+#
+# *core · 10 minutes* · [Solution](../solutions/02_bigram.ipynb#exercise-2-smooth-with-any-amount)
+#
+# Write smoothing with an amount `alpha` instead of 1: return the table of probabilities
+# `(V, V)` for counts `(V, V)` and any `alpha` > 0. Then find out whether 1 is a good choice
+# for the validation split.
+#
+# <details><summary>Hint</summary>
+#
+# Add `alpha` to every count first, then divide each row by the sum of what you now have.
+# `keepdim=True` keeps the sums in a column.
+#
+# </details>
+
+
+# %%
+def smoothed_probabilities(counts, alpha):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_smoothed_probabilities(smoothed_probabilities)
+
+# %% [markdown]
+# ### Exercise 3: The gradient of the whole table
+#
+# *core · 15 minutes* · [Solution](../solutions/02_bigram.ipynb#exercise-3-the-gradient-of-the-whole-table)
+#
+# For one row the gradient was "what the model says, minus what was counted". Write it for the
+# table: given logits `(V, V)` and counts `(V, V)`, return the gradient of the mean loss over
+# *all* pairs, without using `backward`.
+#
+# <details><summary>Hint</summary>
+#
+# Write the loss as a sum over rows. A row with many counts weighs more: its gradient is
+# $(\text{row sum} \cdot p - N) / \text{all counts}$.
+#
+# </details>
+
+
+# %%
+def bigram_gradient(logits, counts):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_bigram_gradient(bigram_gradient)
+
+# %% [markdown]
+# ### Exercise 4: Read two characters
+#
+# *stretch · 25 minutes* · [Solution](../solutions/02_bigram.ipynb#exercise-4-read-two-characters)
+#
+# A *trigram* model predicts from the last two tokens. Count triples in `train_ids`, smooth
+# with `alpha`, and return the mean loss in nats over the triples of `other_ids`.
+#
+# <details><summary>Hint</summary>
+#
+# Number the triples as the library numbers pairs: `(a * V + b) * V + c`. The counts then have
+# shape `(V, V, V)`, and the last dimension must sum to 1.
+#
+# </details>
+
+
+# %%
+def trigram_loss(train_ids, other_ids, vocab_size, alpha):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_trigram_loss(trigram_loss)
+
+# %% [markdown]
+# ## Recap
+#
+# - You built the **bigram model** by counting, 2.4519 nats on the training split, and by
+#   training, within 0.01 of it.
+# - You built the **cross-entropy**, whose gradient is what the model says minus what was
+#   counted; **the training loop** and **the evaluation** that the next lessons use; and a
+#   **sampler** with a temperature.
+# - You saw why unseen pairs need **smoothing**: 2.4819 nats on the validation split with it,
+#   infinite without.
+# - You saw a **bug that the loss cannot see**: the wrong axis in a softmax. Test the sums.
+#
+# What is still wrong: one character of memory. After `th` and after `sh` the model says the
+# same, because it only sees the `h`. A table for longer pasts explodes: with eight
+# characters it would have $65^8$ rows. What we need is a model that reads a long past
+# *without* a row for each. It begins with vectors for tokens and for positions: lesson 03.
+#
+# The library entries of what you built: [count_pairs and BigramLM](../book/api.md#bigram),
+# [cross_entropy](../book/api.md#metrics), [fit and estimate_loss](../book/api.md#train),
+# [consecutive_batches](../book/api.md#data),
+# [sample_next and sample](../book/api.md#generate).
+
+# %% [markdown]
+# ## To read
+#
+# - Shannon (1948), section 3: text drawn from a table of pairs, with a book and a finger
+#   for a random generator.
+# - Jurafsky and Martin, *Speech and Language Processing*, the chapter on n-gram models: more
+#   ways to smooth, and why they matter for words.
+# - Bengio et al. (2003), *A Neural Probabilistic Language Model*, sections 1 and 2: the
+#   embedding and the linear layer, with a longer past.
+# - All references with what to read in them: [bibliography](../book/bibliography.md).

@@ -1,0 +1,80 @@
+"""What turns a check into an exercise: it looks at the reader's own object.
+
+A check is a function of one argument that raises `Mistake` with words that name the
+likely error. `exercise` wraps it: called in a notebook it prints one line, and an
+answer that is missing, or that fails in its own code, never stops the notebook.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["Mistake", "Verdict", "expect", "hint_for", "exercise"]
+
+
+class Mistake(Exception):
+    """Raised by a check: the message tells the reader what is wrong."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: status "not attempted", "wrong" or "correct"; a message."""
+
+    status: str
+    message: str
+
+
+def expect(condition: bool, message: str) -> None:
+    """Raise `Mistake` with the message unless the condition holds."""
+    if not condition:
+        raise Mistake(message)
+
+
+def hint_for(given: float, hints: Mapping[float, str], otherwise: str) -> str:
+    """Return the hint of the wrong value that was given.
+
+    Args:
+        given: the reader's number.
+        hints: the number that a known mistake gives -> words that name the mistake.
+        otherwise: the hint when no known mistake gives this number.
+    """
+    for value, hint in hints.items():
+        if math.isclose(given, value, rel_tol=1e-4, abs_tol=1e-6):
+            return hint
+    return otherwise
+
+
+def exercise(check: Callable[[object], str]) -> Callable[[object], None]:
+    """Make a check printable; ``.run(answer)`` gives its `Verdict` instead.
+
+    Args:
+        check: takes the reader's object, raises `Mistake` where it is wrong, and
+            returns one sentence to print when it is right.
+
+    Returns:
+        A function that prints one line that begins with the name of the check.
+    """
+
+    def run(answer: object) -> Verdict:
+        if answer is ...:
+            return Verdict("not attempted", "not attempted yet")
+        try:
+            praise = check(answer)
+        except NotImplementedError:
+            return Verdict("not attempted", "not attempted yet")
+        except Mistake as mistake:
+            return Verdict("wrong", f"not yet. {mistake}")
+        except Exception as error:  # the reader's code may raise anything
+            name = type(error).__name__
+            return Verdict("wrong", f"not yet. Your code raised {name}: {error}")
+        return Verdict("correct", f"correct. {praise}")
+
+    @functools.wraps(check)
+    def show(answer: object) -> None:
+        print(f"{check.__name__}: {run(answer).message}")
+
+    show.run = run
+    return show

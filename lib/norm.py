@@ -1,0 +1,40 @@
+"""Normalisation: keep the numbers inside a deep network at one scale."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["LayerNorm"]
+
+
+class LayerNorm(nn.Module):
+    r"""Shift and scale each vector to mean 0 and variance 1, then apply a learned
+    gain and bias.
+
+    :math:`(x - \mu) / \sqrt{\sigma^2 + \epsilon} \cdot g + b`, with the variance taken
+    over the D numbers of one vector and divided by D (not D - 1).
+
+    Args:
+        d_model: size of the vectors D.
+        eps: added to the variance, inside the root.
+
+    Shapes:
+        x ``(..., D)`` -> ``(..., D)``.
+
+    Source: Ba, Kiros and Hinton (2016), equation (4).
+
+    Home lesson: 07_transformer_block
+    """
+
+    def __init__(self, d_model: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(d_model))
+        self.bias = nn.Parameter(torch.zeros(d_model))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised vectors."""
+        mean = x.mean(dim=-1, keepdim=True)
+        variance = x.var(dim=-1, keepdim=True, correction=0)
+        return (x - mean) / (variance + self.eps).sqrt() * self.gain + self.bias

@@ -1,0 +1,151 @@
+# %% [markdown]
+# # Solutions 01 · Text and tokens
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/solutions/01_text_and_tokens.ipynb)
+#
+# One way to solve each exercise of lesson [01](../lessons/01_text_and_tokens.ipynb), and
+# what to learn from it.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% tags=["corpus"]
+import torch
+
+from lib.checks_01 import (
+    check_conditional_entropy,
+    check_n_windows,
+    check_safe_tokenizer,
+    check_unigram_loss,
+)
+from lib.corpus import load_corpus
+from lib.data import split_text
+from lib.metrics import entropy
+from lib.tokenizer import CharTokenizer
+
+corpus = load_corpus()
+tokenizer = CharTokenizer(corpus.text)
+train, validation = (
+    torch.tensor(tokenizer.encode(text)) for text in split_text(corpus.text)
+)
+print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens")
+
+# %% [markdown]
+# ### Exercise 1: Count the windows
+#
+# [Exercise](../lessons/01_text_and_tokens.ipynb#exercise-1-count-the-windows)
+#
+# With inputs and targets together a window covers `context_length + 1` tokens. It can start
+# at place 0, and at the latest `context_length + 1` places before the end.
+
+
+# %%
+def n_windows(n_tokens, context_length):
+    return n_tokens - context_length
+
+
+# %% tags=["exercise"]
+check_n_windows(n_windows)
+
+# %% [markdown]
+# That is the `places` in `random_batch`. One more, and once in a million batches the last
+# target would stand outside of the text.
+
+# %% [markdown]
+# ### Exercise 2: Judge on another text
+#
+# [Exercise](../lessons/01_text_and_tokens.ipynb#exercise-2-judge-on-another-text)
+
+
+# %%
+def unigram_loss(train_ids, other_ids, vocab_size):
+    counts = train_ids.bincount(minlength=vocab_size) + 1
+    probabilities = counts / counts.sum()
+    return -probabilities[other_ids].log().mean().item()
+
+
+# %% tags=["exercise"]
+check_unigram_loss(unigram_loss)
+
+# %% tags=["corpus"]
+print(f"validation: {unigram_loss(train, validation, tokenizer.vocab_size):.4f} nats")
+
+# %% [markdown]
+# 3.3473 nats, as in the lesson: every character occurs in the training split, and adding one
+# to counts of thousands changes nothing that you can see.
+
+# %% [markdown]
+# ### Exercise 3: A tokenizer that never fails
+#
+# [Exercise](../lessons/01_text_and_tokens.ipynb#exercise-3-a-tokenizer-that-never-fails)
+
+
+# %%
+class SafeTokenizer(CharTokenizer):
+    @property
+    def vocab_size(self):
+        return len(self.characters) + 1
+
+    def encode(self, text):
+        unknown = len(self.characters)
+        return [self.ids.get(character, unknown) for character in text]
+
+    def decode(self, ids):
+        symbols = [*self.characters, "?"]
+        return "".join(symbols[int(i)] for i in ids)
+
+
+# %% tags=["exercise"]
+check_safe_tokenizer(SafeTokenizer)
+
+# %%
+safe = SafeTokenizer("a plain plan")
+print(safe.encode("a naïve plan"), repr(safe.decode(safe.encode("a naïve plan"))))
+
+# %% [markdown]
+# Convenient, and dangerous: the text that comes back is another one, and nothing warned you.
+# The course's own tokenizer prefers the error. Lesson 11 solves the problem for good, with
+# tokens made of bytes.
+
+# %% [markdown]
+# ### Exercise 4: What does one character tell about the next?
+#
+# [Exercise](../lessons/01_text_and_tokens.ipynb#exercise-4-what-does-one-character-tell-about-the-next)
+
+
+# %%
+def conditional_entropy(ids, vocab_size):
+    first, second = ids[:-1], ids[1:]
+    pairs = (first * vocab_size + second).bincount(minlength=vocab_size**2).double()
+    firsts = first.bincount(minlength=vocab_size).double()
+    return (entropy(pairs / pairs.sum()) - entropy(firsts / firsts.sum())).item()
+
+
+# %% tags=["exercise"]
+check_conditional_entropy(conditional_entropy)
+
+# %% tags=["corpus"]
+known = conditional_entropy(train, tokenizer.vocab_size)
+frequency = train.bincount(minlength=tokenizer.vocab_size).double() / len(train)
+print(f"nothing known: {entropy(frequency):.4f} nats")
+print(f"one character known: {known:.4f} nats")
+assert known < entropy(frequency) - 0.5
+
+# %% [markdown]
+# Knowing one character lowers the entropy from 3.3091 to 2.4519 nats. No model that reads
+# one character can do better on this text; lesson
+# [02](../lessons/02_bigram.ipynb) builds the model that reaches it.

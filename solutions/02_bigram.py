@@ -1,0 +1,159 @@
+# %% [markdown]
+# # Solutions 02 · The bigram model
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/solutions/02_bigram.ipynb)
+#
+# One way to solve each exercise of lesson [02](../lessons/02_bigram.ipynb), and what to
+# learn from it.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% tags=["corpus"]
+import torch
+
+from lib.bigram import count_pairs
+from lib.checks_02 import (
+    check_bigram_gradient,
+    check_most_likely_next,
+    check_smoothed_probabilities,
+    check_trigram_loss,
+)
+from lib.corpus import load_corpus
+from lib.data import split_text
+from lib.tokenizer import CharTokenizer
+
+corpus = load_corpus()
+tokenizer = CharTokenizer(corpus.text)
+V = tokenizer.vocab_size
+train, validation = (
+    torch.tensor(tokenizer.encode(text)) for text in split_text(corpus.text)
+)
+counts = count_pairs(train, V)
+print(f"{corpus.name}: {counts.sum():,} pairs of {V} different characters")
+
+# %% [markdown]
+# ### Exercise 1: The likeliest next character
+#
+# [Exercise](../lessons/02_bigram.ipynb#exercise-1-the-likeliest-next-character)
+
+
+# %%
+def most_likely_next(counts, tokenizer, character):
+    row = counts[tokenizer.ids[character]]
+    return tokenizer.characters[row.argmax()]
+
+
+# %% tags=["exercise"]
+check_most_likely_next(most_likely_next)
+
+# %% tags=["corpus"]
+for character in "qtTe,":
+    print(repr(character), "->", repr(most_likely_next(counts, tokenizer, character)))
+
+# %% [markdown]
+# ### Exercise 2: Smooth with any amount
+#
+# [Exercise](../lessons/02_bigram.ipynb#exercise-2-smooth-with-any-amount)
+
+
+# %%
+def smoothed_probabilities(counts, alpha):
+    smoothed = counts + alpha
+    return smoothed / smoothed.sum(dim=1, keepdim=True)
+
+
+# %% tags=["exercise"]
+check_smoothed_probabilities(smoothed_probabilities)
+
+# %% tags=["corpus"]
+for alpha in (0.01, 0.1, 1, 10, 100):
+    p = smoothed_probabilities(counts.double(), alpha)
+    loss = -p[validation[:-1], validation[1:]].log().mean().item()
+    print(f"alpha {alpha:<5} {loss:.4f} nats")
+
+# %% [markdown]
+# With a million pairs the amount hardly matters between 0.1 and 1. Far too much of it, 100,
+# drowns the counts; hardly any, 0.01, makes the unseen pairs almost impossible again.
+
+# %% [markdown]
+# ### Exercise 3: The gradient of the whole table
+#
+# [Exercise](../lessons/02_bigram.ipynb#exercise-3-the-gradient-of-the-whole-table)
+#
+# The loss is $L = \frac{1}{N} \sum_i \sum_j N_{ij} \, (-\ln p_{ij})$. In row $i$, each of its
+# $N_i = \sum_j N_{ij}$ pairs contributes "model minus counted", so the row's gradient is
+# $(N_i \, p_{ij} - N_{ij}) / N$.
+
+
+# %%
+def bigram_gradient(logits, counts):
+    row_sums = counts.sum(dim=1, keepdim=True)
+    return (row_sums * logits.softmax(dim=1) - counts) / counts.sum()
+
+
+# %% tags=["exercise"]
+check_bigram_gradient(bigram_gradient)
+
+# %% [markdown]
+# Rare characters have a small $N_i$, so their rows get tiny gradients and learn slowly. That
+# is why the lesson used AdamW, which gives every parameter a step of about the same length.
+# Here is plain gradient descent with the longest steps that still work:
+
+# %% tags=["corpus"]
+logits = torch.zeros(V, V)
+for step in range(200):
+    logits -= 100 * bigram_gradient(logits, counts)
+loss = -(counts * logits.log_softmax(dim=1)).sum() / counts.sum()
+print(f"plain gradient descent, 200 steps: {loss:.3f} nats on the training split")
+assert loss < 2.6
+
+# %% [markdown]
+# ### Exercise 4: Read two characters
+#
+# [Exercise](../lessons/02_bigram.ipynb#exercise-4-read-two-characters)
+
+
+# %%
+def trigram_loss(train_ids, other_ids, vocab_size, alpha):
+    V = vocab_size
+    triples = (train_ids[:-2] * V + train_ids[1:-1]) * V + train_ids[2:]
+    counts = triples.bincount(minlength=V**3).view(V, V, V).double() + alpha
+    probabilities = counts / counts.sum(dim=-1, keepdim=True)
+    return (
+        -probabilities[other_ids[:-2], other_ids[1:-1], other_ids[2:]]
+        .log()
+        .mean()
+        .item()
+    )
+
+
+# %% tags=["exercise"]
+check_trigram_loss(trigram_loss)
+
+# %% tags=["corpus"]
+for alpha in (0.01, 0.1, 1):
+    print(f"alpha {alpha:<4} {trigram_loss(train, validation, V, alpha):.3f} nats")
+pairs_seen = (counts > 0).sum().item()
+print(f"the table has {V**3:,} cells; {pairs_seen:,} pairs ever occur as a past")
+assert trigram_loss(train, validation, V, 0.1) < 2.3
+
+# %% [markdown]
+# One more character of memory takes the loss from 2.48 in lesson
+# [02](../lessons/02_bigram.ipynb) to 2.046 nats. The price is a table of 274,625 cells,
+# most of them empty, and the amount of smoothing begins to matter. With every further
+# character the table grows 65-fold while the text stays the same: counting ends here.

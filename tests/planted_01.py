@@ -1,0 +1,104 @@
+"""Wrong answers to the exercises of lesson 01, which their checks must reject.
+
+`WRONG` has an entry for each check of lib/checks_01.py: two wrong answers or more, each
+with a few words of the message that it must get. Plant the mistakes that a reader makes
+(off by one, the wrong axis, a forgotten bias), not nonsense, and quote the words that
+name the mistake. The right answers are the solutions.
+"""
+
+import torch
+
+from lib.bigram import count_pairs
+from lib.metrics import entropy
+from lib.tokenizer import CharTokenizer
+
+
+def unigram(smooth: int = 1, base: float = 1.0, own: bool = False, total: bool = False):
+    """A unigram loss with one mistake in it."""
+
+    def loss(train_ids, other_ids, vocab_size):
+        counts = train_ids.bincount(minlength=vocab_size) + smooth
+        surprise = -(counts / counts.sum()).log()[train_ids if own else other_ids]
+        return (surprise.sum() if total else surprise.mean()).item() / base
+
+    return loss
+
+
+def late_smoothing(train_ids, other_ids, vocab_size):
+    counts = train_ids.bincount(minlength=vocab_size)
+    return -((counts + 1) / counts.sum())[other_ids].log().mean().item()
+
+
+class Skips(CharTokenizer):
+    """Leaves unknown characters out."""
+
+    vocab_size = 7
+
+    def encode(self, text):
+        return [self.ids[c] for c in text if c in self.ids]
+
+
+class FirstForUnknown(CharTokenizer):
+    """Mixes unknown characters up with the first known one."""
+
+    vocab_size = property(lambda self: len(self.characters) + 1)
+
+    def encode(self, text):
+        return [self.ids.get(c, 0) for c in text]
+
+
+class SmallVocabulary(CharTokenizer):
+    """Forgets to count the extra id."""
+
+    def encode(self, text):
+        return [self.ids.get(c, len(self.characters)) for c in text]
+
+
+class OtherSymbol(SmallVocabulary):
+    """Decodes the extra id to a star."""
+
+    vocab_size = property(lambda self: len(self.characters) + 1)
+
+    def decode(self, ids):
+        return "".join([*self.characters, "*"][i] for i in ids)
+
+
+def pair_entropy(ids, vocab_size):
+    pairs = count_pairs(ids, vocab_size).flatten().double()
+    return entropy(pairs / pairs.sum()).item()
+
+
+def single_entropy(ids, vocab_size):
+    singles = ids[:-1].bincount(minlength=vocab_size).double()
+    return entropy(singles / singles.sum()).item()
+
+
+WRONG = {
+    "check_n_windows": [
+        (lambda n, t: n - t + 1, "no target for its last input"),
+        (lambda n, t: n // t, "may overlap"),
+        (lambda n, t: n - t - 1, "starts at place 0"),
+    ],
+    "check_unigram_loss": [
+        (unigram(smooth=0), "without smoothing"),
+        (unigram(own=True), "own training tokens"),
+        (unigram(base=-1.0), "minus the logarithm"),
+        (unigram(base=0.6931472), "in bits"),
+        (unigram(total=True), "not the sum"),
+        (late_smoothing, "divide by the new sum"),
+    ],
+    "check_safe_tokenizer": [
+        (Skips, "must not be left out"),
+        (FirstForUnknown, "must get the extra one"),
+        (SmallVocabulary, "vocab_size is 7"),
+        (OtherSymbol, "'t?nt'"),
+    ],
+    "check_conditional_entropy": [
+        (pair_entropy, "take off that of their first tokens"),
+        (single_entropy, "nothing was read yet"),
+        (
+            lambda ids, v: single_entropy(ids, v) - pair_entropy(ids, v),
+            "wrong way round",
+        ),
+    ],
+}

@@ -1,0 +1,80 @@
+"""Wrong answers to the exercises of lesson 02, which their checks must reject.
+
+`WRONG` has an entry for each check of lib/checks_02.py: two wrong answers or more, each
+with a few words of the message that it must get. Plant the mistakes that a reader makes
+(off by one, the wrong axis, a forgotten bias), not nonsense, and quote the words that
+name the mistake. The right answers are the solutions.
+"""
+
+import torch
+
+
+def smoothed(dim: int = 1, early: bool = False, once: bool = False):
+    """Smoothing with one mistake in it."""
+
+    def probabilities(counts, alpha):
+        added = counts + (alpha > 0) if once else counts + alpha
+        total = (counts if early else added).sum(dim=dim, keepdim=True)
+        return added / total
+
+    return probabilities
+
+
+def row_by_row(scale: float = 1.0):
+    """A gradient in which every row weighs the same."""
+
+    def gradient(logits, counts):
+        shares = counts / counts.sum(dim=1, keepdim=True)
+        return (logits.softmax(dim=1) - shares) * scale
+
+    return gradient
+
+
+def gradient_times(factor: float, by_total: bool = False):
+    """The right gradient, times a factor."""
+
+    def gradient(logits, counts):
+        rows = counts.sum(dim=1, keepdim=True) * logits.softmax(dim=1)
+        return factor * (rows - counts) / (1 if by_total else counts.sum())
+
+    return gradient
+
+
+def trigrams(dim=-1, total: bool = False):
+    """A trigram loss with one mistake in it."""
+
+    def loss(train_ids, other_ids, vocab_size, alpha):
+        counts = torch.full((vocab_size,) * 3, float(alpha), dtype=torch.double)
+        for a, b, c in zip(train_ids[:-2], train_ids[1:-1], train_ids[2:]):
+            counts[a, b, c] += 1
+        p = counts / counts.sum(dim=dim, keepdim=True)
+        surprise = -p[other_ids[:-2], other_ids[1:-1], other_ids[2:]].log()
+        return (surprise.sum() if total else surprise.mean()).item()
+
+    return loss
+
+
+WRONG = {
+    "check_most_likely_next": [
+        (lambda n, t, c: t.characters[n[:, t.ids[c]].argmax()], "what comes *before*"),
+        (lambda n, t, c: int(n[t.ids[c]].argmax()), "use tokenizer.characters"),
+        (lambda n, t, c: t.characters[n[t.ids[c]].argmin()], "the answer is"),
+    ],
+    "check_smoothed_probabilities": [
+        (smoothed(dim=0), "Each column sums to 1"),
+        (smoothed(early=True), "divide by the sum before adding alpha"),
+        (smoothed(once=True), "Is alpha added to every count?"),
+    ],
+    "check_bigram_gradient": [
+        (gradient_times(-1.0), "sign is the other way round"),
+        (gradient_times(1.0, by_total=True), "gradient of the sum"),
+        (row_by_row(), "right by itself"),
+        (row_by_row(0.25), "not over rows"),
+    ],
+    "check_trigram_loss": [
+        (trigrams(dim=0), "first dimension sums to 1"),
+        (trigrams(dim=1), "middle dimension sums to 1"),
+        (trigrams(dim=(0, 1, 2)), "whole table sums to 1"),
+        (trigrams(total=True), "not the sum"),
+    ],
+}

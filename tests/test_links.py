@@ -1,0 +1,190 @@
+"""Every link, picture and button of the built site is right. Needs no browser."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+
+from built_site import ROOT, course_pages, missing, page_names, require_site
+
+try:
+    from bs4 import BeautifulSoup
+except ImportError:
+    BeautifulSoup = None
+
+pytestmark = pytest.mark.browser
+
+TITLE = "From Bigram to Transformer"
+LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
+LOADING_LINKS = {"stylesheet", "preload", "icon", "modulepreload"}
+
+
+@dataclass
+class Page:
+    """One page: its parsed text and what can be linked in it."""
+
+    name: str
+    soup: object
+    anchors: set[str]
+
+
+def read_pages(site: Path) -> dict[str, Page]:
+    """Parse every page of a site."""
+    if BeautifulSoup is None:
+        missing("beautifulsoup4 is not installed: run `make browser`")
+    pages = {}
+    for name in page_names(site):
+        soup = BeautifulSoup((site / name).read_text(encoding="utf-8"), "html.parser")
+        anchors = {tag.get("id") or tag.get("name") for tag in soup.find_all(True)}
+        pages[name] = Page(name, soup, anchors - {None})
+    return pages
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    """The folder of the built site."""
+    return require_site()
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[str, Page]:
+    """All pages of the built site."""
+    return read_pages(site)
+
+
+def broken_links(site: Path, pages: dict[str, Page]) -> list[str]:
+    """Local addresses that lead nowhere."""
+    problems = []
+    for page in pages.values():
+        for tag in page.soup.find_all(True):
+            for address in filter(None, (tag.get("href"), tag.get("src"))):
+                if not leads_somewhere(address, page.name, site, pages):
+                    problems.append(f"{page.name}: nothing at {address}")
+    return problems
+
+
+def leads_somewhere(address: str, name: str, site: Path, pages: dict[str, Page]) -> bool:
+    """Whether a file, and the place in it, exist; addresses elsewhere count as right."""
+    parts = urlsplit(address)
+    if parts.scheme or parts.netloc:
+        return True
+    if parts.path:
+        target = ((site / name).parent / unquote(parts.path)).resolve()
+        if not target.is_relative_to(site.resolve()) or not target.is_file():
+            return False
+        name = target.relative_to(site.resolve()).as_posix()
+    fragment = unquote(parts.fragment)
+    return not fragment or name not in pages or fragment in pages[name].anchors
+
+
+def remote_loads(pages: dict[str, Page]) -> list[str]:
+    """What a page would fetch from another server when it is opened."""
+    problems = []
+    for page in pages.values():
+        for tag in page.soup.find_all([*LOADS, "link"]):
+            if tag.name == "link":
+                loads = LOADING_LINKS.intersection(tag.get("rel", []))
+                address = tag.get("href", "") if loads else ""
+            else:
+                address = tag.get(LOADS[tag.name], "")
+            if urlsplit(address).netloc:
+                problems.append(f"{page.name}: loads {address}")
+    return problems
+
+
+def speechless_pictures(pages: dict[str, Page]) -> list[str]:
+    """Pictures of the text whose alternative text says nothing."""
+    problems = []
+    for page in pages.values():
+        for tag in page.soup.select("article img, article svg[role=img]"):
+            words = tag.get("alt") or tag.get("aria-label") or ""
+            if len(words.split()) < 3 or words.endswith((".png", ".svg", ".jpg")):
+                problems.append(f"{page.name}: picture with alt text {words!r}")
+    return problems
+
+
+def test_every_link_leads_somewhere(site: Path, pages: dict[str, Page]) -> None:
+    assert broken_links(site, pages) == []
+
+
+def test_nothing_is_loaded_from_elsewhere(pages: dict[str, Page]) -> None:
+    assert remote_loads(pages) == []
+
+
+def test_every_picture_says_what_it_shows(pages: dict[str, Page]) -> None:
+    assert speechless_pictures(pages) == []
+
+
+def button_problems(page: Page, config: dict) -> list[str]:
+    """Buttons at the top of a page that do not lead to its own source."""
+    source = page.name.removesuffix(".html")
+    is_notebook = not page.name.startswith("book/")
+    source += ".ipynb" if is_notebook else ".md"
+    url, branch = config["repository"]["url"], config["repository"]["branch"]
+    repository = url.removeprefix("https://github.com/")
+    wanted = {url, f"{url}/blob/{branch}/{source}?plain=1"}
+    launches = {
+        f"https://colab.research.google.com/github/{repository}/blob/{branch}/{source}",
+        f"https://mybinder.org/v2/gh/{repository}/{branch}?urlpath=lab/tree/{source}",
+    }
+    found = {a.get("href") for a in page.soup.select(".bd-header-article a")}
+    missed = (wanted | launches if is_notebook else wanted) - found
+    extra = set() if is_notebook else launches & found
+    return [f"{page.name}: button {href}" for href in sorted(missed | extra)]
+
+
+def test_every_button_leads_to_its_own_page(site: Path, pages: dict[str, Page]) -> None:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    problems = [button_problems(pages[name], config) for name in course_pages(site)]
+    assert sum(problems, []) == []
+
+
+def test_every_page_introduces_itself(site: Path, pages: dict[str, Page]) -> None:
+    sitemap = (site / "sitemap.xml").read_text(encoding="utf-8")
+    for name in course_pages(site):
+        soup = pages[name].soup
+        assert soup.title.text.endswith(TITLE), name
+        for kind in ({"name": "description"}, {"property": "og:title"}):
+            assert len(soup.find("meta", kind)["content"]) > 5, f"{name}: {kind}"
+        assert f"/{name}<" in sitemap, f"{name} is not in sitemap.xml"
+
+
+def test_the_search_index_knows_the_words_of_the_course(site: Path) -> None:
+    index = (site / "searchindex.js").read_text(encoding="utf-8")
+    assert all(word in index for word in ("bigram", "shakespear", "glossary"))
+
+
+# The test's own test, on a small broken site
+
+BROKEN = """<html><body><article id="top">
+<a href="nowhere.html">no file</a> <a href="#bottom">no place</a>
+<a href="../outside.html">outside</a> <a href="page.html#top">right</a>
+<img src="picture.png"> <svg role="img" aria-label="ladder.svg"></svg>
+<script src="https://cdn.example.org/x.js"></script>
+<a href="https://example.org">elsewhere, but only when clicked</a>
+</article></body></html>"""
+
+
+def test_a_broken_page_is_found(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (tmp_path / "outside.html").write_text("", encoding="utf-8")
+    (site / "page.html").write_text(BROKEN, encoding="utf-8")
+    pages = read_pages(site)
+    wrong = ("nowhere.html", "#bottom", "../outside.html", "picture.png")
+    assert broken_links(site, pages) == [f"page.html: nothing at {a}" for a in wrong]
+    assert remote_loads(pages) == ["page.html: loads https://cdn.example.org/x.js"]
+    assert len(speechless_pictures(pages)) == 2
+
+
+def test_a_wrong_button_is_found() -> None:
+    if BeautifulSoup is None:
+        missing("beautifulsoup4 is not installed: run `make browser`")
+    config = {"repository": {"url": "https://github.com/a/b", "branch": "main"}}
+    colab = "https://colab.research.google.com/github/a/b/blob/main/lessons/01_x.ipynb"
+    html = f'<div class="bd-header-article"><a href="{colab}"></a></div>'
+    soup = BeautifulSoup(html, "html.parser")
+    assert len(button_problems(Page("lessons/01_x.html", soup, set()), config)) == 3
+    assert len(button_problems(Page("lessons/02_y.html", soup, set()), config)) == 4

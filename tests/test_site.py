@@ -1,0 +1,263 @@
+"""Every page of the built site, opened in Chromium, over http and from disk."""
+
+import functools
+import http.server
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from built_site import missing, page_names, require_site
+
+try:
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import (
+        Browser,
+        ConsoleMessage,
+        Page,
+        Request,
+        sync_playwright,
+    )
+except ImportError:
+    sync_playwright = None
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDTHS = (320, 375, 1280)
+# From disk Chromium refuses fonts to every page; these are the theme's icons.
+ICON_FONT = re.compile(r"file://\S+/vendor/fontawesome/\S+\.(woff2|ttf)")
+# What axe finds in the theme itself: (rule, element).
+THEME = {("region", ".title")}
+AXE = {"resultTypes": ["violations"], "preload": False}
+# Contrast depends on the colours and the size of a text alone: mark one element of
+# each look, and let axe measure those instead of five thousand.
+MARK_LOOKS = """() => {
+  const looks = new Set(), clear = "rgba(0, 0, 0, 0)";
+  const paper = e => e && getComputedStyle(e).backgroundColor === clear
+    ? paper(e.parentElement) : e && getComputedStyle(e).backgroundColor;
+  for (const e of document.body.querySelectorAll("*")) {
+    e.removeAttribute("data-look");
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+    const style = getComputedStyle(e);
+    const look = [style.color, paper(e), style.fontSize, style.fontWeight].join();
+    if (e.getClientRects().length && !looks.has(look)) {
+      looks.add(look);
+      e.setAttribute("data-look", "");
+    }
+  }
+}"""
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    """The folder of the built site."""
+    return require_site()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Debian's Chromium, or the one that is found under another name."""
+    if sync_playwright is None:
+        missing("playwright is not installed: run `make browser`")
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "chrome")]
+    path = next(filter(None, found), None)
+    if path is None:
+        missing("no Chromium is found: install your system's package `chromium`")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line per request."""
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+def serve(folder: Path) -> http.server.ThreadingHTTPServer:
+    """Serve a folder on a free port of this machine, in a thread."""
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """Where the built site is served over http."""
+    server = serve(site)
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+def open_page(browser: "Browser", base: str) -> tuple["Page", list[str]]:
+    """A new tab, and the list that its messages and requests elsewhere will go to."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    heard: list[str] = []
+
+    def hear_message(message: "ConsoleMessage") -> None:
+        if message.type in ("error", "warning"):  # the theme logs its own doings
+            heard.append(f"console: {message.text}")
+
+    def hear_request(request: "Request") -> None:
+        if not request.url.startswith((base, "data:", "blob:")):
+            heard.append(f"elsewhere: {request.url}")
+
+    page.on("console", hear_message)
+    page.on("pageerror", lambda error: heard.append(f"error: {error}"))
+    page.on("requestfailed", lambda request: heard.append(f"failed: {request.url}"))
+
+    page.on("request", hear_request)
+    return page, heard
+
+
+def wait_for_formulas(page: "Page") -> None:
+    """Wait until MathJax, where the page has it, has set every formula."""
+    page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise")
+
+
+def violations(page: "Page", where: str, options: dict) -> set[tuple[str, str]]:
+    """What axe finds in a part of a page, as pairs of a rule and an element."""
+    found = Axe().run(page, where, {**AXE, **options}).response["violations"]
+    nodes = ((rule["id"], node["target"]) for rule in found for node in rule["nodes"])
+    return {(rule, " ".join(target)) for rule, target in nodes}
+
+
+def contrast_violations(page: "Page", theme: str) -> set[tuple[str, str]]:
+    """What axe finds in the colours of a page in a theme, `light` or `dark`."""
+    page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+    page.evaluate(MARK_LOOKS)
+    return violations(page, "[data-look]", {"runOnly": ["color-contrast"]})
+
+
+def layout_problems(page: "Page") -> list[str]:
+    """The widths at which a page scrolls sideways."""
+    problems = []
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        inner = page.evaluate("document.documentElement.scrollWidth")
+        if inner > width:
+            problems.append(f"{inner} pixels wide on a screen of {width}")
+    return problems
+
+
+def axe_problems(page: "Page") -> list[str]:
+    """What axe finds on a page, and in its colours in both themes."""
+    found = violations(page, "html", {"rules": {"color-contrast": {"enabled": False}}})
+    found |= contrast_violations(page, "light") | contrast_violations(page, "dark")
+    return [f"axe: {rule} at {element}" for rule, element in sorted(found - THEME)]
+
+
+def look_at(
+    browser: "Browser", base: str, names: list[str], *checks: Callable
+) -> dict[str, list[str]]:
+    """Open pages one after the other; return what is wrong with each."""
+    page, heard = open_page(browser, base)
+    # Colours change at once, so that nothing is measured on the way.
+    page.add_init_script(
+        "addEventListener('DOMContentLoaded', () => document.head.append(Object.assign("
+        "document.createElement('style'), {textContent: '* {transition: none !important}'})))"
+    )
+    problems = {}
+    for name in names:
+        heard.clear()
+        page.goto(base + name, wait_until="load")
+        wait_for_formulas(page)
+        problems[name] = list(heard)
+        problems[name] += [problem for check in checks for problem in check(page)]
+    page.close()
+    return {name: found for name, found in problems.items() if found}
+
+
+def test_pages_over_http(browser: "Browser", site: Path, address: str) -> None:
+    names = page_names(site)
+    assert look_at(browser, address, names, layout_problems, axe_problems) == {}
+
+
+def test_pages_from_disk(browser: "Browser", site: Path) -> None:
+    base = site.resolve().as_uri() + "/"
+    problems = look_at(browser, base, page_names(site))
+    for name, heard in problems.items():
+        others = [line for line in heard if not is_about_icon_font(line)]
+        assert others == [], name
+
+
+def is_about_icon_font(line: str) -> bool:
+    """Whether a message is only about the fonts that the theme has for icons."""
+    return ICON_FONT.search(line) is not None or line == "console: " + REFUSED
+
+
+REFUSED = "Failed to load resource: net::ERR_FAILED"
+
+
+def test_the_root_leads_to_the_first_page(
+    browser: "Browser", site: Path, address: str
+) -> None:
+    for base in (address, site.resolve().as_uri() + "/"):
+        page, heard = open_page(browser, base)
+        page.goto(base + "index.html")
+        page.wait_for_url("**/book/intro.html")
+        assert page.locator("article h1").inner_text().startswith("From Bigram to Transformer")
+        assert [line for line in heard if not is_about_icon_font(line)] == []
+        page.close()
+
+
+def test_search_finds_a_word(browser: "Browser", address: str) -> None:
+    page, heard = open_page(browser, address)
+    page.goto(address + "book/intro.html")
+    page.locator("button.search-button-field:visible").click()
+    page.locator("dialog input:visible, .search-button__search-container input").first.fill("perplexity")
+    page.keyboard.press("Enter")
+    first = page.locator("#search-results li a").first
+    first.wait_for()
+    assert page.locator("#search-results a[href*='glossary']").count() > 0
+    assert heard == []
+    page.close()
+
+
+def test_the_ladder_is_drawn_in_both_themes(browser: "Browser", address: str) -> None:
+    fill = "getComputedStyle(document.querySelector('.ladder-svg .bar')).fill"
+    colours = set()
+    for scheme in ("light", "dark"):
+        page = browser.new_page(color_scheme=scheme)
+        page.goto(address + "book/intro.html")
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+        colours.add(page.evaluate(fill))
+        page.close()
+    assert len(colours) == 2 and "rgb(0, 0, 0)" not in colours
+
+
+# The test's own test, on a small broken site
+
+BROKEN = """<!doctype html><html lang="en"><head><title>x</title>
+<link rel="icon" href="data:,"></head><body><main><h1>Title</h1>
+<p style="color: #ccc; background: #fff">pale</p><div style="width: 700px">wide</div>
+<img src="gone.png"><script>console.warn("noise"); nowhere()</script>
+<script src="http://localhost:9/elsewhere.js"></script></main></body></html>"""
+
+
+def test_a_broken_page_is_found(browser: "Browser", tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(BROKEN, encoding="utf-8")
+    server = serve(tmp_path)
+    base = f"http://127.0.0.1:{server.server_port}/"
+    found = look_at(browser, base, ["page.html"], layout_problems, axe_problems)
+    server.shutdown()
+    said = "\n".join(found["page.html"])
+    assert "console: noise" in said and "nowhere is not defined" in said
+    assert "elsewhere: http://localhost:9/elsewhere.js" in said
+    assert "404" in said and "pixels wide on a screen of 320" in said
+    assert "axe: color-contrast at p" in said and "axe: image-alt at img" in said

@@ -77,7 +77,7 @@ lab: $(BIN)/.ready-lab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/lessons/00_quickstart.ipynb
 
 lessons: $(BIN)/.ready
-	$(BIN)/python book/_tools/notebooks.py
+	$(BIN)/python book/_tools/build_notebooks.py
 
 address: $(BIN)/.ready
 	$(BIN)/python book/_tools/address.py

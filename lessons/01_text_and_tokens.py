@@ -479,8 +479,8 @@ frequency = counts / counts.sum()
 top = frequency.argsort(descending=True)[:30]
 names = plot.visible([tokenizer.characters[i] for i in top])
 heights = dict(zip(names, frequency[top].tolist()))
-plot.bar_chart(heights, "character", "share of the training split")
 print(f"most frequent: {names[0]} with {frequency[top[0]]:.1%}")
+plot.bar_chart(heights, "character", "share of the training split")
 
 # %% [markdown]
 # *A few characters do most of the work: the space alone makes up 15.3 % of the text.*

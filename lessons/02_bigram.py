@@ -436,9 +436,9 @@ start = time.process_time()
 losses = fit(model, lambda: random_batch(train, 256, 8, generator), 500, 0.01)
 model_seconds = time.process_time() - start
 model_loss = estimate_loss(model, validation, context_length=8)
-plot.loss_curve({"batches": losses}, {"by counting": train_floor})
 print(f"validation: {model_loss:.2f} nats, by counting {counted_loss:.2f}")
 assert model_loss < counted_loss + 0.04
+plot.loss_curve({"batches": losses}, {"by counting": train_floor})
 
 # %% [markdown]
 # *The loss of single batches jitters around the optimum that counting has found.*
@@ -581,10 +581,15 @@ assert not torch.allclose(wrong.sum(dim=1), torch.ones(V).double())
 
 # %% mystnb={"image": {"alt": "Heat map of 65 by 65 probabilities. Most cells are white. Dark cells: u after q, newline after colon, space after comma, h after t, and capital letters followed by capital letters inside names."}} tags=["corpus"]
 names = plot.visible(tokenizer.characters)
-plot.heat_map(smoothed, names, names, "next character", "character read", size=(9, 8))
+axes = "next character", "character read"
+plot.heat_map(smoothed, names, names, *axes, size=(9, 8.4), gamma=0.5)
+
 # %% [markdown]
 # *Most of the table is empty; the dark cells are spelling: `u` after `q`, a space after a
 # comma, a new line after a colon.*
+#
+# The even, greyish rows (`$`, `&`, `3`) belong to characters so rare that the added ones
+# outweigh their counts: there the model says "anything can come".
 #
 # Move the slider to read the table row by row: the ten likeliest characters after the one
 # that you choose.
@@ -597,10 +602,8 @@ def draw(character):
     row = smoothed[tokenizer.ids[character]]
     top = row.argsort(descending=True)[:10].tolist()
     after = plot.visible([tokenizer.characters[i] for i in top])
-    label = f"ten likeliest characters after {plot.visible([character])[0]}"
-    return plot.bar_chart(
-        dict(zip(after, row[top].tolist())), label, "probability", 1.0
-    )
+    heights = dict(zip(after, row[top].tolist()))
+    return plot.bar_chart(heights, "next character", "probability", top=1)
 
 
 def describe(character):

@@ -1,7 +1,7 @@
 """Pictures: each helper takes plain numbers and labels and returns the figure.
 
-In a notebook the figure appears under its cell. In a script the figures open when the
-script ends, and are left out where there is no display.
+In a notebook the figure of a cell's last line appears under the cell. In a script the
+figures open when the script ends, and are left out where there is no display.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.backends import BackendFilter, backend_registry
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -42,13 +43,13 @@ def loss_curve(
     for name, level in (levels or {}).items():
         axes.axhline(level, color="0.45", linestyle="--", linewidth=1)
         axes.annotate(
-            name, (1, level), xycoords=("axes fraction", "data"), xytext=(-4, 3),
-            textcoords="offset points", ha="right", color="0.25",
+            name, (1, level), xycoords=("axes fraction", "data"), xytext=(-4, -3),
+            textcoords="offset points", ha="right", va="top", color="0.25",
         )  # fmt: skip
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     if len(losses) > 1:
         axes.legend()
-    return figure
+    return _finished(figure)
 
 
 def heat_map(
@@ -59,7 +60,8 @@ def heat_map(
     ylabel: str,
     value: str = "probability",
     size: tuple[float, float] = (7, 6.3),
-    annotate: bool = False,
+    top: float | None = None,
+    gamma: float = 1.0,
 ) -> Figure:
     """Draw a matrix as colours, from white (small) to dark (large).
 
@@ -71,7 +73,8 @@ def heat_map(
         ylabel: what the rows are.
         value: what a colour stands for, beside the colour bar.
         size: width and height in inches.
-        annotate: write each number into its cell.
+        top: the value of the darkest colour; the largest entry decides if None.
+        gamma: below 1 it lets small values show: colour = value ** gamma.
 
     Raises:
         ValueError: if the labels do not fit the matrix.
@@ -83,16 +86,16 @@ def heat_map(
         )
     figure, axes = plt.subplots(figsize=size)
     sns.heatmap(
-        matrix.detach().numpy(), cmap="Blues", vmin=0, square=True, ax=axes,
-        xticklabels=list(columns), yticklabels=list(rows), annot=annotate, fmt=".2f",
-        cbar_kws={"label": value, "shrink": 0.75}, linewidths=0.3,
+        matrix.detach().numpy(), cmap="Blues", norm=PowerNorm(gamma, 0, top), ax=axes,
+        xticklabels=list(columns), yticklabels=list(rows), square=True,
+        cbar_kws={"label": value, "shrink": 0.7, "pad": 0.02},
     )  # fmt: skip
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.tick_params(axis="x", rotation=0)
     axes.tick_params(axis="y", rotation=0)
     if len(rows) > 40:
-        axes.tick_params(labelsize=5.5)
-    return figure
+        axes.tick_params(labelsize=6, pad=1)
+    return _finished(figure)
 
 
 def bar_chart(
@@ -112,7 +115,7 @@ def bar_chart(
     axes.set_xticks(positions, list(heights))
     axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, top))
     axes.grid(axis="x", visible=False)
-    return figure
+    return _finished(figure)
 
 
 def attention_maps(weights: Sequence[Tensor], labels: Sequence[str]) -> Figure:
@@ -127,12 +130,20 @@ def attention_maps(weights: Sequence[Tensor], labels: Sequence[str]) -> Figure:
     figure, grid = plt.subplots(n_layers, n_heads, figsize=size, squeeze=False)
     for layer, row in enumerate(grid):
         for head, axes in enumerate(row):
-            axes.imshow(weights[layer][head].detach(), cmap="Blues", vmin=0, vmax=1)
+            square = weights[layer][head].detach().numpy()
+            axes.imshow(square, cmap="Blues", vmin=0, vmax=1)
             axes.set_title(f"layer {layer + 1}, head {head + 1}")
             axes.set_xticks(range(len(labels)), labels)
             axes.set_yticks(range(len(labels)), labels)
-            axes.set(xlabel="looked at", ylabel="looks")
+            axes.set(xlabel="at this position", ylabel="this position looks")
             axes.grid(visible=False)
+    return _finished(figure)
+
+
+def _finished(figure: Figure) -> Figure:
+    """Take the figure out of pyplot's hands in a notebook, which would show it twice."""
+    if "inline" in plt.get_backend():
+        plt.close(figure)
     return figure
 
 

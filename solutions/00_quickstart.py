@@ -36,7 +36,7 @@ from lib.gpt import GPT, GPTConfig
 from lib.metrics import cross_entropy
 
 # %% [markdown]
-# ### Exercise 1: Count the parameters
+# ## Exercise 1: Count the parameters
 #
 # [Exercise](../lessons/00_quickstart.ipynb#exercise-1-count-the-parameters)
 #
@@ -75,7 +75,7 @@ print(f"{parameter_count(10, 32, 2, 64, 32):,} with everything twice as wide")
 # bias.
 
 # %% [markdown]
-# ### Exercise 2: Count down
+# ## Exercise 2: Count down
 #
 # [Exercise](../lessons/00_quickstart.ipynb#exercise-2-count-down)
 #
@@ -98,7 +98,7 @@ print(inputs.tolist())
 print(targets.tolist())
 
 # %% [markdown]
-# ### Exercise 3: Measure accuracy
+# ## Exercise 3: Measure accuracy
 #
 # [Exercise](../lessons/00_quickstart.ipynb#exercise-3-measure-accuracy)
 #
@@ -115,7 +115,7 @@ def accuracy(logits, targets):
 check_accuracy(accuracy)
 
 # %% [markdown]
-# ### Exercise 4: Invent a text that needs attention
+# ## Exercise 4: Invent a text that needs attention
 #
 # [Exercise](../lessons/00_quickstart.ipynb#exercise-4-invent-a-text-that-needs-attention)
 #

@@ -45,7 +45,7 @@ train, validation = (
 print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens")
 
 # %% [markdown]
-# ### Exercise 1: Count the windows
+# ## Exercise 1: Count the windows
 #
 # [Exercise](../lessons/01_text_and_tokens.ipynb#exercise-1-count-the-windows)
 #
@@ -66,7 +66,7 @@ check_n_windows(n_windows)
 # target would stand outside of the text.
 
 # %% [markdown]
-# ### Exercise 2: Judge on another text
+# ## Exercise 2: Judge on another text
 #
 # [Exercise](../lessons/01_text_and_tokens.ipynb#exercise-2-judge-on-another-text)
 
@@ -89,7 +89,7 @@ print(f"validation: {unigram_loss(train, validation, tokenizer.vocab_size):.4f} 
 # to counts of thousands changes nothing that you can see.
 
 # %% [markdown]
-# ### Exercise 3: A tokenizer that never fails
+# ## Exercise 3: A tokenizer that never fails
 #
 # [Exercise](../lessons/01_text_and_tokens.ipynb#exercise-3-a-tokenizer-that-never-fails)
 
@@ -122,7 +122,7 @@ print(safe.encode("a naïve plan"), repr(safe.decode(safe.encode("a naïve plan"
 # tokens made of bytes.
 
 # %% [markdown]
-# ### Exercise 4: What does one character tell about the next?
+# ## Exercise 4: What does one character tell about the next?
 #
 # [Exercise](../lessons/01_text_and_tokens.ipynb#exercise-4-what-does-one-character-tell-about-the-next)
 

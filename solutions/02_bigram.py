@@ -47,7 +47,7 @@ counts = count_pairs(train, V)
 print(f"{corpus.name}: {counts.sum():,} pairs of {V} different characters")
 
 # %% [markdown]
-# ### Exercise 1: The likeliest next character
+# ## Exercise 1: The likeliest next character
 #
 # [Exercise](../lessons/02_bigram.ipynb#exercise-1-the-likeliest-next-character)
 
@@ -66,7 +66,7 @@ for character in "qtTe,":
     print(repr(character), "->", repr(most_likely_next(counts, tokenizer, character)))
 
 # %% [markdown]
-# ### Exercise 2: Smooth with any amount
+# ## Exercise 2: Smooth with any amount
 #
 # [Exercise](../lessons/02_bigram.ipynb#exercise-2-smooth-with-any-amount)
 
@@ -91,7 +91,7 @@ for alpha in (0.01, 0.1, 1, 10, 100):
 # drowns the counts; hardly any, 0.01, makes the unseen pairs almost impossible again.
 
 # %% [markdown]
-# ### Exercise 3: The gradient of the whole table
+# ## Exercise 3: The gradient of the whole table
 #
 # [Exercise](../lessons/02_bigram.ipynb#exercise-3-the-gradient-of-the-whole-table)
 #
@@ -123,7 +123,7 @@ print(f"plain gradient descent, 200 steps: {loss:.3f} nats on the training split
 assert loss < 2.6
 
 # %% [markdown]
-# ### Exercise 4: Read two characters
+# ## Exercise 4: Read two characters
 #
 # [Exercise](../lessons/02_bigram.ipynb#exercise-4-read-two-characters)
 

@@ -87,7 +87,7 @@ def picture_problems(notebook: NotebookNode) -> list[str]:
     """Pictures that are missing, or that a reader who cannot see them does not get."""
     problems, pictures = [], 0
     for index, cell in enumerate(notebook.cells):
-        image = cell.metadata.get("mystnb", {}).get("image", {})
+        image, shown = cell.metadata.get("mystnb", {}).get("image", {}), []
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             for tag in re.findall(r"<img\b[^>]*>", data.get("text/html", "")):
@@ -98,6 +98,9 @@ def picture_problems(notebook: NotebookNode) -> list[str]:
                 pictures += 1
                 if len(image.get("alt", "")) < SHORTEST_ALT:
                     problems.append(f"cell {index}: a picture without an alt text")
+                if data in shown:
+                    problems.append(f"cell {index}: a picture that is shown twice")
+                shown.append(data)
     return problems if pictures else [*problems, "there is no picture"]
 
 
@@ -197,6 +200,12 @@ def test_a_picture_without_words_is_found() -> None:
     assert not problems_of(PICTURE, frames)
     for bad in (bare, short, empty):
         assert "without an alt text" in complaint(problems_of(PICTURE, bad))
+
+
+def test_a_picture_that_is_shown_twice_is_found() -> None:
+    twice = code("plot()", picture=True, alt=ALT)
+    twice.outputs *= 2
+    assert "shown twice" in complaint(problems_of(twice))
 
 
 def test_code_without_words_and_words_without_a_reader_are_found() -> None:

@@ -28,6 +28,7 @@ TORCH = "2.13.0"  # newer ones bring CUDA packages to machines without a GPU
 SYSTEMS = {"ubuntu-latest", "macos-latest", "windows-latest"}
 PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==(\d[\w.]*)")
 EXTRAS = re.compile(r"\.\[([\w,]+)\]")
+SCRIPT = re.compile(r"\b(?:book|tests)/[\w/]+\.py\b")
 MAKE = re.compile(r"\bmake ([a-z]+)")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.S)
 
@@ -135,16 +136,19 @@ def browser_flaws(root: Path) -> Iterator[str]:
 
 
 def command_flaws(root: Path) -> Iterator[str]:
-    """Yield extras and make targets that a text names and that do not exist."""
+    """Yield extras, make targets and scripts that are named and do not exist."""
     makefile = (root / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
     texts = [root / "README.md", root / "CONTRIBUTING.md", *root.glob("book/*.md")]
-    scripts = [root / "Makefile", *root.glob(".github/workflows/*.yml")]
-    for path in texts + scripts:
+    recipes = [root / "Makefile", *root.glob(".github/workflows/*.yml")]
+    for path in texts + recipes:
         text = path.read_text("utf-8")
         for extra in ",".join(EXTRAS.findall(text)).split(","):
             if extra and extra not in extras(root):
                 yield f"{path.name}: there is no extra {extra}"
+        if path in recipes:
+            lost = {name for name in SCRIPT.findall(text) if not (root / name).exists()}
+            yield from (f"{path.name}: there is no {name}" for name in sorted(lost))
         commands = " ".join(CODE.findall(text)) if path in texts else text
         if path.name != "Makefile":
             for target in set(MAKE.findall(commands)) - targets:
@@ -250,7 +254,10 @@ BROKEN = {  # for each check and file: what stands there, what instead, the comp
         (".[lessons,test]", ".[lessons,all]", "no extra all"),
     ],
     (command_flaws, "CONTRIBUTING.md"): [("make times", "make time", "`make time`")],
-    (command_flaws, "Makefile"): [('".[site]"', '".[pages]"', "no extra pages")],
+    (command_flaws, "Makefile"): [
+        ('".[site]"', '".[pages]"', "no extra pages"),
+        ("_tools/times.py", "_tools/clock.py", "there is no book/_tools/clock.py"),
+    ],
     (import_flaws, LESSON): [
         ("import torch", "import yaml", "imports yaml"),
         ("import torch", "from no_such import part", "imports no_such"),
@@ -264,7 +271,9 @@ def copy(tmp_path: Path) -> Path:
     for name in FILES:
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / ".github", tmp_path / ".github")
-    (tmp_path / "tests").mkdir()
+    for name in SCRIPT.findall((ROOT / "Makefile").read_text("utf-8")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
     (tmp_path / "tests" / "test_links.py").write_text(BROWSER_TEST, encoding="utf-8")
     (tmp_path / "lessons").mkdir()
     (tmp_path / LESSON).write_text("import torch\n", encoding="utf-8")

@@ -6,7 +6,6 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-
 from built_site import ROOT, course_pages, missing, page_names, require_site
 
 try:
@@ -17,7 +16,13 @@ except ImportError:
 pytestmark = pytest.mark.browser
 
 TITLE = "From Bigram to Transformer"
-LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
+LOADS = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+}
 LOADING_LINKS = {"stylesheet", "preload", "icon", "modulepreload"}
 
 
@@ -65,8 +70,10 @@ def broken_links(site: Path, pages: dict[str, Page]) -> list[str]:
     return problems
 
 
-def leads_somewhere(address: str, name: str, site: Path, pages: dict[str, Page]) -> bool:
-    """Whether a file, and the place in it, exist; addresses elsewhere count as right."""
+def leads_somewhere(
+    address: str, name: str, site: Path, pages: dict[str, Page]
+) -> bool:
+    """Whether file and place exist; an address elsewhere counts as right."""
     parts = urlsplit(address)
     if parts.scheme or parts.netloc:
         return True

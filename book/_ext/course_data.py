@@ -54,7 +54,9 @@ class Course:
 
     def next_rungs(self, root: Path = ROOT) -> list[str]:
         """What the lessons to come will put on the ladder."""
-        return [one.rung for one in self.lessons if one.rung and not is_finished(one, root)]
+        return [
+            one.rung for one in self.lessons if one.rung and not is_finished(one, root)
+        ]
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,11 @@ def read_ladder(root: Path = ROOT) -> list[Rung]:
 
 def read_timings(root: Path = ROOT) -> dict:
     """Read `data/timings.json`; no notebooks when the file is not there yet."""
-    return {"machine": "", "notebooks": {}, **_read_json(root / "data" / "timings.json")}
+    return {
+        "machine": "",
+        "notebooks": {},
+        **_read_json(root / "data" / "timings.json"),
+    }
 
 
 def is_finished(lesson: Lesson, root: Path = ROOT) -> bool:

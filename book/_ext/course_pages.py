@@ -65,7 +65,9 @@ class StartButtons(CourseDirective):
         first = f"lessons/{read_course().lessons[0].name}.ipynb"
         owner = self.config.html_theme_options["repository_url"].split(".com/")[-1]
         branch = self.config.html_theme_options["repository_branch"]
-        colab = f"https://colab.research.google.com/github/{owner}/blob/{branch}/{first}"
+        colab = (
+            f"https://colab.research.google.com/github/{owner}/blob/{branch}/{first}"
+        )
         return self.myst(
             f"[Start with the first lesson](/{first}){{.button .button-main}}\n"
             f"[Run it in Colab]({colab}){{.button}}"
@@ -139,7 +141,9 @@ class LadderSamples(CourseDirective):
             if rung.sample:
                 loss = f"{rung.validation_loss:.4f} nats per character"
                 found += self.myst(f"**{rung.name}**, {loss}")
-                found.append(nodes.literal_block(rung.sample, rung.sample, language="none"))
+                found.append(
+                    nodes.literal_block(rung.sample, rung.sample, language="none")
+                )
         return found
 
 
@@ -152,7 +156,9 @@ class TimingsTable(CourseDirective):
         notebooks = read_timings()["notebooks"]
         if not notebooks:
             return self.myst("*Nothing is recorded yet.*")
-        head = "| Notebook | Seconds | Limit | Used | Peak memory |\n|---|--:|--:|---|--:|"
+        head = (
+            "| Notebook | Seconds | Limit | Used | Peak memory |\n|---|--:|--:|---|--:|"
+        )
         rows = [self.row(name, facts) for name, facts in sorted(notebooks.items())]
         return self.myst("\n".join([head, *rows]))
 

@@ -1,10 +1,10 @@
 """Write and execute the notebooks of the scripts in lessons/ and solutions/.
 
-``python book/_tools/notebooks.py`` rebuilds every notebook whose script, or whose part
-of the library, has changed; with names (``lessons/02_bigram.py``) exactly those. Cells
-keep their ids and nothing that differs from run to run is stored, so that a rebuild
-without a change leaves the files as they were. The rungs that lessons print go to
-``data/ladder.json``.
+``python book/_tools/build_notebooks.py`` rebuilds every notebook whose script, or whose
+part of the library, has changed; with names (``lessons/02_bigram.py``) exactly those.
+Cells keep their ids and nothing that differs from run to run is stored, so that a
+rebuild without a change leaves the files as they were. The rungs that lessons print go
+to ``data/ladder.json``.
 
 Stored outputs come from Tiny Shakespeare: the command stops where it is not found.
 """

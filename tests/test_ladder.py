@@ -1,0 +1,112 @@
+"""The ladder shows what the lessons print, and its picture is up to date."""
+
+import re
+from pathlib import Path
+
+import ladder_svg
+import pytest
+from course_data import Rung, read_course, read_ladder
+from notebooks import ROOT, code_cells, read_ipynb
+
+
+def printed_text(lesson: Path) -> str:
+    """Everything that the code of a lesson printed, as stored."""
+    outputs = (out for cell in code_cells(read_ipynb(lesson)) for out in cell.outputs)
+    return "\n".join(out.text for out in outputs if out.output_type == "stream")
+
+
+def rung_problems(rung: Rung, root: Path) -> list[str]:
+    """What a rung claims and its lesson did not print."""
+    lesson = root / "lessons" / f"{rung.lesson}.py"
+    if not lesson.exists():
+        return [f"{rung.name}: there is no lesson {rung.lesson}"]
+    lines = printed_text(lesson).splitlines()
+    own = [line for line in lines if f"| {rung.name} |" in line]
+    wanted = {
+        "parameters": f"{rung.parameters:,} parameters",
+        "loss": f"{rung.validation_loss:.4f} nats",
+    }
+    return [
+        f"{rung.name}: {lesson.stem} prints no {what} of {text!r}"
+        for what, text in wanted.items()
+        if not any(re.search(rf"(?<![\d.,]){re.escape(text)}", line) for line in own)
+    ]
+
+
+def ladder_problems(rungs: list[Rung], root: Path) -> list[str]:
+    """What is wrong with the recorded ladder of a tree."""
+    problems = [problem for rung in rungs for problem in rung_problems(rung, root)]
+    losses = [rung.validation_loss for rung in rungs]
+    if losses != sorted(losses, reverse=True):
+        problems.append(f"losses do not fall: {losses}")
+    if len({rung.name for rung in rungs}) < len(rungs):
+        problems.append("two rungs have the same name")
+    return problems
+
+
+def test_every_rung_is_what_its_lesson_printed() -> None:
+    rungs = read_ladder()
+    assert rungs, "data/ladder.json holds no rungs: run `make lessons`"
+    assert ladder_problems(rungs, ROOT) == []
+
+
+def test_the_picture_of_the_readme_is_up_to_date() -> None:
+    stored = (ROOT / "book" / "_static" / "ladder.svg").read_text(encoding="utf-8")
+    current = ladder_svg.file(read_ladder(), read_course().next_rungs())
+    assert stored == current, "run `python book/_tools/ladder_picture.py`"
+
+
+def test_the_picture_says_in_words_what_it_shows() -> None:
+    text = ladder_svg.describe(ladder_svg.steps(read_ladder()))
+    best = read_ladder()[-1]
+    assert f"{best.name} {best.validation_loss:.2f}" in text
+
+
+def test_rungs_that_nearly_coincide_share_a_bar() -> None:
+    rungs = [rung("a", 3.0), rung("b", 2.52), rung("c", 2.5), rung("d", 2.4)]
+    assert [one.name for one in ladder_svg.steps(rungs)] == ["a", "c", "d"]
+
+
+def test_a_sample_is_written_as_text_not_as_markup() -> None:
+    picture = ladder_svg.inline([rung("<a>", 2.0, sample="x < y\n& z")], [])
+    assert "&lt;a&gt;" in picture and "x &lt; y &amp; z" in picture
+
+
+# The test's own test, on a small tree with one lesson
+
+NOTEBOOK = """{"cells": [{"cell_type": "code", "execution_count": 1, "id": "a",
+"metadata": {}, "source": "", "outputs": [{"name": "stdout", "output_type": "stream",
+"text": "Ladder | Small | 1,234 parameters | 2.5000 nats per character\\n"}]}],
+"metadata": {}, "nbformat": 4, "nbformat_minor": 5}"""
+
+
+def rung(
+    name: str,
+    loss: float,
+    parameters: int = 1234,
+    lesson: str = "02_x",
+    sample: str = "",
+) -> Rung:
+    """A rung for a test."""
+    return Rung(name, lesson, parameters, 0.1, 1, loss, sample)
+
+
+@pytest.mark.parametrize(
+    ("rungs", "said"),
+    [
+        ([rung("Small", 2.5)], ""),
+        ([rung("Small", 2.4)], "prints no loss of '2.4000 nats'"),
+        ([rung("Small", 2.5, parameters=234)], "prints no parameters of '234"),
+        ([rung("Other", 2.5)], "Other: 02_x prints no parameters"),
+        ([rung("Small", 2.5, lesson="03_y")], "there is no lesson 03_y"),
+        ([rung("Small", 2.5), rung("Small", 2.6)], "losses do not fall"),
+        ([rung("Small", 2.5), rung("Small", 2.5)], "the same name"),
+    ],
+)
+def test_a_wrong_rung_is_found(rungs: list[Rung], said: str, tmp_path: Path) -> None:
+    lesson = tmp_path / "lessons" / "02_x.py"
+    lesson.parent.mkdir()
+    lesson.write_text("", encoding="utf-8")
+    lesson.with_suffix(".ipynb").write_text(NOTEBOOK, encoding="utf-8")
+    problems = "\n".join(ladder_problems(rungs, tmp_path))
+    assert said in problems and bool(said) == bool(problems)

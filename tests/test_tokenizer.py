@@ -1,0 +1,54 @@
+"""Text to ids and back, without loss, and errors that name the culprit."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.tokenizer import CharTokenizer
+
+
+@given(st.text(min_size=1))
+def test_every_text_comes_back(text):
+    tokenizer = CharTokenizer(text)
+    ids = tokenizer.encode(text)
+    assert len(ids) == len(text)
+    assert set(ids) == set(range(tokenizer.vocab_size))
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.decode(torch.tensor(ids)) == text
+
+
+def test_ids_follow_the_sorted_characters():
+    assert CharTokenizer("banana").encode("nab") == [2, 0, 1]
+
+
+def test_an_unknown_character_is_named_with_its_position():
+    with pytest.raises(ValueError, match=r"text\[3\]='ï'.* 3 characters"):
+        CharTokenizer("abn").encode("banï")
+
+
+@pytest.mark.parametrize("bad", [3, -1])
+def test_an_id_out_of_range_is_named_with_its_position(bad):
+    with pytest.raises(ValueError, match=rf"ids\[1\]={bad} is outside 0 .. 2"):
+        CharTokenizer("abc").decode([0, bad])
+
+
+def test_an_empty_text_has_no_vocabulary():
+    with pytest.raises(ValueError, match="text=''"):
+        CharTokenizer("")
+
+
+def test_a_saved_vocabulary_is_the_same(tmp_path):
+    tokenizer = CharTokenizer("naïve\n\"'😀")
+    tokenizer.save(tmp_path / "vocabulary.json")
+    loaded = CharTokenizer.load(tmp_path / "vocabulary.json")
+    assert loaded.characters == tokenizer.characters
+    assert loaded.encode("naïve😀") == tokenizer.encode("naïve😀")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"characters": []}', "not json"])
+def test_a_file_without_a_vocabulary(tmp_path, content):
+    path = tmp_path / "vocabulary.json"
+    path.write_text(content, "utf-8")
+    with pytest.raises(ValueError, match="vocabulary.json.* holds no saved vocabulary"):
+        CharTokenizer.load(path)

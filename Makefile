@@ -65,19 +65,21 @@ $(SITE_BIN)/.ready-browser: $(SITE_BIN)/.ready
 	@touch $@
 
 site: $(SITE_BIN)/.ready
+	rm -rf _build/html
 	$(SITE_BIN)/jupyter-book build . --all --builder html -W -n --keep-going
 	@$(PYTHON) -c 'from pathlib import Path; \
 	print("Open", Path("_build/html/index.html").resolve().as_uri())'
 
 test: $(BIN)/.ready
 	$(BIN)/python -m pytest -m "not browser" tests
-	$(BIN)/python -m pytest --nbval lessons/ solutions/
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/
 
 lab: $(BIN)/.ready-lab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/lessons/00_quickstart.ipynb
 
 lessons: $(BIN)/.ready
 	$(BIN)/python book/_tools/build_notebooks.py
+	$(BIN)/python book/_tools/ladder_picture.py
 
 address: $(BIN)/.ready
 	$(BIN)/python book/_tools/address.py

@@ -7,11 +7,11 @@
 # the text is to predict before any model exists.
 #
 # - **You will build** a tokenizer, a split into training and validation text, random
-#   batches of inputs and targets, and a ruler for surprise: entropy.
-# - **You will see** what text looks like to a model, and the first two rungs of the ladder
-#   that this course climbs.
+#   batches of inputs and targets, and a measure of surprise: entropy.
+# - **You will see** what text looks like to a model, and how good the two simplest
+#   predictions are.
 # - **Needs** lesson [00](00_quickstart.ipynb), or some PyTorch.
-# - **Takes** about 45 minutes to read and do; the notebook runs in under 20 s.
+# - **Takes** about two hours to read and do; the notebook runs in under 20 s.
 
 # %% tags=["remove-cell"]
 # Makes lib/, the course's own code, importable. On Colab it fetches the course first.
@@ -62,20 +62,30 @@ print({character: i for i, character in enumerate(vocabulary)})
 print([vocabulary.index(character) for character in line])
 
 # %% [markdown]
-# Now predict. You are shown one character of this line, drawn at random, and must say
-# beforehand how probable each character is. Counting is the best you can do: 4 of the 18
-# characters are an `o`.
+# Now predict. Somebody picks a character of this line at random and hides it. You say how
+# probable each character is; then it is shown. Counting is the best you can do: 4 of the 18
+# characters are an `o`, so you say $p = 0.222$ for it.
+#
+# When the character is shown, your surprise is $-\ln p$, as in lesson
+# [00](00_quickstart.ipynb): 0 if you were certain, more the less you expected it.
 
 # %%
+import math
 from collections import Counter
 
+mean_surprise = 0.0
 for character, count in Counter(line).most_common():
-    print(f"{character!r}: {count} of {len(line)} = {count / len(line):.3f}")
+    p = count / len(line)
+    mean_surprise += p * -math.log(p)
+    print(
+        f"{character!r}: {count} of {len(line)}, p {p:.3f}, surprise {-math.log(p):.3f}"
+    )
+print(f"mean surprise: {mean_surprise:.3f}")
 
 # %% [markdown]
-# If an `o` comes, your surprise is $-\ln 0.222$; if an `r` comes, it is larger. The mean of
-# the surprise over the whole line says how hard the line is to predict in this way. That
-# mean is the entropy.
+# An `o` surprises you by 1.504, a rare `r` by 2.890. An `o` comes in 4 of 18 cases, an `r` in 1
+# of 18, so in the mean over the whole line each surprise is weighted by its $p$: 1.798. That
+# mean is the entropy of the line.
 
 # %% [markdown]
 # ## The formula
@@ -91,10 +101,14 @@ for character, count in Counter(line).most_common():
 # | $-\ln p_i$ | number | the surprise when token $i$ comes, in nats |
 # | $H(p)$ | number | the mean surprise, in nats per token |
 #
-# Shannon introduced it in 1948 (section 6 of his paper) with the logarithm to base 2, in
-# bits. With the natural logarithm the unit is the [nat](../book/glossary.md#nat); one bit
-# is $\ln 2$ nats. Two facts to keep: if all $V$ tokens are equally likely, $H = \ln V$,
-# and no distribution over $V$ tokens has more.
+# Shannon introduced it in 1948 (section 6 of his paper). The base of the logarithm sets the
+# unit: base 2 gives bits, the natural logarithm gives [nats](../book/glossary.md#nat), and one
+# bit is $\ln 2$ nats. Two facts to keep: if all $V$ tokens are equally likely, each surprises
+# by $\ln V$, so $H = \ln V$; and no distribution over $V$ tokens has more.
+#
+# Often the probabilities come from a model and the tokens from a text. The mean surprise of the
+# model over the text is then called its [loss](../book/glossary.md#loss), or
+# [cross-entropy](../book/glossary.md#cross-entropy). It is what training makes small.
 
 # %% [markdown]
 # ## Build
@@ -102,7 +116,8 @@ for character, count in Counter(line).most_common():
 # ### Entropy
 #
 # The formula needs one care: $0 \ln 0$ counts as 0, because what never happens surprises
-# nobody. Clamping keeps the logarithm finite, and the factor 0 does the rest.
+# nobody. `torch.xlogy(x, y)` is $x \ln y$ with that rule built in. The vocabulary is the last
+# dimension, `dim=-1`, so that a whole table of distributions can be measured at once.
 
 # %%
 import torch
@@ -118,13 +133,12 @@ def entropy(probabilities: Tensor) -> Tensor:
             f"{probabilities.min():.4g}, the sums run from {sums.min():.4g} "
             f"to {sums.max():.4g}"
         )
-    surprise = -probabilities.clamp_min(1e-38).log()
-    return (probabilities * surprise).sum(dim=-1)
+    return -torch.xlogy(probabilities, probabilities).sum(dim=-1)
 
 
 # %% [markdown]
-# The last two lines are the formula; the rest refuses what is no distribution. Try it on a
-# fair coin, a loaded coin, and a coin with two heads.
+# The last line is the formula; the others refuse what is no distribution. Try it on a fair
+# coin, a loaded coin, and a coin with two heads.
 
 # %%
 for coin in ([0.5, 0.5], [0.9, 0.1], [1.0, 0.0]):
@@ -134,10 +148,8 @@ for coin in ([0.5, 0.5], [0.9, 0.1], [1.0, 0.0]):
 # The fair coin is the hardest to predict: 0.693 nats, which is $\ln 2$, one bit. The coin
 # with two heads holds no surprise at all.
 
+
 # %% tags=["lib:metrics.nats_to_bits"]
-import math
-
-
 def nats_to_bits(nats: float) -> float:
     return nats / math.log(2)
 
@@ -175,8 +187,8 @@ class Corpus:
 
 
 # %% [markdown]
-# A corpus is a text that knows its name and where it came from. The search is three lines;
-# the four helpers that do the reading, fetching and checking stay in the library.
+# A corpus is a text that knows its name and where it came from. The search is short; the four
+# helpers that do the reading, fetching and checking stay in the library.
 
 # %% tags=["lib:corpus.load_corpus"]
 import os
@@ -264,8 +276,8 @@ print(tokenizer.decode([27, 1, 30, 53, 51, 43, 53, 2]))
 
 # %% [markdown]
 # The vocabulary (printed without its first character, the newline) holds the space, some
-# punctuation, one digit, and the letters in both cases. The ids of `O Romeo!` go back to
-# the same text.
+# punctuation and signs, one digit, and the letters in both cases. The ids of `O Romeo!` go
+# back to the same text.
 #
 # ### Training and validation
 #
@@ -290,11 +302,13 @@ validation = torch.tensor(tokenizer.encode(validation_text))
 print(f"training:   {len(train):,} tokens, they begin with {train[:6].tolist()}")
 print(f"validation: {len(validation):,} tokens")
 assert len(train) + len(validation) == len(corpus.text)
+assert set(validation_text) <= set(train_text)
 
 # %% [markdown]
 # 1,003,854 tokens to learn from and 111,540 to be judged on. The cut is not random: a
-# random tenth of the *characters* would leave almost every hidden character between two
-# that the model has seen.
+# random tenth of the *characters* would leave most hidden characters between two that the
+# model has seen. And the vocabulary was made from the whole text; that gives nothing away,
+# since each character of the validation split occurs in the training split too.
 #
 # ### Windows
 #
@@ -326,12 +340,16 @@ def sliced_batch(tokens, starts, context_length):
 
 
 # %% [markdown]
-# The library does the same without a loop: it computes the table of all indices at once.
-# A column of starts, `(B, 1)`, plus a row of steps, `(T,)`, gives a table `(B, T)`.
+# The library does the same without a loop. Two facts about tensors make it possible. A column
+# of starts, `(B, 1)`, plus a row of steps, `(T,)`, gives a table `(B, T)` of places. And a
+# tensor can be indexed by a table of places: the result has the shape of the table, and holds
+# what stands at each place.
 
 # %%
-starts = torch.tensor([[100], [500]])
-print(starts + torch.arange(4))
+letters = torch.tensor([10, 11, 12, 13, 14, 15])
+places = torch.tensor([[0], [3]]) + torch.arange(3)
+print(places.tolist())
+print(letters[places].tolist())
 
 # %% [markdown]
 # A small guard comes first: a size below 1 or a text shorter than one window gets a clear
@@ -353,8 +371,9 @@ def _check_sizes(tokens: Tensor, batch_size: int, context_length: int) -> None:
 
 
 # %% [markdown]
-# Then the batch. The random places come from a generator that you pass in, so that the
-# same seed gives the same batch.
+# Then the batch. The last window must leave room for its last target, so there are
+# `len(tokens) - context_length` places to start at. They come from a generator that you pass
+# in, so that the same seed gives the same batch.
 
 
 # %% tags=["lib:data.random_batch"]
@@ -376,9 +395,6 @@ inputs, targets = random_batch(train, 4, 12, torch.Generator().manual_seed(0))
 print("inputs ", tuple(inputs.shape), "targets", tuple(targets.shape))
 for b in range(4):
     print(repr(tokenizer.decode(inputs[b])), "->", repr(tokenizer.decode(targets[b])))
-
-# %% [markdown]
-# Each target row is its input row, moved by one character.
 
 # %% [markdown]
 # ## Check
@@ -409,19 +425,25 @@ except ValueError as error:
 
 # %% [markdown]
 # ### Equal to PyTorch's own
+#
+# PyTorch can measure the entropy of a distribution too. Both must agree on five random ones, in
+# which about half of the probabilities are exactly 0.
 
 # %%
-p = torch.rand(5, 65, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
+p = torch.randn(5, 65, generator=torch.Generator().manual_seed(0)).clamp_min(0)
+p = p / p.sum(dim=-1, keepdim=True)
 torchs = torch.distributions.Categorical(probs=p).entropy()
-assert torch.allclose(entropy(p), torchs, atol=1e-5)
+assert torch.allclose(entropy(p), torchs, atol=1e-4)
 print("entropy equals PyTorch's on", tuple(p.shape), "probabilities")
 
 # %% [markdown]
 # ### The classic bug: targets that are not shifted
 #
 # Forget the `+ 1` and the targets are the inputs. The model is asked to predict what it has
-# just read. Let the simplest model of all learn that: a table with one row of scores per
-# character. (`fit`, the training loop, is built in lesson [02](02_bigram.ipynb).)
+# just read. Let the simplest model of all learn that: a table with one row of logits per
+# character, from which `nn.Embedding` looks up the row of the character that was read. (`fit`,
+# the training loop with the four moves of lesson [00](00_quickstart.ipynb), is built in
+# lesson [02](02_bigram.ipynb).)
 
 # %% tags=["corpus"]
 from lib.train import fit
@@ -436,13 +458,14 @@ def unshifted_batch():
     return inputs, inputs  # the bug
 
 
-losses = fit(copier, unshifted_batch, n_steps=200, learning_rate=0.1)
-print(f"loss: {losses[0]:.1f} at first, {losses[-1]:.2f} after 200 steps")
-assert losses[-1] < 0.05
+copy_losses = fit(copier, unshifted_batch, n_steps=200, learning_rate=0.1)
+print(f"loss: {copy_losses[0]:.1f} at first, {copy_losses[-1]:.2f} after 200 steps")
+assert copy_losses[-1] < 0.05
 
 # %% [markdown]
-# The loss is almost zero! Lower than any language model of any size will ever reach on
-# Shakespeare. That is the sign: a loss that is too good is a bug. Let it continue a word.
+# The loss is almost zero! No language model reaches that on batches that it sees for the first
+# time. That is the sign: a loss that is too good is a bug. Let it continue a word, each time
+# with the character of the largest logit.
 
 # %%
 ids = tokenizer.encode("The")
@@ -483,7 +506,7 @@ print(f"most frequent: {names[0]} with {frequency[top[0]]:.1%}")
 plot.bar_chart(heights, "character", "share of the training split")
 
 # %% [markdown]
-# *A few characters do most of the work: the space alone makes up 15.3 % of the text.*
+# *A few characters do most of the work: the space alone makes up 15.3 % of the training split.*
 #
 # Unequal bars are good news: what is unequal can be predicted.
 
@@ -504,15 +527,23 @@ models = {
 losses = {name: -p[validation].log().mean().item() for name, p in models.items()}
 for name, loss in losses.items():
     print(f"{name}: {loss:.4f} nats, {nats_to_bits(loss):.2f} bits per character")
-    print(f"         its own entropy: {entropy(models[name]):.4f} nats")
+print(f"saved: {losses['Uniform'] - losses['Unigram']:.2f} nats")
+
+shares = validation.bincount(minlength=tokenizer.vocab_size).double() / len(validation)
+print(f"entropy of the training frequencies:   {entropy(frequency):.4f} nats")
+print(f"entropy of the validation frequencies: {entropy(shares):.4f} nats")
+assert entropy(shares) < losses["Unigram"]  # nothing beats a text's own frequencies
 assert math.isclose(losses["Uniform"], math.log(65), abs_tol=1e-6)
 assert losses["Unigram"] < losses["Uniform"] - 0.5
 
 # %% [markdown]
-# Uniform costs 4.1744 nats, $\ln 65$. Knowing the frequencies saves more than half a nat:
-# 3.3473 nats. That is a bit more than the entropy of the frequencies themselves, 3.3091,
-# since the hidden tenth of the plays uses its letters slightly differently. The difference
-# is the price of predicting a text that you have not seen.
+# Uniform costs 4.1744 nats, $\ln 65$. Knowing the frequencies saves 0.83 nats: 3.3473. (In the
+# code `p[validation]` is the indexing from above: the probability of each token that came.)
+#
+# Where does 3.3473 come from? The frequencies of the training split have an entropy of 3.3091.
+# The validation split has frequencies of its own, with an entropy of 3.3373: it is a bit harder
+# text. The remaining hundredth of a nat is the price of predicting it with the frequencies of
+# another text.
 #
 # What does text at these losses look like? Draw 80 characters from each.
 
@@ -527,8 +558,8 @@ for (name, p), n_parameters in zip(models.items(), (0, 65)):
     print(repr(text), "\n")
 
 # %% [markdown]
-# The first sample is what a monkey types on a keyboard with 65 keys. In the second, the
-# spaces and letters have about the right shares, but no two neighbours know of each other.
+# (`rung` prints the line that you find on the page of results.) The first sample is what a monkey types on a keyboard with 65 keys. In the second, the
+# spaces and letters have about the right shares, but no character knows its neighbour.
 #
 # These are the first two rungs of the [ladder](../book/ladder.md). Every model of the
 # course gets a rung, measured on the same 111,540 tokens.
@@ -538,14 +569,14 @@ for (name, p), n_parameters in zip(models.items(), (0, 65)):
 #
 # <details><summary>You merge upper and lower case before tokenizing. Does the unigram loss go up or down? Is the model better?</summary>
 #
-# Down: fewer characters, fewer surprises. But the text is another one, so the two losses
+# Down: nobody has to guess the case any more. But the text is another one, so the two losses
 # cannot be compared. Only losses on the same tokens can.
 #
 # </details>
 #
-# <details><summary>How many questions does a batch of 32 windows of 64 tokens ask?</summary>
+# <details><summary>How many questions does a batch of 32 windows of 8 tokens ask?</summary>
 #
-# One per position: 32 · 64 = 2,048. All of them are answered in one pass.
+# One per position: 32 · 8 = 256. A model answers all of them at once.
 #
 # </details>
 #
@@ -556,43 +587,41 @@ for (name, p), n_parameters in zip(models.items(), (0, 65)):
 #
 # </details>
 
-# %%
-print(f"32 x 64 = {32 * 64:,} questions")
-
 # %% [markdown]
 # ## Exercises
 
 # %%
 from lib.checks_01 import (
     check_conditional_entropy,
-    check_n_windows,
+    check_perplexity,
     check_safe_tokenizer,
     check_unigram_loss,
 )
 
 # %% [markdown]
-# ### Exercise 1: Count the windows
+# ### Exercise 1: How many choices?
 #
-# *warm-up · 5 minutes* · [Solution](../solutions/01_text_and_tokens.ipynb#exercise-1-count-the-windows)
+# *warm-up · 5 minutes* · [Solution](../solutions/01_text_and_tokens.ipynb#exercise-1-how-many-choices)
 #
-# At how many different places can a window of `context_length` inputs start in a text of
-# `n_tokens` tokens, if each input needs a target? Windows may overlap.
+# A loss in nats is hard to picture. Turn it into a number of choices: with how many equally
+# likely tokens would the loss be just that? This number is called the
+# [perplexity](../book/glossary.md#perplexity). Return it as a float.
 #
 # <details><summary>Hint</summary>
 #
-# Try a text of 4 tokens and windows of 3 inputs on paper. Where does the last target
-# stand?
+# Equally likely tokens, $V$ of them, have the loss $\ln V$. You are given the loss and look for
+# $V$.
 #
 # </details>
 
 
 # %%
-def n_windows(n_tokens, context_length):
+def perplexity(loss):
     raise NotImplementedError("your code here")
 
 
 # %% tags=["exercise"]
-check_n_windows(n_windows)
+check_perplexity(perplexity)
 
 # %% [markdown]
 # ### Exercise 2: Judge on another text
@@ -627,13 +656,14 @@ check_unigram_loss(unigram_loss)
 #
 # Write a class `SafeTokenizer(text)` with `vocab_size`, `encode` and `decode` that gives
 # every character outside its vocabulary one extra id, the largest one. That id decodes to
-# `"?"`. Each character of the text still gets exactly one id.
+# `"?"`. Each character of the text still gets exactly one id, and a question mark that is in
+# the vocabulary keeps its own.
 #
 # <details><summary>Hint</summary>
 #
-# Let it inherit from `CharTokenizer`. `self.ids.get(character, default)` returns the
-# default for an unknown character. The true vocabulary has `len(self.characters)` entries;
-# `vocab_size` is one more.
+# `self.ids.get(character, default)` returns the default for an unknown character. You may write
+# `class SafeTokenizer(CharTokenizer):` and change three things; `vocab_size` is a property
+# there, so write it as a property again.
 #
 # </details>
 
@@ -655,7 +685,8 @@ check_safe_tokenizer(SafeTokenizer)
 # The entropy of *pairs* of neighbours, minus the entropy of their first characters, is what
 # remains unknown about the second when you know the first. Write a function that returns
 # this difference in nats for a 1-d tensor of ids. Take the first characters from the pairs:
-# a text of $N$ tokens has $N - 1$ of them.
+# a text of $N$ tokens has $N - 1$ of them. Then run it on `train`: by how much does one
+# character of context lower the 3.3091 nats?
 #
 # <details><summary>Hint</summary>
 #
@@ -685,7 +716,7 @@ check_conditional_entropy(conditional_entropy)
 #   knowing how frequent each character is.
 #
 # What is still wrong: both models ignore what they have just read. After a `q` comes a `u`,
-# after a comma comes a space, and neither model knows. How much does *one* character
+# after a comma a space or a new line, and neither model knows. How much does *one* character
 # of context help? That is lesson [02](02_bigram.ipynb).
 #
 # The library entries of what you built: [CharTokenizer](../book/api.md#tokenizer),
@@ -695,8 +726,8 @@ check_conditional_entropy(conditional_entropy)
 # %% [markdown]
 # ## To read
 #
-# - Shannon (1948), *A Mathematical Theory of Communication*: sections 2 and 3 draw text
-#   from letter frequencies by hand, section 6 introduces entropy.
+# - Shannon (1948), *A Mathematical Theory of Communication*: section 3 draws text from letter
+#   frequencies by hand, section 6 introduces entropy.
 # - Shannon (1951), *Prediction and Entropy of Printed English*: people guess the next
-#   letter, and do much better than any table.
+#   letter; with enough context they do better than tables of letters.
 # - All references with what to read in them: [bibliography](../book/bibliography.md).

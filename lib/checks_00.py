@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lib.exercises import exercise, expect, hint_for
+from lib.exercises import exercise, expect, hint_for, number
 from lib.gpt import GPT, GPTConfig
 
 __all__ = [
@@ -26,7 +26,7 @@ def check_parameter_count(count) -> str:
         these = sizes | changes
         model = GPT(GPTConfig(n_heads=2, **these))
         right = sum(parameter.numel() for parameter in model.parameters())
-        given = count(**these)
+        given = number(count(**these))
         V, D, L, F, T = these.values()
         hints = {
             right - V: "You may have missed the head's bias.",
@@ -38,21 +38,26 @@ def check_parameter_count(count) -> str:
         }
         expect(
             given == right,
-            f"For {these} a GPT has {right:,} parameters, you count {given:,}. "
+            f"For {these} a GPT has {right:,} parameters, you count {given:,.0f}. "
             + hint_for(given, hints, "Compare with the list of shapes, part by part."),
         )
     return "Your formula fits models of four different sizes."
 
 
-def _digits(batch, minimum: int) -> Tensor:
-    """Look at the shape and shift of a batch; return it joined to (B, T + 1)."""
-    inputs, targets = batch(64, 12, torch.Generator().manual_seed(0))
-    for name, ids in (("inputs", inputs), ("targets", targets)):
+def _digits(batch) -> Tensor:
+    """Look at the shape, shift and source of a batch; return it joined, (B, T + 1)."""
+    result = batch(300, 12, torch.Generator().manual_seed(0))
+    expect(
+        isinstance(result, tuple) and len(result) == 2,
+        "Return two tensors, inputs and targets.",
+    )
+    for name, ids in zip(("inputs", "targets"), result):
         expect(
-            tuple(ids.shape) == (64, 12),
-            f"{name} has shape {tuple(ids.shape)}; batch(64, 12, generator) must give "
-            "(64, 12). Make length + 1 digits, then cut one off at each end.",
+            tuple(ids.shape) == (300, 12),
+            f"{name} has shape {tuple(ids.shape)}; batch(300, 12, generator) must give "
+            "(300, 12). Make length + 1 digits; inputs and targets leave one out.",
         )
+    inputs, targets = result
     joined = torch.cat([inputs, targets[:, -1:]], dim=1)
     expect(
         torch.equal(joined[:, 1:], targets),
@@ -64,10 +69,10 @@ def _digits(batch, minimum: int) -> Tensor:
         f"There are tokens from {joined.min()} to {joined.max()}; digits are 0 to 9. "
         "Take the remainder: % 10.",
     )
+    again, _ = batch(300, 12, torch.Generator().manual_seed(0))
     expect(
-        len(joined[:, 0].unique()) >= minimum,
-        f"The 64 rows start with only {len(joined[:, 0].unique())} different digits. "
-        "Draw the start of each row at random.",
+        torch.equal(again, inputs),
+        "The same seed gave two different batches: pass generator=generator on.",
     )
     return joined
 
@@ -75,7 +80,12 @@ def _digits(batch, minimum: int) -> Tensor:
 @exercise
 def check_countdown_batch(batch) -> str:
     """Takes a function of batch_size, length, generator."""
-    digits = _digits(batch, minimum=5)
+    digits = _digits(batch)
+    starts = digits[:, 0].unique().tolist()
+    expect(
+        len(starts) == 10,
+        f"The 300 rows start with {starts} only; draw each at random from 0 to 9.",
+    )
     step = (digits[:, 1:] - digits[:, :-1]) % 10
     expect(not (step == 1).all(), "Your digits count up; they should count down.")
     expect(
@@ -94,6 +104,7 @@ def check_accuracy(accuracy) -> str:
     targets = best.clone()
     targets[:3, 0] = (targets[:3, 0] + 1) % 4  # 3 of 30 positions are now wrong
     given = accuracy(logits, targets)
+    expect(given is not None, "Your function returned None: is a `return` missing?")
     expect(
         not isinstance(given, Tensor),
         "You return a tensor; .item() makes it a Python float.",
@@ -117,16 +128,21 @@ def check_accuracy(accuracy) -> str:
 @exercise
 def check_needs_attention(batch) -> str:
     """Takes a function of batch_size, length, generator."""
-    _digits(batch, minimum=2)
+    _digits(batch)
     inputs, targets = batch(20_000, 12, torch.Generator().manual_seed(1))
     digits = torch.cat([inputs, targets[:, -1:]], dim=1)  # (20000, 13)
-    pairs = (digits[:, 3:-1] * 10 + digits[:, 4:]).flatten()
-    counts = pairs.bincount(minlength=100).view(10, 10)
-    by_last = (counts.amax(dim=1).sum() / counts.sum()).item()
     expect(
-        by_last < 0.75,
-        f"The last digit alone already gives {by_last:.0%} of the next digits. Make "
-        "the answer stand further back.",
+        not torch.equal(digits[:, 2:], digits[:, :-2]),
+        "Two alternating digits are taken; invent another text.",
+    )
+    # The best guess from the last digit and its position, at each position after four.
+    pairs = digits[:, 3:-1] * 10 + digits[:, 4:]  # (20000, 9)
+    best = [p.bincount(minlength=100).view(10, 10).amax(1).sum() for p in pairs.T]
+    share = (sum(best) / pairs.numel()).item()
+    expect(
+        share < 0.75,
+        f"The last digit and its position already give {share:.0%} of the next digits. "
+        "Make the answer stand further back.",
     )
     endings: dict[tuple, set] = {}
     for row in digits.tolist():
@@ -134,7 +150,7 @@ def check_needs_attention(batch) -> str:
     start, two = next(((k, v) for k, v in endings.items() if len(v) > 1), (None, None))
     expect(
         two is None,
-        f"After {start} your text can go on in {len(two or ())} ways. From the "
-        "fourth target on nothing may be left to chance.",
+        f"After {start} your text can go on in {len(two or ())} ways. Once four digits "
+        "have been read nothing may be left to chance.",
     )
-    return f"The last digit alone gives only {by_last:.0%}; attention can do better."
+    return f"Without attention at most {share:.0%} can be right. Now train on it."

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from lib.bigram import count_pairs
-from lib.exercises import exercise, expect, hint_for
+from lib.exercises import exercise, expect, hint_for, number
 
 __all__ = [
-    "check_n_windows",
+    "check_perplexity",
     "check_unigram_loss",
     "check_safe_tokenizer",
     "check_conditional_entropy",
@@ -19,22 +19,25 @@ __all__ = [
 
 
 @exercise
-def check_n_windows(n_windows) -> str:
-    """Takes a function of n_tokens, context_length."""
-    for n_tokens, context_length in ((4, 3), (10, 4), (100, 1), (65, 64)):
-        given = n_windows(n_tokens, context_length)
-        right = n_tokens - context_length
-        hint = {
-            right + 1: "The last window has no target for its last input.",
-            right - 1: "The first window starts at place 0, not 1.",
-            n_tokens // context_length: "Windows may overlap: every place counts.",
-        }.get(given, "Try it on paper.")
+def check_perplexity(perplexity) -> str:
+    """Takes a function of a loss in nats."""
+    for choices in (2, 10, 65):
+        loss = math.log(choices)
+        given = number(perplexity(loss))
+        hints = {
+            1
+            / choices: "That is the probability of each; you want how many there are.",
+            2**loss: "The loss is in nats, so the base is e, not 2.",
+            10**loss: "The loss is in nats, so the base is e, not 10.",
+            loss / math.log(2): "That is the loss in bits.",
+        }
         expect(
-            given == right,
-            f"{n_tokens} tokens have {right} windows of {context_length} inputs with "
-            f"targets, you return {given}. {hint}",
+            math.isclose(given, choices, rel_tol=1e-4),
+            f"A loss of ln {choices} = {loss:.4f} nats is that of {choices} equally "
+            f"likely tokens, you return {given:.4f}. "
+            + hint_for(given, hints, "Which function undoes the logarithm?"),
         )
-    return "Each start leaves room for its last target."
+    return "The exponential undoes the logarithm."
 
 
 @exercise
@@ -46,7 +49,8 @@ def check_unigram_loss(unigram_loss) -> str:
     def loss(counts: Tensor, total: int, tokens: Tensor) -> float:
         return -(counts / total).log()[tokens].mean().item()
 
-    given, right = float(unigram_loss(train, other, 4)), loss(counts + 1, 10, other)
+    given = number(unigram_loss(train, other, 4))
+    right = loss(counts + 1, 10, other)
     hints = {
         loss(counts, 6, other): "That is the loss without smoothing: add 1 to every "
         "count, also to those that are 0.",
@@ -54,6 +58,8 @@ def check_unigram_loss(unigram_loss) -> str:
         "sum.",
         loss(counts + 1, 10, train): "You judged the model on its own training tokens; "
         "take the mean over other_ids.",
+        loss(torch.tensor([2, 2, 1, 3]), 8, other): "You counted other_ids; count "
+        "train_ids and judge other_ids.",
         -right: "The sign is wrong: surprise is minus the logarithm.",
         right * len(other): "Take the mean over the tokens, not the sum.",
         right / math.log(2): "That is in bits; nats use the natural logarithm.",
@@ -70,8 +76,8 @@ def check_unigram_loss(unigram_loss) -> str:
 @exercise
 def check_safe_tokenizer(SafeTokenizer) -> str:
     """Takes a class with vocab_size, encode and decode."""
-    tokenizer = SafeTokenizer("to be or not")
-    n_known = len(set("to be or not"))
+    tokenizer = SafeTokenizer("to be or not?")
+    n_known = len(set("to be or not?"))
     ids = list(tokenizer.encode("tönt"))
     expect(
         len(ids) == 4,
@@ -93,8 +99,8 @@ def check_safe_tokenizer(SafeTokenizer) -> str:
         back == "t?nt", f"'tönt' there and back must give 't?nt', you give {back!r}."
     )
     expect(
-        tokenizer.decode(tokenizer.encode("not to be")) == "not to be",
-        "Known characters must come back unchanged: 'not to be' does not.",
+        tokenizer.decode(tokenizer.encode("or not?")) == "or not?",
+        "Known characters must come back unchanged: 'or not?' does not.",
     )
     return "Unknown characters have a place of their own."
 
@@ -102,17 +108,11 @@ def check_safe_tokenizer(SafeTokenizer) -> str:
 @exercise
 def check_conditional_entropy(conditional_entropy) -> str:
     """Takes a function of ids, vocab_size."""
-    draws = torch.randint(6, (3_000,), generator=torch.Generator().manual_seed(0))
-    ids = [0]
-    for draw in draws.tolist():  # half of the time the last token is repeated
-        ids.append(draw if draw < 3 else ids[-1])
-    tokens = torch.tensor(ids)
-    given, right = (
-        float(conditional_entropy(tokens, 3)),
-        _conditional_entropy(tokens, 3),
-    )
-    single = tokens[:-1].bincount(minlength=3).double() / (len(tokens) - 1)
-    alone = -(single * single.log()).sum().item()
+    tokens = torch.tensor([0, 0, 1, 1, 1, 2, 0, 0, 0, 1, 2, 2, 2])
+    given, right = number(conditional_entropy(tokens, 3)), _conditional_entropy(tokens)
+    firsts = tokens[:-1].bincount() / 12
+    alone = -(firsts * firsts.log()).sum().item()
+    seconds, every = tokens[1:].bincount() / 12, tokens.bincount() / 13
     hints = {
         right + alone: "That is the entropy of the pairs; take off that of their first "
         "tokens.",
@@ -120,16 +120,23 @@ def check_conditional_entropy(conditional_entropy) -> str:
         alone: "That is the entropy of single tokens; nothing was read yet.",
         right / math.log(2): "That is in bits; nats use the natural logarithm.",
     }
+    for p, which in (
+        (seconds, "the second tokens of the pairs"),
+        (every, "all tokens"),
+    ):
+        hints[right + alone + (p * p.log()).sum().item()] = (
+            f"You took off the entropy of {which}; take that of the first tokens."
+        )
     expect(
-        math.isclose(given, right, abs_tol=1e-3),
-        "For a text of three tokens that often repeat, the answer is "
-        f"{right:.4f} nats, you return {given:.4f}. "
+        math.isclose(given, right, abs_tol=1e-4),
+        f"For the ids {tokens.tolist()} the answer is {right:.4f} nats, you return "
+        f"{given:.4f}. "
         + hint_for(given, hints, "Is each pair counted once, divided by all pairs?"),
     )
-    return "That is the loss that the next lesson reaches."
+    return "Run it on the training tokens; the next lesson begins with that number."
 
 
-def _conditional_entropy(ids: Tensor, vocab_size: int) -> float:
-    counts = count_pairs(ids, vocab_size).double()
-    rows = counts / counts.sum(dim=1, keepdim=True).clamp_min(1)
-    return -(counts * rows.clamp_min(1e-38).log()).sum().item() / (len(ids) - 1)
+def _conditional_entropy(ids: Tensor) -> float:
+    counts = count_pairs(ids, 3)
+    rows = counts / counts.sum(dim=1, keepdim=True)
+    return -torch.xlogy(counts, rows).sum().item() / counts.sum().item()

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lib.exercises import Mistake, exercise, expect, hint_for
+from lib.exercises import exercise, expect, hint_for, number
 from lib.tokenizer import CharTokenizer
 
 __all__ = [
@@ -27,8 +27,8 @@ def check_most_likely_next(most_likely_next) -> str:
         given = most_likely_next(counts, tokenizer, character)
         expect(
             isinstance(given, str),
-            f"You return an {type(given).__name__}, not a character: use "
-            "tokenizer.characters.",
+            f"The answer must be a character; yours has the type "
+            f"{type(given).__name__}. tokenizer.characters[i] has the id i.",
         )
         right, before = "abc"[counts[i].argmax()], "abc"[counts[:, i].argmax()]
         column = "You looked down the column: that is what comes *before*."
@@ -36,7 +36,7 @@ def check_most_likely_next(most_likely_next) -> str:
             given == right,
             f"With the counts {counts[i].tolist()} of a, b, c after {character!r} the "
             f"answer is {right!r}, you return {given!r}. "
-            + (column if given == before else "Look for the largest count."),
+            + (column if given == before else "Use the counts that are passed in."),
         )
     return "You read rows."
 
@@ -45,25 +45,26 @@ def check_most_likely_next(most_likely_next) -> str:
 def check_smoothed_probabilities(smoothed_probabilities) -> str:
     """Takes a function of counts, alpha."""
     counts = torch.tensor([[6, 2, 0], [0, 0, 0], [1, 1, 8]])
-    ones = torch.ones(3)
     for alpha in (1.0, 0.5, 0.01):
-        given = smoothed_probabilities(counts, alpha).float()
-        rows, columns = given.sum(dim=1), given.sum(dim=0)
-        if not torch.allclose(rows, ones, atol=1e-5):
-            expect(
-                not torch.allclose(columns, ones, atol=1e-5),
-                "Each column sums to 1; each row must. Sum over dim=1.",
-            )
-            raise Mistake(
-                f"With alpha={alpha} the rows sum to {rounded(rows)}, they must sum to "
-                "1. Did you divide by the sum before adding alpha?"
-            )
-        right = (counts + alpha) / (counts + alpha).sum(dim=1, keepdim=True)
+        before, added = counts.clone(), counts + alpha
+        given = smoothed_probabilities(before, alpha)
+        expect(torch.equal(before, counts), "You changed `counts` itself; make a copy.")
+        right = added / added.sum(dim=1, keepdim=True)
+        mistakes = {
+            "Each column sums to 1; each row must. Sum over dim=1.": added
+            / added.sum(dim=0, keepdim=True),
+            "Each column was divided by a row's sum: keepdim=True keeps the sums in a "
+            "column.": added / added.sum(dim=1),
+            "Add alpha first, then divide by the sum of what you now have.": added
+            / counts.sum(dim=1, keepdim=True),
+            "The whole table sums to 1; each row must.": added / added.sum(),
+            "You added 1, not alpha.": (counts + 1) / (counts + 1).sum(1, keepdim=True),
+        }
         expect(
-            torch.allclose(given, right, atol=1e-5),
+            torch.allclose(given.float(), right, atol=1e-5),
             f"With alpha={alpha} the first row of {counts[0].tolist()} must become "
-            f"{rounded(right[0])}, yours is {rounded(given[0])}. Is alpha added to "
-            "every count?",
+            f"{rounded(right[0])}, yours is {rounded(given[0])}. "
+            + hint_for_tensor(given, mistakes, "Is alpha added to every count?"),
         )
     return "Even a row without any count becomes a distribution."
 
@@ -73,63 +74,89 @@ def rounded(numbers: Tensor) -> list[float]:
     return [round(number, 3) for number in numbers.tolist()]
 
 
+def hint_for_tensor(given: Tensor, mistakes: dict[str, Tensor], otherwise: str) -> str:
+    """Return the hint whose wrong tensor was given; NaN and infinity count as equal."""
+    for hint, wrong in mistakes.items():
+        if torch.allclose(given.float(), wrong.float(), atol=1e-5, equal_nan=True):
+            return hint
+    return otherwise
+
+
 @exercise
 def check_bigram_gradient(bigram_gradient) -> str:
     """Takes a function of logits, counts."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4, 4, generator=generator)
-    counts = torch.randint(0, 9, (4, 4), generator=generator)
+    counts = torch.randint(1, 9, (4, 4), generator=generator)
+    counts[2] = 0  # a token that never comes
     z = logits.clone().requires_grad_()
     (-(counts * z.log_softmax(dim=1)).sum() / counts.sum()).backward()
-    given, right = bigram_gradient(logits, counts), z.grad
+    with torch.no_grad():  # without backward()
+        given, right = bigram_gradient(logits, counts), z.grad
     expect(
         tuple(given.shape) == (4, 4),
-        f"The gradient has the shape of the logits, (4, 4); yours is "
+        "The gradient has the shape of the logits, (4, 4); yours is "
         f"{tuple(given.shape)}.",
     )
-    by_row = logits.softmax(dim=1) - counts / counts.sum(dim=1, keepdim=True)
-    mistakes = {
-        "The sign is the other way round: model minus counted.": -right,
-        "That is the gradient of the sum, not of the mean.": right * counts.sum(),
-        "Each row is right by itself, but more pairs must weigh more.": by_row,
-        "The mean runs over pairs, not over rows.": by_row / 4,
-    }
-    found = [m for m, wrong in mistakes.items() if torch.allclose(given, wrong, 1e-4)]
+    mistakes = _gradient_mistakes(logits, counts, right)
     expect(
         torch.allclose(given, right, atol=1e-5),
-        f"It differs from PyTorch's gradient by up to "
-        f"{(given - right).abs().max():.3f}. "
-        + (found or ["Start from the loss as a sum over rows."])[0],
+        "It is not PyTorch's gradient. "
+        + hint_for_tensor(given, mistakes, "Start from the loss as a sum over rows."),
     )
     return "Equal to what backward() computes."
+
+
+def _gradient_mistakes(
+    logits: Tensor, counts: Tensor, right: Tensor
+) -> dict[str, Tensor]:
+    rows, n_pairs = counts.sum(dim=1, keepdim=True), counts.sum()
+    p = logits.softmax(dim=1)
+    by_row, no_column = p - counts / rows, rows[:, 0] * p - counts
+    return {
+        "The sign is the other way round: model minus counted.": -right,
+        "That is the gradient of the sum, not of the mean.": right * n_pairs,
+        "Right row by row, but a row with more pairs must weigh more.": by_row,
+        "The mean runs over pairs, not over rows.": by_row / 4,
+        "A row without any pair gives 0 / 0; do not divide by it.": by_row
+        * rows
+        / n_pairs,
+        "keepdim=True keeps the sums of the rows in a column.": no_column / n_pairs,
+    }
 
 
 @exercise
 def check_trigram_loss(trigram_loss) -> str:
     """Takes a function of train_ids, other_ids, vocab_size, alpha."""
     generator = torch.Generator().manual_seed(0)
-    train, other = (torch.randint(3, (n,), generator=generator) for n in (400, 90))
-    smoothed = torch.full((3, 3, 3), 0.1).double()
+    # Few triples of a large vocabulary: most cells of the table are 0.
+    train, other = (torch.randint(6, (n,), generator=generator) for n in (90, 40))
+    V, M = 7, len(other) - 2
+    counts = torch.zeros(V, V, V).double()
     for a, b, c in zip(train[:-2], train[1:-1], train[2:]):
-        smoothed[a, b, c] += 1
+        counts[a, b, c] += 1
+    for alpha in (0.1, 2.0):
+        smoothed = counts + alpha
 
-    def loss(dim: int | tuple[int, ...]) -> float:
-        probabilities = smoothed / smoothed.sum(dim=dim, keepdim=True)
-        return -probabilities[other[:-2], other[1:-1], other[2:]].log().mean().item()
+        def loss(dim: int | tuple[int, ...], of: Tensor = smoothed) -> float:
+            p = of / smoothed.sum(dim=dim, keepdim=True)
+            return -p[other[:-2], other[1:-1], other[2:]].log().mean().item()
 
-    given, right = float(trigram_loss(train, other, 3, 0.1)), loss(-1)
-    hints = {
-        loss(0): "The first dimension sums to 1; the last one must.",
-        loss(1): "The middle dimension sums to 1; the last one must.",
-        loss(
-            (0, 1, 2)
-        ): "The whole table sums to 1; each past (a, b) needs its own sum.",
-        right * (len(other) - 2): "Take the mean over the triples, not the sum.",
-    }
-    expect(
-        math.isclose(given, right, rel_tol=1e-4),
-        f"On two random texts of 3 tokens the loss is {right:.4f}, you return "
-        f"{given:.4f}. "
-        + hint_for(given, hints, "Are triples of train_ids counted, other_ids judged?"),
-    )
+        given, right = number(trigram_loss(train, other, V, alpha)), loss(-1)
+        hints = {
+            loss(0): "The first dimension sums to 1; the last one must.",
+            loss(1): "The middle dimension sums to 1; the last one must.",
+            loss((0, 1, 2)): "The whole table sums to 1; each past needs its own sum.",
+            right * M: "Take the mean over the triples, not the sum.",
+            right * M / len(other): f"{len(other)} tokens have only {M} triples.",
+            right / math.log(2): "That is in bits; nats use the natural logarithm.",
+            -right: "The sign is wrong: surprise is minus the logarithm.",
+            math.inf: "A triple that training never saw has probability 0: add alpha.",
+        }
+        expect(
+            math.isclose(given, right, rel_tol=1e-5),
+            f"On two short random texts with alpha={alpha} the loss is {right:.4f} "
+            f"nats, you return {given:.4f}. "
+            + hint_for(given, hints, "Count in train_ids, judge other_ids, add alpha."),
+        )
     return "Now try it on Shakespeare, and compare with the bigram model."

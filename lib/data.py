@@ -87,7 +87,7 @@ def consecutive_batches(
     inputs = tokens[:whole].view(-1, context_length)
     targets = tokens[1 : whole + 1].view(-1, context_length)
     yield from zip(inputs.split(batch_size), targets.split(batch_size))
-    if whole < len(tokens) - 1:
+    if whole < len(tokens) - 1:  # the rest, as a batch of one shorter window
         yield tokens[None, whole:-1], tokens[None, whole + 1 :]
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Mistake", "Verdict", "expect", "hint_for", "exercise"]
+__all__ = ["Mistake", "Verdict", "expect", "number", "hint_for", "exercise"]
 
 
 class Mistake(Exception):
@@ -31,6 +31,12 @@ def expect(condition: bool, message: str) -> None:
     """Raise `Mistake` with the message unless the condition holds."""
     if not condition:
         raise Mistake(message)
+
+
+def number(answer: object) -> float:
+    """Return the reader's number as a float; `Mistake` where there is none."""
+    expect(answer is not None, "Your function returned None: is a `return` missing?")
+    return float(answer)
 
 
 def hint_for(given: float, hints: Mapping[float, str], otherwise: str) -> str:

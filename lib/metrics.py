@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 __all__ = ["entropy", "nats_to_bits", "cross_entropy"]
@@ -33,8 +34,7 @@ def entropy(probabilities: Tensor) -> Tensor:
             f"{probabilities.min():.4g}, the sums run from {sums.min():.4g} "
             f"to {sums.max():.4g}"
         )
-    surprise = -probabilities.clamp_min(1e-38).log()
-    return (probabilities * surprise).sum(dim=-1)
+    return -torch.xlogy(probabilities, probabilities).sum(dim=-1)
 
 
 def nats_to_bits(nats: float) -> float:

@@ -127,21 +127,23 @@ def attention_maps(weights: Sequence[Tensor], labels: Sequence[str]) -> Figure:
     """
     n_layers, n_heads = len(weights), len(weights[0])
     size = (3.1 * n_heads, 3.1 * n_layers)
-    figure, grid = plt.subplots(n_layers, n_heads, figsize=size, squeeze=False)
+    share = dict(squeeze=False, sharex=True, sharey=True)
+    figure, grid = plt.subplots(n_layers, n_heads, figsize=size, **share)
     for layer, row in enumerate(grid):
         for head, axes in enumerate(row):
             square = weights[layer][head].detach().numpy()
             axes.imshow(square, cmap="Blues", vmin=0, vmax=1)
             axes.set_title(f"layer {layer + 1}, head {head + 1}")
-            axes.set_xticks(range(len(labels)), labels)
-            axes.set_yticks(range(len(labels)), labels)
-            axes.set(xlabel="at this position", ylabel="this position looks")
             axes.grid(visible=False)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels)
+    figure.supxlabel("at this position")
+    figure.supylabel("this position looks")
     return _finished(figure)
 
 
 def _finished(figure: Figure) -> Figure:
-    """Take the figure out of pyplot's hands in a notebook, which would show it twice."""
+    """Take the figure away from pyplot, or a notebook would show it twice."""
     if "inline" in plt.get_backend():
         plt.close(figure)
     return figure

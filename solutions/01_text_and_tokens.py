@@ -24,11 +24,13 @@ assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it
 sys.path.insert(0, str(found[0]))
 
 # %% tags=["corpus"]
+import math
+
 import torch
 
 from lib.checks_01 import (
     check_conditional_entropy,
-    check_n_windows,
+    check_perplexity,
     check_safe_tokenizer,
     check_unigram_loss,
 )
@@ -45,25 +47,28 @@ train, validation = (
 print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens")
 
 # %% [markdown]
-# ## Exercise 1: Count the windows
+# ## Exercise 1: How many choices?
 #
-# [Exercise](../lessons/01_text_and_tokens.ipynb#exercise-1-count-the-windows)
+# [Exercise](../lessons/01_text_and_tokens.ipynb#exercise-1-how-many-choices)
 #
-# With inputs and targets together a window covers `context_length + 1` tokens. It can start
-# at place 0, and at the latest `context_length + 1` places before the end.
+# The exponential undoes the logarithm: if $\ln V = L$, then $V = e^L$.
 
 
 # %%
-def n_windows(n_tokens, context_length):
-    return n_tokens - context_length
+def perplexity(loss):
+    return math.exp(loss)
 
 
 # %% tags=["exercise"]
-check_n_windows(n_windows)
+check_perplexity(perplexity)
+
+# %%
+for loss in (4.1744, 3.3473):
+    print(f"{loss} nats: as uncertain as {perplexity(loss):.1f} equally likely tokens")
 
 # %% [markdown]
-# That is the `places` in `random_batch`. One more, and once in a million batches the last
-# target would stand outside of the text.
+# The unigram model is as uncertain as if it had to choose among 28.4 equally likely
+# characters instead of 65.0.
 
 # %% [markdown]
 # ## Exercise 2: Judge on another text

@@ -95,9 +95,10 @@ for alpha in (0.01, 0.1, 1, 10, 100):
 #
 # [Exercise](../lessons/02_bigram.ipynb#exercise-3-the-gradient-of-the-whole-table)
 #
-# The loss is $L = \frac{1}{N} \sum_i \sum_j N_{ij} \, (-\ln p_{ij})$. In row $i$, each of its
-# $N_i = \sum_j N_{ij}$ pairs contributes "model minus counted", so the row's gradient is
-# $(N_i \, p_{ij} - N_{ij}) / N$.
+# With $C$ pairs in all, $C_i = \sum_j C_{ij}$ of them in row $i$, the loss is
+# $L = \frac{1}{C} \sum_i \sum_j C_{ij} \, (-\ln p_{ij})$: each row adds its share $C_i / C$ of all
+# pairs, times its own loss. Its own gradient is $p_{ij} - C_{ij} / C_i$. Multiply the two:
+# $(C_i \, p_{ij} - C_{ij}) / C$. This form also works for a row without any pair.
 
 
 # %%
@@ -110,7 +111,7 @@ def bigram_gradient(logits, counts):
 check_bigram_gradient(bigram_gradient)
 
 # %% [markdown]
-# Rare characters have a small $N_i$, so their rows get tiny gradients and learn slowly. That
+# Rare characters have a small $C_i$, so their rows get tiny gradients and learn slowly. That
 # is why the lesson used AdamW, which gives every parameter a step of about the same length.
 # Here is plain gradient descent with the longest steps that still work:
 

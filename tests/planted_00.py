@@ -52,6 +52,30 @@ def negative_digits(batch_size, length, generator):
     return digits[:, :-1], digits[:, 1:]
 
 
+def low_starts(batch_size, length, generator):
+    starts = torch.randint(9, (batch_size, 1), generator=generator)
+    digits = (starts - torch.arange(length + 1)) % 10
+    return digits[:, :-1], digits[:, 1:]
+
+
+def no_generator(batch_size, length, generator):
+    digits = (torch.randint(10, (batch_size, 1)) - torch.arange(length + 1)) % 10
+    return digits[:, :-1], digits[:, 1:]
+
+
+def alternating(batch_size, length, generator):
+    pair = torch.randint(10, (batch_size, 2), generator=generator)
+    digits = pair.repeat(1, length // 2 + 1)[:, : length + 1]
+    return digits[:, :-1], digits[:, 1:]
+
+
+def squares(batch_size, length, generator):
+    """What follows is fixed by the last digit and its position."""
+    starts = torch.randint(10, (batch_size, 1), generator=generator)
+    digits = (starts + torch.arange(length + 1) ** 2) % 10
+    return digits[:, :-1], digits[:, 1:]
+
+
 def random_digits(batch_size, length, generator):
     digits = torch.randint(10, (batch_size, length + 1), generator=generator)
     return digits[:, :-1], digits[:, 1:]
@@ -67,7 +91,10 @@ WRONG = {
     "check_countdown_batch": [
         (digit_batch(step=1), "count up"),
         (digit_batch(shift=0), "not the inputs moved by one"),
-        (digit_batch(same_start=True), "at random"),
+        (digit_batch(same_start=True), "at random from 0 to 9"),
+        (low_starts, "at random from 0 to 9"),
+        (no_generator, "pass generator=generator on"),
+        (lambda b, n, g: random_digits(b, n, g)[0], "Return two tensors"),
         (digit_batch(keep=0), "has shape"),
         (digit_batch(step=-2), "one less than the one before"),
         (negative_digits, "% 10"),
@@ -83,7 +110,9 @@ WRONG = {
         (lambda x, y: 100 * (x.argmax(-1) == y).float().mean().item(), "percent"),
     ],
     "check_needs_attention": [
-        (digit_batch(step=3), "The last digit alone already gives 100%"),
+        (digit_batch(step=3), "already give 100%"),
+        (squares, "already give 100%"),
+        (alternating, "are taken"),
         (random_digits, "nothing may be left to chance"),
     ],
 }

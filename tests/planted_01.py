@@ -6,7 +6,7 @@ with a few words of the message that it must get. Plant the mistakes that a read
 name the mistake. The right answers are the solutions.
 """
 
-import torch
+import math
 
 from lib.bigram import count_pairs
 from lib.metrics import entropy
@@ -32,7 +32,7 @@ def late_smoothing(train_ids, other_ids, vocab_size):
 class Skips(CharTokenizer):
     """Leaves unknown characters out."""
 
-    vocab_size = 7
+    vocab_size = property(lambda self: len(self.characters) + 1)
 
     def encode(self, text):
         return [self.ids[c] for c in text if c in self.ids]
@@ -63,9 +63,28 @@ class OtherSymbol(SmallVocabulary):
         return "".join([*self.characters, "*"][i] for i in ids)
 
 
+class SharesTheQuestionMark(CharTokenizer):
+    """Gives unknown characters the id of the question mark."""
+
+    vocab_size = property(lambda self: len(self.characters) + 1)
+
+    def encode(self, text):
+        return [self.ids.get(c, self.ids["?"]) for c in text]
+
+
 def pair_entropy(ids, vocab_size):
     pairs = count_pairs(ids, vocab_size).flatten().double()
     return entropy(pairs / pairs.sum()).item()
+
+
+def minus(part):
+    """The entropy of the pairs, less that of the wrong single tokens."""
+
+    def difference(ids, vocab_size):
+        singles = part(ids).bincount(minlength=vocab_size).double()
+        return pair_entropy(ids, vocab_size) - entropy(singles / singles.sum()).item()
+
+    return difference
 
 
 def single_entropy(ids, vocab_size):
@@ -74,10 +93,11 @@ def single_entropy(ids, vocab_size):
 
 
 WRONG = {
-    "check_n_windows": [
-        (lambda n, t: n - t + 1, "no target for its last input"),
-        (lambda n, t: n // t, "may overlap"),
-        (lambda n, t: n - t - 1, "starts at place 0"),
+    "check_perplexity": [
+        (lambda loss: math.exp(-loss), "how many there are"),
+        (lambda loss: 2**loss, "not 2"),
+        (lambda loss: loss / math.log(2), "in bits"),
+        (lambda loss: None, "is a `return` missing"),
     ],
     "check_unigram_loss": [
         (unigram(smooth=0), "without smoothing"),
@@ -86,16 +106,20 @@ WRONG = {
         (unigram(base=0.6931472), "in bits"),
         (unigram(total=True), "not the sum"),
         (late_smoothing, "divide by the new sum"),
+        (lambda a, b, v: unigram()(b, b, v), "count train_ids"),
     ],
     "check_safe_tokenizer": [
         (Skips, "must not be left out"),
         (FirstForUnknown, "must get the extra one"),
-        (SmallVocabulary, "vocab_size is 7"),
+        (SmallVocabulary, "vocab_size is 8"),
         (OtherSymbol, "'t?nt'"),
+        (SharesTheQuestionMark, "must get the extra one"),
     ],
     "check_conditional_entropy": [
         (pair_entropy, "take off that of their first tokens"),
         (single_entropy, "nothing was read yet"),
+        (minus(lambda ids: ids[1:]), "second tokens of the pairs"),
+        (minus(lambda ids: ids), "entropy of all tokens"),
         (
             lambda ids, v: single_entropy(ids, v) - pair_entropy(ids, v),
             "wrong way round",

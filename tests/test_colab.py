@@ -119,7 +119,7 @@ def test_a_wrong_badge_and_a_changed_first_cell_are_found_and_mended(
 def test_the_links_of_other_texts_are_mended_and_other_links_stay(tree: Path) -> None:
     text = (
         "git clone https://github.com/{0}\n"
-        "[Colab](https://colab.research.google.com/github/{0}/blob/{1}/lessons/x.ipynb)\n"
+        "[Lab](https://colab.research.google.com/github/{0}/blob/{1}/lessons/x.ipynb)\n"
         "[Binder](https://mybinder.org/v2/gh/{0}/{1}?urlpath=lab)\n"
         "![](https://github.com/{0}/actions/workflows/tests.yml/badge.svg)\n"
         "https://github.com/someone/else\n"

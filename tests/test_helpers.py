@@ -70,7 +70,8 @@ def test_pictures_have_labelled_axes():
     ]
     for figure in figures:
         axes = figure.axes[0]
-        assert axes.get_xlabel() and axes.get_ylabel()
+        assert axes.get_xlabel() or figure.get_supxlabel()
+        assert axes.get_ylabel() or figure.get_supylabel()
 
 
 def test_a_heat_map_with_labels_that_do_not_fit():

@@ -141,9 +141,7 @@ class LadderSamples(CourseDirective):
             if rung.sample:
                 loss = f"{rung.validation_loss:.4f} nats per character"
                 found += self.myst(f"**{rung.name}**, {loss}")
-                found.append(
-                    nodes.literal_block(rung.sample, rung.sample, language="none")
-                )
+                found.append(block(rung.sample, "none", classes=["sample"]))
         return found
 
 
@@ -192,7 +190,7 @@ class Commands(CourseDirective):
         url = self.config.html_theme_options["repository_url"]
         text = "\n".join(self.content).replace("{repository}", url)
         text = text.replace("{folder}", url.rstrip("/").split("/")[-1])
-        return [nodes.literal_block(text, text, language="shell")]
+        return [block(text, "shell")]
 
 
 class Fact(SphinxRole):
@@ -207,6 +205,11 @@ class Fact(SphinxRole):
                 location=self.get_location(),
             )
         return [nodes.Text(str(facts.get(self.text, self.text)))], []
+
+
+def block(text: str, language: str, **attributes: object) -> nodes.literal_block:
+    """A block of text or code in a language of its own."""
+    return nodes.literal_block(text, text, language=language, **attributes)
 
 
 def course_facts() -> dict[str, object]:

@@ -22,7 +22,7 @@ INDEX = """\
 <head>
 <meta charset="utf-8">
 <title>{title}</title>
-<link rel="icon" href="_static/favicon.svg">
+<link rel="icon" href="data:,">
 <meta http-equiv="refresh" content="0; url={home}">
 </head>
 <body><main><h1><a href="{home}">{title}</a></h1></main></body>

@@ -13,6 +13,7 @@ from string import Template
 
 from course_data import Rung
 
+HEADING = "Loss in nats per character: shorter is better"
 ROW, TO_COME_ROW, TOP = 74, 38, 30
 SHORT, LONG = 33, 78  # characters of a sample on a phone and elsewhere
 WIDTH, MARGIN = 680, 24  # of the file
@@ -28,8 +29,8 @@ STYLE = """
 .ladder-svg .bar { fill: var(--ladder-bar) }
 .ladder-svg .next { stroke: var(--ladder-quiet); stroke-dasharray: 2 6;
   stroke-linecap: round; stroke-width: 2 }
-@media (max-width: 600px) { .ladder-svg .wide { display: none } }
 """
+PHONE = "@media (max-width: 600px) { .ladder-svg .wide { display: none } }"
 
 FILE = Template("""\
 <svg xmlns="http://www.w3.org/2000/svg" width="$width" height="$height"
@@ -71,7 +72,7 @@ def inline(rungs: Sequence[Rung], to_come: Sequence[str]) -> str:
     return (
         f'<svg class="ladder-svg" width="100%" height="{_height(rungs, to_come)}" '
         f'role="img" aria-label="{escape(describe(rungs))}">\n'
-        f"<style>{STYLE}</style>\n{_body(rungs, to_come)}\n</svg>"
+        f"<style>{STYLE}{PHONE}</style>\n{_body(rungs, to_come)}\n</svg>"
     )
 
 
@@ -100,8 +101,7 @@ def _height(rungs: Sequence[Rung], to_come: Sequence[str]) -> int:
 
 def _body(rungs: Sequence[Rung], to_come: Sequence[str]) -> str:
     longest = max((rung.validation_loss for rung in rungs), default=1.0)
-    parts = ['<text class="quiet" y="13">Loss in nats per character: shorter is better']
-    parts.append("</text>")
+    parts = [f'<text class="quiet" y="13">{HEADING}</text>']
     y = TOP
     for rung in rungs:
         parts.append(_rung(rung, y, 100 * rung.validation_loss / longest))
@@ -136,9 +136,7 @@ def _to_come(name: str, y: int) -> str:
 def _sample(text: str) -> str:
     """The first characters of a sample; fewer of them on narrow screens."""
     line = " ".join(text.split())
-    rest = escape(line[SHORT:LONG])
-    return (
-        f'{escape(line[:SHORT].rstrip())}<tspan class="wide">{rest}</tspan>…'
-        if line
-        else ""
-    )
+    if not line:
+        return ""
+    rest = escape(line[SHORT:LONG].rstrip())
+    return f'{escape(line[:SHORT])}<tspan class="wide">{rest}</tspan>…'

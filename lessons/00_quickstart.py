@@ -95,8 +95,8 @@ for p in (0.1, 0.5, 0.9, 0.99):
 # [softmax](../book/glossary.md#softmax) turns them into probabilities: it takes $e$ to the
 # power of each of the ten scores and divides by the sum of the ten.
 #
-# This is the [cross-entropy](../book/glossary.md#cross-entropy). Every model in this
-# course is trained with it, and so were the large ones.
+# The mean surprise $L$ is called the [cross-entropy](../book/glossary.md#cross-entropy). Every
+# model in this course is trained with it, and so were the large ones.
 
 # %% [markdown]
 # ## Build
@@ -165,10 +165,10 @@ assert total == 5_162
 # %% [markdown]
 # The list shows the first of the two blocks; below it are the sums: 160 numbers for the
 # ten digits, 512 for the 32 positions, 4,320 in the blocks, 170 for the head that turns
-# a vector back into ten scores. Together 5,162
+# a vector back into ten scores (an output head, not one of attention). Together 5,162
 # [parameters](../book/glossary.md#parameter). The names in the list, queries (`q`), keys and
-# values among them, get their meaning in lessons 03 to 07. GPT-2 has the same parts, larger
-# and more of them.
+# values among them, get their meaning in lessons 03 to 07. GPT-2 is
+# built from the same kinds of parts, larger and more of them, with both switches on.
 
 # %% [markdown]
 # ### Before training
@@ -201,8 +201,9 @@ assert abs(loss.item() - math.log(10)) < 0.02
 # Training repeats four moves: predict and measure the loss; forget the old gradients; compute
 # for each parameter how the loss changes with it (the
 # [gradient](../book/glossary.md#gradient)); move each parameter a little to where the loss is
-# smaller. The [optimiser](../book/glossary.md#optimiser) does the moving. This one is AdamW;
-# you will write it by hand in lesson 09.
+# smaller. The [optimiser](../book/glossary.md#optimiser) does the moving, and `lr`, the
+# [learning rate](../book/glossary.md#learning-rate), sets how far. This one is AdamW; you will
+# write it by hand in lesson 09.
 
 # %%
 from lib.metrics import cross_entropy
@@ -219,9 +220,9 @@ def train_step(model, optimizer, inputs, targets):
 
 
 # %% [markdown]
-# `cross_entropy` does what the last cell did, in one function. Now a hundred steps, each on
-# 32 new sequences of 16 digits. On the way we keep a copy of the model now and then, to look
-# at later.
+# `cross_entropy` does what we did by hand before training, in one function. Now a hundred steps,
+# each on 32 sequences of 16 digits from random starts. On the way we keep a copy of the model
+# now and then, to look at later.
 
 # %%
 import copy
@@ -260,8 +261,10 @@ plot.loss_curve({"counting": losses}, {"pure guessing, ln 10": math.log(10)})
 #
 # ### Does it count?
 #
-# A low loss is a promise. The proof is to let the model write: give it one digit, take its
-# most likely next digit, append it, and ask again, 32 times. All ten starts at once.
+# There are only ten different sequences of 16 digits, and training has shown them all. So a low
+# loss is no more than a promise. The proof is to let the model write, twice as far: give it one
+# digit, take its most likely next digit (`temperature=0`), append it, and ask again, 32 times.
+# All ten starts at once.
 
 # %%
 from lib.generate import sample
@@ -279,7 +282,7 @@ assert (written == right).all()
 
 # %% [markdown]
 # All 10 rows are right for all 32 digits, although no training sequence was longer
-# than 16.
+# than 16. Why the untrained positions do no harm, the experiment below will show.
 #
 # ### Equal to PyTorch's own
 #
@@ -321,7 +324,8 @@ plot.loss_curve(runs, {"pure guessing": math.log(10)})
 # worse than guessing.*
 #
 # A test finds it without any training: make the same step twice, with a learning rate of 0 so
-# that nothing moves. The stored gradient must be the same both times.
+# that nothing moves. (`SGD` is the plainest optimiser.) The stored gradient must be the same
+# both times.
 
 
 # %%
@@ -459,7 +463,8 @@ assert without["feed-forward"] < 1 and without["tokens"] < 0.2
 # ### A text that does need attention
 #
 # Change the text a little: two random digits that alternate, `7 2 7 2 7 2 ...`. After a 2
-# can come anything. The answer stands *two places back*, and only attention can fetch it.
+# anything can come; what does come is the digit that stood *before* the 2. Only attention can
+# fetch it.
 
 
 # %%
@@ -469,6 +474,12 @@ def alternating_batch(batch_size, length, generator):
     return digits[:, :-1], digits[:, 1:]
 
 
+# %% [markdown]
+# Train a new model on any such batch, with attention or with its attention switched off (the
+# weights of its output stay 0 for the whole training), and score it.
+
+
+# %%
 def train_on(batch, with_attention, n_steps):
     torch.manual_seed(0)
     model = GPT(config)
@@ -482,19 +493,23 @@ def train_on(batch, with_attention, n_steps):
     return model
 
 
+# %%
+@torch.no_grad()
+def score(model, batch, skip):
+    """Share of right digits in 500 sequences, the first `skip` targets left out."""
+    inputs, targets = batch(500, 16, torch.Generator().manual_seed(1))
+    right = model(inputs).argmax(dim=-1) == targets  # (B, T)
+    return right[:, skip:].float().mean().item()
+
+
 # %% [markdown]
-# Two models from the same seed, one of them with its attention switched off for the whole
-# training. We score them on new pairs, from the second target on (nobody can guess the
-# second digit of a pair).
+# Now two models from the same seed, with and without attention. The first target is left out of
+# the score: nobody can guess the second digit of a pair. (There are only 100 different pairs.
+# The question is not what a model does with new ones, but what it can learn at all.)
 
 # %%
-inputs, targets = alternating_batch(500, 16, torch.Generator().manual_seed(1))
-scores, pair_models = {}, {}
-for with_attention in (True, False):
-    trained = train_on(alternating_batch, with_attention, n_steps=120)
-    right = trained(inputs).argmax(dim=-1) == targets  # (B, T)
-    scores[with_attention] = right[:, 1:].float().mean().item()
-    pair_models[with_attention] = trained
+pair_models = {on: train_on(alternating_batch, on, n_steps=120) for on in (True, False)}
+scores = {on: score(pair_models[on], alternating_batch, 1) for on in (True, False)}
 print("with attention, over 95 % right:", scores[True] > 0.95)
 print(f"without attention: {scores[False]:.1f} of the digits right")
 assert scores[True] > 0.95 and scores[False] < 0.2
@@ -503,7 +518,7 @@ assert scores[True] > 0.95 and scores[False] < 0.2
 # With attention more than 95 % of the digits are right; without it about one in ten, pure
 # guessing. Now look at the weights again.
 
-# %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. In three of them the first column is dark in every row: all positions look at the first digit. In the fourth the weight is spread below the diagonal."}}
+# %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. In three of them the first column is the darkest: all positions look at the first digit. In the fourth the weight is spread below the diagonal."}}
 sequence = torch.tensor([[7, 2] * 5])
 maps = [weights[0] for weights in pair_models[True].attention_maps(sequence)]
 on_first = [head[:, 0].mean().item() for weights in maps for head in weights]
@@ -511,8 +526,11 @@ assert max(on_first) > 0.4
 plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
 
 # %% [markdown]
-# *Three heads look mostly at the first digit, which is the answer at every second position;
-# the fourth spreads its weight over the whole past.*
+# *Three heads look at the first digit more than at any other; it is the answer at every second
+# position. The fourth spreads its weight over the whole past.*
+#
+# How the model gets the other positions right is harder to read off. Lessons 04 and 05 give you
+# better tools than a look at a picture.
 
 # %% [markdown]
 # ## Predict, then run
@@ -637,7 +655,8 @@ check_accuracy(accuracy)
 # Write a batch function of your own (same arguments, same shapes, digits 0 to 9) for a text
 # that needs attention: once four digits have been read, everything that follows is fixed, but
 # knowing the last digit and its position is *not* enough. Two alternating digits are taken.
-# Then see what a model makes of it: `train_on(my_batch, True, 120)`, and with `False`.
+# Then see what a model makes of it, with `True` and with `False`:
+# `score(train_on(my_batch, True, 120), my_batch, skip=3)`. If both guess, try more steps.
 #
 # <details><summary>Hint</summary>
 #
@@ -679,7 +698,7 @@ check_needs_attention(my_batch)
 # ## To read
 #
 # - Vaswani et al. (2017), *Attention Is All You Need*: look at Figure 1 only. The model of
-#   this page is its right half without the box in the middle; by the end of the course you
-#   will have built the left half too. See the [bibliography](../book/bibliography.md).
+#   this page is its right half without the box in the middle, and with each norm moved to the
+#   front of its part; by the end of the course you will have built the left half too. See the [bibliography](../book/bibliography.md).
 # - Radford et al. (2018), *Improving Language Understanding by Generative Pre-Training*,
 #   section 3.1: a model like this one in three lines of formulas.

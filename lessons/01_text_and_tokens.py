@@ -133,7 +133,7 @@ def entropy(probabilities: Tensor) -> Tensor:
             f"{probabilities.min():.4g}, the sums run from {sums.min():.4g} "
             f"to {sums.max():.4g}"
         )
-    return -torch.xlogy(probabilities, probabilities).sum(dim=-1)
+    return (-torch.xlogy(probabilities, probabilities)).sum(dim=-1)
 
 
 # %% [markdown]
@@ -167,9 +167,10 @@ assert H < math.log(7)
 #
 # ### The text
 #
-# The course trains on *Tiny Shakespeare*, about a million characters of plays. The library
-# looks for the file in your own folder, then in a cache, then on the network. If all fail
-# it writes a play of its own, the stand-in, so that every lesson runs offline too.
+# The course trains on *Tiny Shakespeare*, about a million characters of plays. If the
+# environment variable `COURSE_DATA` names a folder, the file is read from there. Otherwise the
+# library looks in its cache, then on the network, and if both fail it writes a play of its own,
+# the stand-in, so that every lesson runs offline too.
 
 # %% tags=["lib:corpus.Corpus"]
 from dataclasses import dataclass, field
@@ -188,7 +189,8 @@ class Corpus:
 
 # %% [markdown]
 # A corpus is a text that knows its name and where it came from. The search is short; the four
-# helpers that do the reading, fetching and checking stay in the library.
+# helpers that do the reading, fetching and checking stay in the library. (They return the
+# library's copy of this class.)
 
 # %% tags=["lib:corpus.load_corpus"]
 import os
@@ -463,7 +465,7 @@ print(f"loss: {copy_losses[0]:.1f} at first, {copy_losses[-1]:.2f} after 200 ste
 assert copy_losses[-1] < 0.05
 
 # %% [markdown]
-# The loss is almost zero! No language model reaches that on batches that it sees for the first
+# The loss is almost zero! No language model reaches that on real text that it sees for the first
 # time. That is the sign: a loss that is too good is a bug. Let it continue a word, each time
 # with the character of the largest logit.
 
@@ -494,11 +496,15 @@ assert not targets_are_shifted(*unshifted_batch())
 # How often does each character occur in the training split? The 30 most frequent ones
 # (␣ is the space, ↵ the newline):
 
-# %% mystnb={"image": {"alt": "Bar chart of the 30 most frequent characters. The space is by far the tallest bar, followed by e, t, o and a; after about ten letters the bars shrink quickly, and capital letters stand at the end."}} tags=["corpus"]
+# %% mystnb={"image": {"alt": "Bar chart of the 30 most frequent characters. The space is by far the tallest bar, followed by e, t, o and a; then the bars shrink steadily; punctuation and the first capital letters stand near the end."}} tags=["corpus"]
+import time
+
 from lib import plot
 
+start = time.process_time()
 counts = train.bincount(minlength=tokenizer.vocab_size).double()
 frequency = counts / counts.sum()
+counting_seconds = time.process_time() - start
 top = frequency.argsort(descending=True)[:30]
 names = plot.visible([tokenizer.characters[i] for i in top])
 heights = dict(zip(names, frequency[top].tolist()))
@@ -551,14 +557,14 @@ assert losses["Unigram"] < losses["Uniform"] - 0.5
 from lib.ladder import rung
 
 generator = torch.Generator().manual_seed(0)
+seconds = {"Uniform": 0.0, "Unigram": counting_seconds}
 for (name, p), n_parameters in zip(models.items(), (0, 65)):
     ids = torch.multinomial(p, 80, replacement=True, generator=generator)
     text = tokenizer.decode(ids)
-    rung(name, n_parameters, losses[name], cpu_seconds=0.0, sample=text)
-    print(repr(text), "\n")
+    rung(name, n_parameters, losses[name], seconds[name], sample=text)
 
 # %% [markdown]
-# (`rung` prints the line that you find on the page of results.) The first sample is what a monkey types on a keyboard with 65 keys. In the second, the
+# `rung` prints what stands on the page of results. The first sample is what a monkey types on a keyboard with 65 keys. In the second, the
 # spaces and letters have about the right shares, but no character knows its neighbour.
 #
 # These are the first two rungs of the [ladder](../book/ladder.md). Every model of the
@@ -686,12 +692,13 @@ check_safe_tokenizer(SafeTokenizer)
 # remains unknown about the second when you know the first. Write a function that returns
 # this difference in nats for a 1-d tensor of ids. Take the first characters from the pairs:
 # a text of $N$ tokens has $N - 1$ of them. Then run it on `train`: by how much does one
-# character of context lower the 3.3091 nats?
+# character of context lower the 3.3091 nats? (The
+# [solution](../solutions/01_text_and_tokens.ipynb) gets 2.4519.)
 #
 # <details><summary>Hint</summary>
 #
 # Give each pair one number, `first * vocab_size + second`. Then `bincount` counts the
-# pairs, and dividing by the sum gives 65 · 65 probabilities for `entropy`.
+# pairs, and dividing by the sum gives 65 · 65 probabilities in one row for `entropy`.
 #
 # </details>
 

@@ -75,8 +75,8 @@ for character, count in followers.items():
 # | $L$ | number | the loss, in nats per token |
 #
 # Shannon wrote text of this kind in 1948 (section 3, "second-order approximation").
-# On the training text no other table of this form has a smaller loss: the shares of the
-# pairs *are* the best probabilities.
+# On the training text no other table of this form has a smaller loss: the shares within each
+# row *are* the best probabilities. (The gradient below shows why.)
 
 # %% [markdown]
 # ## Build
@@ -153,7 +153,7 @@ print(f"{(counts == 0).sum():,} of the {V * V:,} possible pairs never occur")
 assert counts.sum() == len(train) - 1
 
 # %% [markdown]
-# Two thirds of the 4,225 possible pairs never occur.
+# Two thirds of all pairs never occur.
 #
 # ### From counts to probabilities, and to a loss
 #
@@ -190,7 +190,8 @@ assert (pair_loss(probabilities, validation) == float("inf")) == (unseen > 0)
 # %% tags=["corpus"]
 smoothed = (counts + 1).double() / (counts + 1).sum(dim=1, keepdim=True)
 counted_loss = pair_loss(smoothed, validation)
-print(f"validation split, add-one smoothing: {counted_loss:.4f} nats")
+print(f"add-one smoothing, validation: {counted_loss:.4f} nats")
+print(f"add-one smoothing, training:   {pair_loss(smoothed, train):.4f} nats")
 
 shares = train.bincount(minlength=V).double() / len(train)
 unigram_loss = -shares[validation].log().mean().item()
@@ -199,8 +200,8 @@ assert unigram_loss - counted_loss > 0.6
 
 # %% [markdown]
 # 2.4819 nats: reading a single character saves 0.87 nats.
-# [Smoothing](../book/glossary.md#smoothing) costs a little on the training split and
-# rescues the rest. That is the number to reach by training.
+# [Smoothing](../book/glossary.md#smoothing) costs a little on the training split, 2.4546
+# instead of 2.4519, and rescues the rest.
 
 # %% [markdown]
 # ### Logits and cross-entropy
@@ -258,12 +259,14 @@ assert abs(loss - counted_loss) < 1e-9
 #
 # Start with all logits 0 and follow the [gradient](../book/glossary.md#gradient). For one row
 # with counts $C_j$ the loss is the mean of $-z_j + \ln \sum_k e^{z_k}$ over the counted tokens.
-# The slope of `logsumexp` is the softmax, so
+# Take its slope in the direction of $z_j$. The first term gives minus the share of token $j$ among
+# the counted. The second gives, by the chain rule, $e^{z_j} / \sum_k e^{z_k}$, which is $p_j$:
 #
 # $$\frac{\partial L}{\partial z_j} = p_j - \frac{C_j}{\sum_k C_k}$$
 #
 # **What the model says, minus what was counted.** Where the model gives too much the logit
-# goes down, where it gives too little it goes up, and all is still when both agree. Check it
+# goes down, where it gives too little it goes up, and all is still when both agree: at the
+# shares of the row. Check it
 # against PyTorch on a row of three tokens with counts 6, 3, 1. `requires_grad` asks PyTorch to
 # keep track of what depends on `z`; `backward` then fills `z.grad`.
 
@@ -285,9 +288,10 @@ assert torch.allclose(z.grad, by_hand, atol=1e-6)
 #
 # Now the whole table. One [step](../book/glossary.md#step) has the four moves of lesson
 # [00](00_quickstart.ipynb): measure the loss, forget the old gradients, compute the new ones,
-# move. The optimiser [AdamW](../book/glossary.md#adamw) moves every logit by about the
-# [learning rate](../book/glossary.md#learning-rate), 0.3 here. The counts hold everything that
-# the training split says about pairs, so each step learns from a million pairs at once.
+# move. The optimiser [AdamW](../book/glossary.md#adamw) first moves every logit by about the
+# [learning rate](../book/glossary.md#learning-rate), 0.3 here, and by less and less as the
+# gradients shrink. The counts hold everything that the training split says about pairs, so
+# each step learns from a million pairs at once.
 
 
 # %%
@@ -303,6 +307,7 @@ def train_table(n_steps, dim=1):
 
 
 # %% tags=["corpus"]
+train_table(1)  # PyTorch loads its optimisers at their first use: not training time
 start = time.process_time()
 table, table_train_loss = train_table(100)
 table_seconds = time.process_time() - start
@@ -327,8 +332,9 @@ assert table_seconds < 2, "this machine is too slow, or too busy, for the promis
 #
 # With `d_model` set, each token gets a short vector instead, its
 # [embedding](../book/glossary.md#embedding), and a linear layer (a matrix and a bias) turns
-# the vector into logits. For a bigram that gains nothing. But every model in this course
-# begins and ends like that; what comes between the two is what you will build.
+# the vector into logits. For a bigram that gains nothing, and with few numbers per vector not
+# every table of logits can be reached. But every model in this course begins and ends like
+# that; what comes between the two is what you will build.
 
 # %% tags=["lib:bigram.BigramLM"]
 from torch import nn
@@ -471,9 +477,9 @@ plot.loss_curve({"batches": losses}, {"by counting": train_floor})
 # *The loss of single batches comes down to the optimum that counting has found, and jitters
 # just above it.*
 #
-# 2.50 nats against 2.48. Each batch is a small, noisy sample of the text, and the steps stay
-# equally long to the end, so the model hovers near the best point instead of resting on it.
-# Lesson 09 treats both causes.
+# 2.50 nats against 2.48. Each batch is a small sample of the text, so its gradient is noisy and
+# never shrinks to nothing: the model hovers near the best point instead of resting on it.
+# Lesson 09 makes the learning rate fall towards the end.
 
 # %% [markdown]
 # ### Writing
@@ -587,12 +593,12 @@ assert abs(wrong_train_loss - table_train_loss) < 1e-3
 
 # %% [markdown]
 # The same! The loss looks up one number per pair and never asks whether a row is a
-# distribution. The wrong table answers another question, given the *next* character, what
-# was the one before? And that is exactly as hard: the divisor of a pair is now the sum of its
-# column instead of its row, but over a whole text each character is as often the second of a
-# pair as the first.
+# distribution; on the validation split it would look up just as blindly. The wrong table answers
+# another question: given the *next* character, what was the one before? And that is as hard:
+# the divisor of a pair is now the sum of its column instead of its row, but over a text each
+# character is as often the second of a pair as the first, but for the two ends.
 #
-# So this training loss cannot find the bug. Three other things can: the sums of the rows; a
+# So this loss cannot find the bug. Three other things can: the sums of the rows; a
 # loss that normalises each row itself, as `cross_entropy` does; and the text.
 
 # %% tags=["corpus"]
@@ -657,8 +663,8 @@ slider(
 )  # fmt: skip
 
 # %% [markdown]
-# *After a `q` the model is almost certain, after a space it is wide open; the loss is the mean
-# over both kinds of rows.*
+# *After a `q` the model is almost certain (in the training split a `u` follows every time; what
+# is missing to 1 are the added ones), after a space it is wide open.*
 
 # %% [markdown]
 # ## Experiment: three ways to a bigram model
@@ -784,7 +790,7 @@ check_smoothed_probabilities(smoothed_probabilities)
 # %% [markdown]
 # ### Exercise 3: The gradient of the whole table
 #
-# *core · 15 minutes* · [Solution](../solutions/02_bigram.ipynb#exercise-3-the-gradient-of-the-whole-table)
+# *core · 20 minutes* · [Solution](../solutions/02_bigram.ipynb#exercise-3-the-gradient-of-the-whole-table)
 #
 # For one row the gradient was "what the model says, minus what was counted". Write it for the
 # table: given logits `(V, V)` and counts `(V, V)`, return the gradient of the mean loss over
@@ -809,7 +815,7 @@ check_bigram_gradient(bigram_gradient)
 # %% [markdown]
 # ### Exercise 4: Read two characters
 #
-# *stretch · 25 minutes* · [Solution](../solutions/02_bigram.ipynb#exercise-4-read-two-characters)
+# *stretch · 30 minutes* · [Solution](../solutions/02_bigram.ipynb#exercise-4-read-two-characters)
 #
 # A *trigram* model predicts from the last two tokens. Count triples in `train_ids`, smooth
 # with `alpha`, and return the mean loss in nats over the triples of `other_ids` (a text of
@@ -820,7 +826,8 @@ check_bigram_gradient(bigram_gradient)
 # <details><summary>Hint</summary>
 #
 # Number the triples as the library numbers pairs: `(a * V + b) * V + c`. The counts then have
-# shape `(V, V, V)`, and the last dimension must sum to 1.
+# shape `(V, V, V)`, and the last dimension must sum to 1: divide by the sums of these counts
+# plus `alpha`.
 #
 # </details>
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lib.exercises import exercise, expect, hint_for, number
+from lib.exercises import exercise, expect, hint_for, number, returned
 from lib.gpt import GPT, GPTConfig
 
 __all__ = [
@@ -103,8 +103,7 @@ def check_accuracy(accuracy) -> str:
     best = logits.argmax(dim=-1)
     targets = best.clone()
     targets[:3, 0] = (targets[:3, 0] + 1) % 4  # 3 of 30 positions are now wrong
-    given = accuracy(logits, targets)
-    expect(given is not None, "Your function returned None: is a `return` missing?")
+    given = returned(accuracy(logits, targets))
     expect(
         not isinstance(given, Tensor),
         "You return a tensor; .item() makes it a Python float.",
@@ -113,6 +112,7 @@ def check_accuracy(accuracy) -> str:
         0.1: "That is the share of wrong answers.",
         1.0: "Did you look at the last position only?",
         27.0: "That is how many are right; divide by the number of positions.",
+        4.5: "Divide by the number of positions, not by the number of rows.",
         90.0: "That is percent; return a share between 0 and 1.",
     }
     expect(

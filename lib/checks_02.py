@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lib.exercises import exercise, expect, hint_for, number
+from lib.exercises import exercise, expect, hint_for, number, returned
 from lib.tokenizer import CharTokenizer
 
 __all__ = [
@@ -24,7 +24,7 @@ def check_most_likely_next(most_likely_next) -> str:
     tokenizer = CharTokenizer("abc")
     counts = torch.tensor([[1, 7, 2], [0, 2, 9], [4, 5, 3]])
     for i, character in enumerate("abc"):
-        given = most_likely_next(counts, tokenizer, character)
+        given = returned(most_likely_next(counts, tokenizer, character))
         expect(
             isinstance(given, str),
             f"The answer must be a character; yours has the type "
@@ -47,7 +47,7 @@ def check_smoothed_probabilities(smoothed_probabilities) -> str:
     counts = torch.tensor([[6, 2, 0], [0, 0, 0], [1, 1, 8]])
     for alpha in (1.0, 0.5, 0.01):
         before, added = counts.clone(), counts + alpha
-        given = smoothed_probabilities(before, alpha)
+        given = returned(smoothed_probabilities(before, alpha))
         expect(torch.equal(before, counts), "You changed `counts` itself; make a copy.")
         right = added / added.sum(dim=1, keepdim=True)
         mistakes = {
@@ -75,9 +75,10 @@ def rounded(numbers: Tensor) -> list[float]:
 
 
 def hint_for_tensor(given: Tensor, mistakes: dict[str, Tensor], otherwise: str) -> str:
-    """Return the hint whose wrong tensor was given; NaN and infinity count as equal."""
+    """Return the hint whose wrong tensor was given, NaNs left out of the comparison."""
     for hint, wrong in mistakes.items():
-        if torch.allclose(given.float(), wrong.float(), atol=1e-5, equal_nan=True):
+        some = ~wrong.isnan()
+        if torch.allclose(given[some].float(), wrong[some].float(), atol=1e-5):
             return hint
     return otherwise
 
@@ -92,7 +93,7 @@ def check_bigram_gradient(bigram_gradient) -> str:
     z = logits.clone().requires_grad_()
     (-(counts * z.log_softmax(dim=1)).sum() / counts.sum()).backward()
     with torch.no_grad():  # without backward()
-        given, right = bigram_gradient(logits, counts), z.grad
+        given, right = returned(bigram_gradient(logits, counts)), z.grad
     expect(
         tuple(given.shape) == (4, 4),
         "The gradient has the shape of the logits, (4, 4); yours is "
@@ -113,16 +114,21 @@ def _gradient_mistakes(
     rows, n_pairs = counts.sum(dim=1, keepdim=True), counts.sum()
     p = logits.softmax(dim=1)
     by_row, no_column = p - counts / rows, rows[:, 0] * p - counts
+    columns = rows * logits.softmax(dim=0) - counts
     return {
         "The sign is the other way round: model minus counted.": -right,
         "That is the gradient of the sum, not of the mean.": right * n_pairs,
         "Right row by row, but a row with more pairs must weigh more.": by_row,
         "The mean runs over pairs, not over rows.": by_row / 4,
-        "A row without any pair gives 0 / 0; do not divide by it.": by_row
-        * rows
-        / n_pairs,
+        "A row without any pair gives 0 / 0; do not divide.": by_row * rows / n_pairs,
         "keepdim=True keeps the sums of the rows in a column.": no_column / n_pairs,
+        "The softmax runs over each row: dim=1.": columns / n_pairs,
     }
+
+
+def _trigram_loss(smoothed: Tensor, ids: Tensor, dim: int | tuple[int, ...]) -> float:
+    p = smoothed / smoothed.sum(dim=dim, keepdim=True)
+    return -p[ids[:-2], ids[1:-1], ids[2:]].log().mean().item()
 
 
 @exercise
@@ -131,26 +137,24 @@ def check_trigram_loss(trigram_loss) -> str:
     generator = torch.Generator().manual_seed(0)
     # Few triples of a large vocabulary: most cells of the table are 0.
     train, other = (torch.randint(6, (n,), generator=generator) for n in (90, 40))
-    V, M = 7, len(other) - 2
-    counts = torch.zeros(V, V, V).double()
+    counts = torch.zeros(7, 7, 7).double()
     for a, b, c in zip(train[:-2], train[1:-1], train[2:]):
         counts[a, b, c] += 1
+    own_sums = (
+        "Each past (a, b) must have probabilities that sum to 1: divide the counts of "
+        "triples by their own sum over the last dimension."
+    )
     for alpha in (0.1, 2.0):
-        smoothed = counts + alpha
-
-        def loss(dim: int | tuple[int, ...], of: Tensor = smoothed) -> float:
-            p = of / smoothed.sum(dim=dim, keepdim=True)
-            return -p[other[:-2], other[1:-1], other[2:]].log().mean().item()
-
-        given, right = number(trigram_loss(train, other, V, alpha)), loss(-1)
+        wrong = {dim: _trigram_loss(counts + alpha, other, dim) for dim in (0, 1)}
+        right = _trigram_loss(counts + alpha, other, -1)
+        given = number(trigram_loss(train, other, 7, alpha))
         hints = {
-            loss(0): "The first dimension sums to 1; the last one must.",
-            loss(1): "The middle dimension sums to 1; the last one must.",
-            loss((0, 1, 2)): "The whole table sums to 1; each past needs its own sum.",
-            right * M: "Take the mean over the triples, not the sum.",
-            right * M / len(other): f"{len(other)} tokens have only {M} triples.",
+            wrong[0]: own_sums,
+            wrong[1]: "The middle dimension sums to 1; the last one must.",
+            _trigram_loss(counts + alpha, other, (0, 1, 2)): "The whole table sums to "
+            "1; each past needs its own sum.",
+            right * (len(other) - 2): "Take the mean over the triples, not the sum.",
             right / math.log(2): "That is in bits; nats use the natural logarithm.",
-            -right: "The sign is wrong: surprise is minus the logarithm.",
             math.inf: "A triple that training never saw has probability 0: add alpha.",
         }
         expect(

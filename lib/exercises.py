@@ -12,7 +12,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Mistake", "Verdict", "expect", "number", "hint_for", "exercise"]
+__all__ = [
+    "Mistake",
+    "Verdict",
+    "expect",
+    "returned",
+    "number",
+    "hint_for",
+    "exercise",
+]
 
 
 class Mistake(Exception):
@@ -33,10 +41,15 @@ def expect(condition: bool, message: str) -> None:
         raise Mistake(message)
 
 
+def returned(answer: object) -> object:
+    """Return what the reader's function returned; `Mistake` where it was nothing."""
+    expect(answer is not None, "Your function returned None: is a `return` missing?")
+    return answer
+
+
 def number(answer: object) -> float:
     """Return the reader's number as a float; `Mistake` where there is none."""
-    expect(answer is not None, "Your function returned None: is a `return` missing?")
-    return float(answer)
+    return float(returned(answer))
 
 
 def hint_for(given: float, hints: Mapping[float, str], otherwise: str) -> str:

@@ -17,7 +17,7 @@ def rung(
     sample: str = "",
     seeds: int = 1,
 ) -> None:
-    """Print a model's rung, and hand it to the recorder when a lesson is built.
+    """Print a model's rung and its sample; a lesson that is built records them too.
 
     Args:
         name: how the ladder page calls the model.
@@ -34,7 +34,7 @@ def rung(
     row = {
         "name": name,
         "parameters": parameters,
-        "cpu_seconds": round(cpu_seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 2),
         "seeds": seeds,
         "validation_loss": round(validation_loss, 4),
         "sample": sample,
@@ -46,3 +46,5 @@ def rung(
         f"Ladder | {name} | {parameters:,} parameters | "
         f"{validation_loss:.4f} nats per character"
     )
+    if sample:
+        print(f"  {sample!r}")

@@ -34,7 +34,7 @@ def entropy(probabilities: Tensor) -> Tensor:
             f"{probabilities.min():.4g}, the sums run from {sums.min():.4g} "
             f"to {sums.max():.4g}"
         )
-    return -torch.xlogy(probabilities, probabilities).sum(dim=-1)
+    return (-torch.xlogy(probabilities, probabilities)).sum(dim=-1)
 
 
 def nats_to_bits(nats: float) -> float:

@@ -72,6 +72,16 @@ class SharesTheQuestionMark(CharTokenizer):
         return [self.ids.get(c, self.ids["?"]) for c in text]
 
 
+class TakesTheQuestionMark(CharTokenizer):
+    """Gives the question mark of the vocabulary the id for unknown characters."""
+
+    vocab_size = property(lambda self: len(self.characters) + 1)
+
+    def encode(self, text):
+        extra = len(self.characters)
+        return [extra if c == "?" else self.ids.get(c, extra) for c in text]
+
+
 def pair_entropy(ids, vocab_size):
     pairs = count_pairs(ids, vocab_size).flatten().double()
     return entropy(pairs / pairs.sum()).item()
@@ -96,6 +106,7 @@ WRONG = {
     "check_perplexity": [
         (lambda loss: math.exp(-loss), "how many there are"),
         (lambda loss: 2**loss, "not 2"),
+        (lambda loss: round(math.exp(loss)), "Do not round"),
         (lambda loss: loss / math.log(2), "in bits"),
         (lambda loss: None, "is a `return` missing"),
     ],
@@ -109,10 +120,11 @@ WRONG = {
         (lambda a, b, v: unigram()(b, b, v), "count train_ids"),
     ],
     "check_safe_tokenizer": [
-        (Skips, "must not be left out"),
+        (Skips, "leave no unknown one out"),
         (FirstForUnknown, "must get the extra one"),
         (SmallVocabulary, "vocab_size is 8"),
         (OtherSymbol, "'t?nt'"),
+        (TakesTheQuestionMark, "must keep its own"),
         (SharesTheQuestionMark, "must get the extra one"),
     ],
     "check_conditional_entropy": [

@@ -46,6 +46,11 @@ def weighted_rows(logits, counts):
     return (logits.softmax(dim=1) - counts / rows) * rows / counts.sum()
 
 
+def wrong_axis(logits, counts):
+    rows = counts.sum(dim=1, keepdim=True)
+    return (rows * logits.softmax(dim=0) - counts) / counts.sum()
+
+
 def no_column(logits, counts):
     return (counts.sum(dim=1) * logits.softmax(dim=1) - counts) / counts.sum()
 
@@ -86,10 +91,12 @@ WRONG = {
         (gradient_times(-1.0), "sign is the other way round"),
         (gradient_times(1.0, by_total=True), "gradient of the sum"),
         (weighted_rows, "0 / 0"),
+        (wrong_axis, "dim=1"),
+        (lambda z, n: None, "is a `return` missing"),
         (no_column, "keepdim=True"),
     ],
     "check_trigram_loss": [
-        (trigrams(dim=0), "first dimension sums to 1"),
+        (trigrams(dim=0), "by their own sum over the last dimension"),
         (trigrams(dim=1), "middle dimension sums to 1"),
         (trigrams(dim=(0, 1, 2)), "whole table sums to 1"),
         (trigrams(total=True), "not the sum"),

@@ -118,14 +118,14 @@ def test_a_rung_is_printed_without_its_time_and_recorded_with_it(
     monkeypatch.delenv("COURSE_RUNGS", raising=False)
     rung("Bigram", 4_225, 2.48189, cpu_seconds=0.123, sample="to be")
     line = "Ladder | Bigram | 4,225 parameters | 2.4819 nats per character\n"
-    assert capsys.readouterr().out == line
+    assert capsys.readouterr().out == line + "  'to be'\n"
     monkeypatch.setenv("COURSE_RUNGS", str(tmp_path / "rungs"))
     rung("Bigram", 4_225, 2.48189, cpu_seconds=0.123, sample="to be")
-    assert capsys.readouterr().out == line
+    assert capsys.readouterr().out == line + "  'to be'\n"
     assert json.loads((tmp_path / "rungs").read_text("utf-8")) == {
         "name": "Bigram",
         "parameters": 4225,
-        "cpu_seconds": 0.1,
+        "cpu_seconds": 0.12,
         "seeds": 1,
         "validation_loss": 2.4819,
         "sample": "to be",

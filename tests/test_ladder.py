@@ -26,11 +26,14 @@ def rung_problems(rung: Rung, root: Path) -> list[str]:
         "parameters": f"{rung.parameters:,} parameters",
         "loss": f"{rung.validation_loss:.4f} nats",
     }
-    return [
+    problems = [
         f"{rung.name}: {lesson.stem} prints no {what} of {text!r}"
         for what, text in wanted.items()
         if not any(re.search(rf"(?<![\d.,]){re.escape(text)}", line) for line in own)
     ]
+    if f"  {rung.sample!r}" not in lines:
+        problems.append(f"{rung.name}: {lesson.stem} prints another sample")
+    return problems
 
 
 def ladder_problems(rungs: list[Rung], root: Path) -> list[str]:
@@ -75,8 +78,10 @@ def test_a_sample_is_written_as_text_not_as_markup() -> None:
 # The test's own test, on a small tree with one lesson
 
 NOTEBOOK = """{"cells": [{"cell_type": "code", "execution_count": 1, "id": "a",
-"metadata": {}, "source": "", "outputs": [{"name": "stdout", "output_type": "stream",
-"text": "Ladder | Small | 1,234 parameters | 2.5000 nats per character\\n"}]}],
+"metadata": {}, "source": "",
+"outputs": [{"name": "stdout", "output_type": "stream",
+"text":
+"Ladder | Small | 1,234 parameters | 2.5000 nats per character\\n  'to be'\\n"}]}],
 "metadata": {}, "nbformat": 4, "nbformat_minor": 5}"""
 
 
@@ -85,7 +90,7 @@ def rung(
     loss: float,
     parameters: int = 1234,
     lesson: str = "02_x",
-    sample: str = "",
+    sample: str = "to be",
 ) -> Rung:
     """A rung for a test."""
     return Rung(name, lesson, parameters, 0.1, 1, loss, sample)
@@ -98,6 +103,7 @@ def rung(
         ([rung("Small", 2.4)], "prints no loss of '2.4000 nats'"),
         ([rung("Small", 2.5, parameters=234)], "prints no parameters of '234"),
         ([rung("Other", 2.5)], "Other: 02_x prints no parameters"),
+        ([rung("Small", 2.5, sample="not")], "prints another sample"),
         ([rung("Small", 2.5, lesson="03_y")], "there is no lesson 03_y"),
         ([rung("Small", 2.5), rung("Small", 2.6)], "losses do not fall"),
         ([rung("Small", 2.5), rung("Small", 2.5)], "the same name"),

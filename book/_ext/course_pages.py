@@ -125,7 +125,7 @@ class LadderTable(CourseDirective):
         """One model."""
         name = self.lesson_link(rung.lesson, rung.name, LADDER)
         return (
-            f"| {name} | {rung.parameters:,} | {rung.cpu_seconds:.1f} | {rung.seeds} "
+            f"| {name} | {rung.parameters:,} | {rung.cpu_seconds:.2f} | {rung.seeds} "
             f"| {rung.validation_loss:.4f} | {rung.bits:.3f} | {rung.perplexity:.2f} |"
         )
 

@@ -167,8 +167,8 @@ assert total == 5_162
 # ten digits, 512 for the 32 positions, 4,320 in the blocks, 170 for the head that turns
 # a vector back into ten scores (an output head, not one of attention). Together 5,162
 # [parameters](../book/glossary.md#parameter). The names in the list, queries (`q`), keys and
-# values among them, get their meaning in lessons 03 to 07. GPT-2 is
-# built from the same kinds of parts, larger and more of them, with both switches on.
+# values among them, get their meaning in lessons 03 to 07. GPT-2 is built from the same kinds
+# of parts, larger and more of them, with both switches on.
 
 # %% [markdown]
 # ### Before training
@@ -252,6 +252,7 @@ assert cpu_seconds < 2, "this machine is too slow, or too busy, for the promise"
 from lib import plot
 
 plot.loss_curve({"counting": losses}, {"pure guessing, ln 10": math.log(10)})
+
 # %% [markdown]
 # *The loss starts where guessing would be and is close to zero after a third of the
 # training.*
@@ -275,9 +276,8 @@ for row in written[:3].tolist():
     print("".join(map(str, row)))
 
 right = (starts + torch.arange(33)) % 10
-print(
-    "rows that are right to the last digit:", (written == right).all(dim=1).sum().item()
-)
+n_right = (written == right).all(dim=1).sum().item()
+print("rows that are right to the last digit:", n_right)
 assert (written == right).all()
 
 # %% [markdown]
@@ -452,10 +452,11 @@ assert without["attention"] == without["positions"] == 1
 assert without["feed-forward"] < 1 and without["tokens"] < 0.2
 
 # %% [markdown]
-# Without attention the model still gets 100 % right. Without positions too. **Counting needs
-# no attention**: the next digit depends on the last digit alone. Remember the heat maps
-# above: they looked busy, and the model did not need them. A picture of attention is no proof
-# that the attention matters; switching it off is.
+# Without attention the model still gets 100 % right. **Counting needs no attention**: the next
+# digit depends on the last digit alone. Remember the heat maps above: they looked busy, and the
+# model did not need them. A picture of attention is no proof that the attention matters;
+# switching it off is. Nor does the model need positions, so those that were never trained did
+# no harm when it wrote 32 digits.
 #
 # The model that only looks at the last token has a name, the bigram model. You build it in
 # lesson [02](02_bigram.ipynb).

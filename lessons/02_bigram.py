@@ -126,9 +126,7 @@ def count_pairs(tokens: Tensor, vocab_size: int) -> Tensor:
             f"tokens run from {tokens.min()} to {tokens.max()}; "
             f"vocab_size={vocab_size} allows 0 .. {vocab_size - 1}"
         )
-    pairs = (
-        tokens[:-1] * vocab_size + tokens[1:]
-    )  # one number per pair: row * V + column
+    pairs = tokens[:-1] * vocab_size + tokens[1:]  # row * V + column
     counts = torch.bincount(pairs, minlength=vocab_size**2)
     return counts.view(vocab_size, vocab_size)
 
@@ -266,9 +264,10 @@ assert abs(loss - counted_loss) < 1e-9
 #
 # **What the model says, minus what was counted.** Where the model gives too much the logit
 # goes down, where it gives too little it goes up, and all is still when both agree: at the
-# shares of the row. Check it
-# against PyTorch on a row of three tokens with counts 6, 3, 1. `requires_grad` asks PyTorch to
-# keep track of what depends on `z`; `backward` then fills `z.grad`.
+# shares of the row.
+#
+# Check it against PyTorch on a row of three tokens with counts 6, 3, 1. `requires_grad` asks
+# PyTorch to keep track of what depends on `z`; `backward` then fills `z.grad`.
 
 # %%
 row_counts = torch.tensor([6.0, 3.0, 1.0])
@@ -373,17 +372,17 @@ for d_model in (None, 32):
 #
 # Larger models have no table of counts to look at. They see random batches of windows, one
 # after the other. This loop trains every model until lesson 09: it asks for a batch, takes
-# a step, and keeps the loss. (`trange` is `range` with a progress bar.)
+# a step, and keeps the loss. (`trange` is `range` with a progress bar, which the variable
+# `COURSE_QUIET` turns off.)
 
 # %%
 import os
-
-# %% tags=["lib:train.fit"]
 from collections.abc import Callable
 
 from tqdm import trange
 
 
+# %% tags=["lib:train.fit"]
 def fit(
     model: nn.Module, next_batch: Callable, n_steps: int, learning_rate: float
 ) -> list[float]:

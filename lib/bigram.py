@@ -31,9 +31,7 @@ def count_pairs(tokens: Tensor, vocab_size: int) -> Tensor:
             f"tokens run from {tokens.min()} to {tokens.max()}; "
             f"vocab_size={vocab_size} allows 0 .. {vocab_size - 1}"
         )
-    pairs = (
-        tokens[:-1] * vocab_size + tokens[1:]
-    )  # one number per pair: row * V + column
+    pairs = tokens[:-1] * vocab_size + tokens[1:]  # row * V + column
     counts = torch.bincount(pairs, minlength=vocab_size**2)
     return counts.view(vocab_size, vocab_size)
 

@@ -389,7 +389,7 @@ def describe(step):
     return f"Table after {step} steps: the right digit gets {right:.0%} on average."
 
 
-slider(draw, list(snapshots), "training step", alt=describe, start=2)
+slider(draw, list(snapshots), "training step", alt=describe, start=3)
 
 # %% [markdown]
 # *Training moves probability from everywhere to the one right place in each row; the last

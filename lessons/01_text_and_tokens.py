@@ -221,13 +221,14 @@ print(corpus.text[:212])
 # Now the list of numbered characters as a class. `encode` turns text into ids, `decode`
 # turns ids back into text. Both say exactly what is wrong when something is.
 
-# %% tags=["lib:tokenizer.CharTokenizer"]
+# %%
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
 
+# %% tags=["lib:tokenizer.CharTokenizer"]
 class CharTokenizer:
     def __init__(self, text: str) -> None:
         if not text:
@@ -260,7 +261,9 @@ class CharTokenizer:
         return "".join(self.characters[i] for i in ids)
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps({"characters": self.characters}), "utf-8")
+        half = Path(f"{path}.tmp")  # a crash while writing leaves the old file whole
+        half.write_text(json.dumps({"characters": self.characters}), "utf-8")
+        half.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -624,6 +624,8 @@ for name, p in (("right", table.softmax(dim=1)), ("wrong", wrong_table.softmax(d
 
 # %% mystnb={"image": {"alt": "Heat map of 65 by 65 probabilities. Most cells are almost white. The darkest: u after q, newline after colon and full stop, e after v, space after comma."}} tags=["corpus"]
 names = plot.visible(tokenizer.characters)
+q, u = tokenizer.encode("qu")
+assert counts[q, u] == counts[q].sum()  # in the training split u follows every q
 axes = "next character", "character read"
 plot.heat_map(smoothed, names, names, *axes, size=(9, 8.4), gamma=0.5)
 

@@ -63,7 +63,9 @@ class CharTokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary to a JSON file."""
-        Path(path).write_text(json.dumps({"characters": self.characters}), "utf-8")
+        half = Path(f"{path}.tmp")  # a crash while writing leaves the old file whole
+        half.write_text(json.dumps({"characters": self.characters}), "utf-8")
+        half.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

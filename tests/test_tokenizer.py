@@ -46,6 +46,20 @@ def test_a_saved_vocabulary_is_the_same(tmp_path):
     assert loaded.encode("naïve😀") == tokenizer.encode("naïve😀")
 
 
+def test_a_crash_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "vocabulary.json"
+    CharTokenizer("abc").save(path)
+
+    def breaks_off(self, text, encoding):
+        self.write_bytes(text.encode(encoding)[:5])
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(type(path), "write_text", breaks_off)
+    with pytest.raises(OSError, match="no space left"):
+        CharTokenizer("abcdef").save(path)
+    assert CharTokenizer.load(path).characters == list("abc")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"characters": []}', "not json"])
 def test_a_file_without_a_vocabulary(tmp_path, content):
     path = tmp_path / "vocabulary.json"

@@ -273,6 +273,10 @@ class CharTokenizer:
             raise ValueError(f"path={str(path)!r} holds no saved vocabulary") from error
 
 
+# %% [markdown]
+# (`save` and `load` keep a vocabulary in a file, for models that outlive their notebook.) Here
+# is the vocabulary of the plays, and a word to encode.
+
 # %%
 tokenizer = CharTokenizer(corpus.text)
 print("".join(tokenizer.characters[1:]))

@@ -23,6 +23,7 @@ URL = (
 )
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 SIZE = 1_115_394  # bytes, and characters too
+TOLD = "told"  # value of COURSE_OFFLINE once a reader knows that there is no download
 PATIENCE = 5.0  # seconds for the whole download: name, connection and bytes
 SHORTEST = 1_000  # characters that a text of the reader's own needs
 
@@ -90,15 +91,18 @@ def from_cache() -> Corpus | None:
 
 
 def from_download() -> Corpus | None:
-    """Fetch a copy and put it into the cache; a failure is reported and final."""
-    reason = "COURSE_OFFLINE is set, by you or by an attempt that failed"
-    if os.environ.get("COURSE_OFFLINE", "0") in ("", "0"):
+    """Fetch a copy and put it into the cache; a failure is final, and told once."""
+    setting = os.environ.get("COURSE_OFFLINE", "0")
+    if setting == TOLD:
+        return None
+    reason = "COURSE_OFFLINE is set"
+    if setting in ("", "0"):
         try:
             data = _fetch()
             return _tiny_shakespeare(data, _keep(data))
         except Exception as error:  # whatever it is, the course goes on
             reason = textwrap.shorten(f"{type(error).__name__}: {error}", 100)
-            os.environ["COURSE_OFFLINE"] = "1"  # inherited by the processes we start
+    os.environ["COURSE_OFFLINE"] = TOLD  # the processes that we start inherit it
     _tell(
         f"no download of Tiny Shakespeare ({reason}); a stand-in play takes its place, "
         "and data/README.md says how to get the real text"

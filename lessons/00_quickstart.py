@@ -522,13 +522,13 @@ assert scores[True] > 0.95 and scores[False] < 0.2
 # %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. In three of them the first column is the darkest: all positions look at the first digit. In the fourth the weight is spread below the diagonal."}}
 sequence = torch.tensor([[7, 2] * 5])
 maps = [weights[0] for weights in pair_models[True].attention_maps(sequence)]
-on_first = [head[:, 0].mean().item() for weights in maps for head in weights]
-assert max(on_first) > 0.4
+on_first = [head.mean(dim=0).argmax() == 0 for weights in maps for head in weights]
+assert sum(on_first) > len(on_first) / 2
 plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
 
 # %% [markdown]
-# *Three heads look at the first digit more than at any other; it is the answer at every second
-# position. The fourth spreads its weight over the whole past.*
+# *Most heads look at the first digit more than at any other; it is the answer at every second
+# position.*
 #
 # How the model gets the other positions right is harder to read off. Lessons 04 and 05 give you
 # better tools than a look at a picture.

@@ -58,12 +58,11 @@ def heat_map(
     columns: Sequence[str],
     xlabel: str,
     ylabel: str,
-    value: str = "probability",
     size: tuple[float, float] = (7, 6.3),
     top: float | None = None,
     gamma: float = 1.0,
 ) -> Figure:
-    """Draw a matrix as colours, from white (small) to dark (large).
+    """Draw a matrix of probabilities as colours, from white (small) to dark (large).
 
     Args:
         matrix: ``(R, C)``.
@@ -71,7 +70,6 @@ def heat_map(
         columns: C labels, from left to right.
         xlabel: what the columns are.
         ylabel: what the rows are.
-        value: what a colour stands for, beside the colour bar.
         size: width and height in inches.
         top: the value of the darkest colour; the largest entry decides if None.
         gamma: below 1 it lets small values show: colour = value ** gamma.
@@ -88,7 +86,7 @@ def heat_map(
     sns.heatmap(
         matrix.detach().numpy(), cmap="Blues", norm=PowerNorm(gamma, 0, top), ax=axes,
         xticklabels=list(columns), yticklabels=list(rows), square=True,
-        cbar_kws={"label": value, "shrink": 0.7, "pad": 0.02},
+        cbar_kws={"label": "probability", "shrink": 0.7, "pad": 0.02},
     )  # fmt: skip
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.tick_params(axis="x", rotation=0)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from build_notebooks import KEEP, METADATA
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
 from notebooks import (
     ROOT,
     code_cells,
@@ -29,15 +29,6 @@ from notebooks import (
     tags,
 )
 
-METADATA = {
-    "kernelspec": {
-        "display_name": "Python 3 (ipykernel)",
-        "language": "python",
-        "name": "python3",
-    },
-    "language_info": {"name": "python"},
-}
-CELL_METADATA = {"tags", "mystnb"}
 LOCAL_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work)\b|\b[A-Z]:\\")
 BASE64 = re.compile(r"base64,[A-Za-z0-9+/=\s]+")
 PAIRS = lesson_paths() + solution_paths()
@@ -95,7 +86,7 @@ def flaws(notebook: NotebookNode) -> list[str]:
     if counts != list(range(1, len(counts) + 1)):
         found.append(f"not run once from top to bottom: {counts}")
     for number, cell in enumerate(notebook.cells, 1):
-        if extra := set(cell.metadata) - CELL_METADATA:
+        if extra := set(cell.metadata).difference(KEEP):
             found.append(f"cell {number}: metadata {sorted(extra)}")
         if cell.cell_type == "code":
             found += [f"cell {number}: {flaw}" for flaw in cell_flaws(cell)]

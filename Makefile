@@ -1,7 +1,7 @@
 # Every target sets up what it needs on a machine with Python 3.11+, pip, git and make.
 #
 #   make site      build the course's pages            (2 minutes the first time)
-#   make test      run all tests and every notebook    (4 minutes the first time)
+#   make test      run the tests and every notebook    (4 minutes the first time)
 #   make lab       open the lessons in JupyterLab
 #
 # For those who change the course (see CONTRIBUTING.md):
@@ -9,6 +9,7 @@
 #   make lessons   rebuild the notebooks whose script or library changed
 #   make address   write the repository's address into badges and first cells
 #   make times     measure time and memory of every notebook; NAMES="..." for some
+#   make offline   run every lesson on the stand-in text, without a network
 #   make browser   open every page of the built site in Chromium
 #   make lock      pin all packages; UPGRADE=--upgrade for the newest versions
 #   make clean     remove everything that these commands made
@@ -28,7 +29,7 @@ TORCH = 2.13.0
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
-.PHONY: help needs site test lab lessons address times browser lock clean
+.PHONY: help needs site test lab lessons address times offline browser lock clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -71,7 +72,7 @@ site: $(SITE_BIN)/.ready
 	print("Open", Path("_build/html/index.html").resolve().as_uri())'
 
 test: $(BIN)/.ready
-	$(BIN)/python -m pytest -m "not browser" tests
+	$(BIN)/python -m pytest -m "not browser and not offline" tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/
 
 lab: $(BIN)/.ready-lab
@@ -86,6 +87,13 @@ address: $(BIN)/.ready
 
 times: $(BIN)/.ready
 	$(BIN)/python book/_tools/times.py $(NAMES)
+
+# Twice, as scripts and as notebooks; the notebooks from an empty cache.
+offline: $(BIN)/.ready
+	$(BIN)/python -m pytest -m offline tests
+	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
+	env -u COURSE_DATA COURSE_OFFLINE=1 XDG_CACHE_HOME="$$cache" \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/
 
 browser: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python -m pytest tests/test_links.py tests/test_site.py

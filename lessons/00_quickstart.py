@@ -402,8 +402,10 @@ slider(draw, list(snapshots), "training step", alt=describe, start=3)
 # picture row by row: the digit on the left takes most from where its row is dark.
 
 # %% mystnb={"image": {"alt": "Four square heat maps, one per layer and head. All cells above the diagonal are white. Below it some heads look at near digits, others spread their weight over many."}}
+from lib.attention_maps import attention_maps
+
 sequence = torch.tensor([[3, 4, 5, 6, 7, 8, 9, 0, 1, 2]])
-maps = [weights[0] for weights in model.attention_maps(sequence)]  # each (H, T, T)
+maps = [weights[0] for weights in attention_maps(model, sequence)]  # each (H, T, T)
 futures = [weights.triu(diagonal=1).max().item() for weights in maps]
 print("largest weight on a later position:", max(futures))
 assert max(futures) == 0
@@ -521,7 +523,7 @@ assert scores[True] > 0.95 and scores[False] < 0.2
 
 # %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. In three of them the first column is the darkest: all positions look at the first digit. In the fourth the weight is spread below the diagonal."}}
 sequence = torch.tensor([[7, 2] * 5])
-maps = [weights[0] for weights in pair_models[True].attention_maps(sequence)]
+maps = [weights[0] for weights in attention_maps(pair_models[True], sequence)]
 on_first = [head.mean(dim=0).argmax() == 0 for weights in maps for head in weights]
 assert sum(on_first) > len(on_first) / 2
 plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])

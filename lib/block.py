@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 
 from lib.attention import MultiHeadAttention
-from lib.ffn import FeedForward
 from lib.norm import LayerNorm
 
 __all__ = ["Block"]
 
 
 class Block(nn.Module):
-    """A pre-norm block: ``x + attention(norm(x))``, then ``x + ffn(norm(x))``.
+    """Wire an attention and a feed-forward network around the residual stream.
+
+    Pre-norm adds ``part(norm(x))`` to x, for one part after the other; post-norm adds
+    ``part(x)`` and normalises the sum.
 
     Args:
-        d_model: size of the vectors D.
-        n_heads: number of heads H; must divide ``d_model``.
-        d_ff: size of the feed-forward network in the middle.
-        attention_bias: whether the projections of the attention have a bias.
+        attention: lets the positions of x look at each other.
+        ffn: works on each position on its own, ``(B, T, D)`` -> ``(B, T, D)``.
+        cross_attention: lets x look at a memory between the two, as in the decoder of
+            the original Transformer.
+        pre_norm: False for the post-norm of the original paper.
 
     Shapes:
-        x ``(B, T, D)`` and mask ``(T, T)`` -> output ``(B, T, D)`` and attention
-        weights ``(B, H, T, T)``.
+        x ``(B, T, D)``, mask ``(T, T)``, memory ``(B, T_k, D)``, memory_mask
+        ``(T, T_k)`` or ``(B, 1, 1, T_k)`` -> ``(B, T, D)``.
 
     Raises:
-        ValueError: if ``n_heads`` does not divide ``d_model``.
+        ValueError: if a memory is given without a cross-attention or the other way
+            round, or if an input does not fit.
 
     Source: Vaswani et al. (2017), section 3.1; pre-norm: Xiong et al. (2020).
 
@@ -33,16 +40,42 @@ class Block(nn.Module):
     """
 
     def __init__(
-        self, d_model: int, n_heads: int, d_ff: int, attention_bias: bool = True
+        self,
+        attention: MultiHeadAttention,
+        ffn: nn.Module,
+        cross_attention: MultiHeadAttention | None = None,
+        pre_norm: bool = True,
     ) -> None:
         super().__init__()
-        self.attention_norm = LayerNorm(d_model)
-        self.attention = MultiHeadAttention(d_model, n_heads, bias=attention_bias)
-        self.ffn_norm = LayerNorm(d_model)
-        self.ffn = FeedForward(d_model, d_ff)
+        self.pre_norm = pre_norm
+        self.attention_norm = LayerNorm(attention.d_model)
+        self.attention = attention
+        self.cross_attention = cross_attention
+        if cross_attention is not None:
+            self.cross_norm = LayerNorm(attention.d_model)
+        self.ffn_norm = LayerNorm(attention.d_model)
+        self.ffn = ffn
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the new vectors and the attention weights."""
-        gathered, weights = self.attention(self.attention_norm(x), mask)
-        x = x + gathered
-        return x + self.ffn(self.ffn_norm(x)), weights
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return the new vectors."""
+        if memory is not None and self.cross_attention is None:
+            raise ValueError("memory was given but the block has cross_attention=None")
+        if memory is None and self.cross_attention is not None:
+            raise ValueError("memory=None but the block has a cross_attention")
+        if memory is None and memory_mask is not None:
+            raise ValueError("memory_mask was given but memory=None")
+        x = self._add(x, self.attention_norm, lambda y: self.attention(y, mask)[0])
+        if self.cross_attention is not None:
+            look = partial(self.cross_attention, mask=memory_mask, memory=memory)
+            x = self._add(x, self.cross_norm, lambda y: look(y)[0])
+        return self._add(x, self.ffn_norm, self.ffn)
+
+    def _add(self, x: Tensor, norm: nn.Module, part: Callable) -> Tensor:
+        """Add what a part makes of x to x."""
+        return x + part(norm(x)) if self.pre_norm else norm(x + part(x))

@@ -7,7 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from lib.exercises import exercise, expect, hint_for, number, returned
+from lib.exercises import (
+    exercise,
+    expect,
+    hint_for,
+    hint_for_tensor,
+    number,
+    returned,
+    rounded,
+)
 from lib.tokenizer import CharTokenizer
 
 __all__ = [
@@ -67,20 +75,6 @@ def check_smoothed_probabilities(smoothed_probabilities) -> str:
             + hint_for_tensor(given, mistakes, "Is alpha added to every count?"),
         )
     return "Even a row without any count becomes a distribution."
-
-
-def rounded(numbers: Tensor) -> list[float]:
-    """Return numbers with three decimals, for messages."""
-    return [round(number, 3) for number in numbers.tolist()]
-
-
-def hint_for_tensor(given: Tensor, mistakes: dict[str, Tensor], otherwise: str) -> str:
-    """Return the hint whose wrong tensor was given, NaNs left out of the comparison."""
-    for hint, wrong in mistakes.items():
-        some = ~wrong.isnan()
-        if torch.allclose(given[some].float(), wrong[some].float(), atol=1e-5):
-            return hint
-    return otherwise
 
 
 @exercise

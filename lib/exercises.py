@@ -12,6 +12,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 __all__ = [
     "Mistake",
     "Verdict",
@@ -19,6 +22,8 @@ __all__ = [
     "returned",
     "number",
     "hint_for",
+    "hint_for_tensor",
+    "rounded",
     "exercise",
 ]
 
@@ -64,6 +69,27 @@ def hint_for(given: float, hints: Mapping[float, str], otherwise: str) -> str:
         if math.isclose(given, value, rel_tol=1e-4, abs_tol=1e-6):
             return hint
     return otherwise
+
+
+def hint_for_tensor(given: Tensor, hints: Mapping[str, Tensor], otherwise: str) -> str:
+    """Return the hint of the wrong tensor that was given.
+
+    Args:
+        given: the reader's tensor.
+        hints: words that name a mistake -> the tensor that this mistake gives.
+        otherwise: the hint when no known mistake gives this tensor.
+    """
+    for hint, wrong in hints.items():
+        if given.shape == wrong.shape and torch.allclose(
+            given.double(), wrong.double(), rtol=1e-3, atol=1e-5, equal_nan=True
+        ):
+            return hint
+    return otherwise
+
+
+def rounded(numbers: Tensor) -> list[float]:
+    """Return numbers with three decimals, for messages."""
+    return [round(number, 3) for number in numbers.flatten().tolist()]
 
 
 def exercise(check: Callable[[object], str]) -> Callable[[object], None]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
-from lib.attention import causal_mask
+from lib.attention import MultiHeadAttention
 from lib.block import Block
+from lib.ffn import FeedForward
+from lib.language_model import LanguageModel
 from lib.norm import LayerNorm
-from lib.position import LearnedPositions
+from lib.shapes import require_sizes
 
 __all__ = ["GPTConfig", "GPT"]
 
@@ -46,12 +48,12 @@ class GPTConfig:
     final_norm: bool = False
 
     def __post_init__(self) -> None:
-        for name, size in vars(self).items():
-            if not isinstance(size, bool) and size < 1:
-                raise ValueError(f"{name}={size} must be at least 1")
+        require_sizes(
+            **{n: s for n, s in vars(self).items() if not isinstance(s, bool)}
+        )
 
 
-class GPT(nn.Module):
+class GPT(LanguageModel):
     """A decoder-only Transformer: predicts the next token at every position.
 
     Args:
@@ -70,17 +72,16 @@ class GPT(nn.Module):
     """
 
     def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
         c = config
-        self.context_length = c.context_length
-        self.tokens = nn.Embedding(c.vocab_size, c.d_model)
-        self.positions = LearnedPositions(c.context_length, c.d_model)
-        self.blocks = nn.ModuleList(
-            Block(c.d_model, c.n_heads, c.d_ff, c.attention_bias)
+        blocks = [
+            Block(
+                MultiHeadAttention(c.d_model, c.n_heads, c.attention_bias),
+                FeedForward(c.d_model, c.d_ff),
+            )
             for _ in range(c.n_layers)
-        )
-        self.final_norm = LayerNorm(c.d_model) if c.final_norm else nn.Identity()
-        self.head = nn.Linear(c.d_model, c.vocab_size)
+        ]
+        final_norm = LayerNorm(c.d_model) if c.final_norm else None
+        super().__init__(c.vocab_size, c.d_model, c.context_length, blocks, final_norm)
         self.apply(self._initialise)
 
     @staticmethod
@@ -90,20 +91,3 @@ class GPT(nn.Module):
             nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the logits of the next token at each position."""
-        return self._run(ids)[0]
-
-    def attention_maps(self, ids: Tensor) -> list[Tensor]:
-        """Return the attention weights of each block, each ``(B, H, T, T)``."""
-        return self._run(ids)[1]
-
-    def _run(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
-        mask = causal_mask(ids.size(1)).to(ids.device)
-        x = self.positions(self.tokens(ids))  # (B, T) -> (B, T, D)
-        maps = []
-        for block in self.blocks:
-            x, weights = block(x, mask)
-            maps.append(weights)
-        return self.head(self.final_norm(x)), maps

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lib.shapes import require_sizes, require_width
+
 __all__ = ["LayerNorm"]
 
 
@@ -22,6 +24,9 @@ class LayerNorm(nn.Module):
     Shapes:
         x ``(..., D)`` -> ``(..., D)``.
 
+    Raises:
+        ValueError: if ``d_model`` is below 1, or x has another last dimension.
+
     Source: Ba, Kiros and Hinton (2016), equation (4).
 
     Home lesson: 07_transformer_block
@@ -29,12 +34,14 @@ class LayerNorm(nn.Module):
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
+        require_sizes(d_model=d_model)
         self.gain = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised vectors."""
-        mean = x.mean(dim=-1, keepdim=True)
-        variance = x.var(dim=-1, keepdim=True, correction=0)
-        return (x - mean) / (variance + self.eps).sqrt() * self.gain + self.bias
+        require_width(x, len(self.gain))
+        centred = x - x.mean(dim=-1, keepdim=True)
+        variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
+        return centred / (variance + self.eps).sqrt() * self.gain + self.bias

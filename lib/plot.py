@@ -17,7 +17,14 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["loss_curve", "heat_map", "bar_chart", "attention_maps", "visible"]
+__all__ = [
+    "line_chart",
+    "loss_curve",
+    "heat_map",
+    "bar_chart",
+    "attention_maps",
+    "visible",
+]
 
 sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
 plt.rcParams.update({"figure.dpi": 110, "figure.constrained_layout.use": True})
@@ -26,6 +33,45 @@ plt.rcParams.update({"figure.dpi": 110, "figure.constrained_layout.use": True})
 def visible(characters: Sequence[str]) -> list[str]:
     """Return labels in which space and newline can be seen."""
     return [{" ": "␣", "\n": "↵"}.get(character, character) for character in characters]
+
+
+def line_chart(
+    lines: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    x: Sequence[float] | None = None,
+    levels: Mapping[str, float] | None = None,
+    log: bool = False,
+) -> Figure:
+    """Draw lines over one horizontal axis, with named horizontal levels to compare.
+
+    Args:
+        lines: name -> heights; with a single line the name is not shown.
+        xlabel: what the horizontal axis is.
+        ylabel: what a height is, with its unit.
+        x: where the heights stand, from left to right; 0, 1, 2 ... if None.
+        levels: name -> height, drawn as a dashed line with its name.
+        log: whether the vertical axis is logarithmic.
+
+    Raises:
+        ValueError: if a line has not as many heights as ``x`` has places.
+    """
+    figure, axes = plt.subplots(figsize=(7, 3.5))
+    for name, heights in lines.items():
+        places = range(len(heights)) if x is None else x
+        if len(places) != len(heights):
+            raise ValueError(f"{name!r} has {len(heights)} heights for {len(x)} places")
+        axes.plot(places, heights, label=name)
+    for name, level in (levels or {}).items():
+        axes.axhline(level, color="0.45", linestyle="--", linewidth=1)
+        axes.annotate(
+            name, (1, level), xycoords=("axes fraction", "data"), xytext=(-4, -3),
+            textcoords="offset points", ha="right", va="top", color="0.25",
+        )  # fmt: skip
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    if len(lines) > 1:
+        axes.legend()
+    return _finished(figure)
 
 
 def loss_curve(
@@ -37,19 +83,7 @@ def loss_curve(
         losses: name of a run -> its loss at each step, in nats.
         levels: name -> loss in nats, drawn as a dashed line with its name.
     """
-    figure, axes = plt.subplots(figsize=(7, 3.5))
-    for name, values in losses.items():
-        axes.plot(values, label=name)
-    for name, level in (levels or {}).items():
-        axes.axhline(level, color="0.45", linestyle="--", linewidth=1)
-        axes.annotate(
-            name, (1, level), xycoords=("axes fraction", "data"), xytext=(-4, -3),
-            textcoords="offset points", ha="right", va="top", color="0.25",
-        )  # fmt: skip
-    axes.set(xlabel="step", ylabel="loss (nats per token)")
-    if len(losses) > 1:
-        axes.legend()
-    return _finished(figure)
+    return line_chart(losses, "step", "loss (nats per token)", levels=levels)
 
 
 def heat_map(
@@ -61,8 +95,11 @@ def heat_map(
     size: tuple[float, float] = (7, 6.3),
     top: float | None = None,
     gamma: float = 1.0,
+    label: str = "probability",
 ) -> Figure:
-    """Draw a matrix of probabilities as colours, from white (small) to dark (large).
+    """Draw a matrix as colours: white is 0, dark blue is large.
+
+    Where entries are negative, they are red, and equal amounts are equally dark.
 
     Args:
         matrix: ``(R, C)``.
@@ -73,6 +110,7 @@ def heat_map(
         size: width and height in inches.
         top: the value of the darkest colour; the largest entry decides if None.
         gamma: below 1 it lets small values show: colour = value ** gamma.
+        label: what an entry is.
 
     Raises:
         ValueError: if the labels do not fit the matrix.
@@ -82,11 +120,15 @@ def heat_map(
             f"matrix has shape {tuple(matrix.shape)} but there are {len(rows)} row "
             f"and {len(columns)} column labels"
         )
+    values = matrix.detach().numpy()
+    top = float(abs(values).max()) if top is None else top
+    colours = {"cmap": "Blues", "norm": PowerNorm(gamma, 0, top)}
+    if values.min() < 0:
+        colours = {"cmap": "RdBu", "vmin": -top, "vmax": top}
     figure, axes = plt.subplots(figsize=size)
     sns.heatmap(
-        matrix.detach().numpy(), cmap="Blues", norm=PowerNorm(gamma, 0, top), ax=axes,
-        xticklabels=list(columns), yticklabels=list(rows), square=True,
-        cbar_kws={"label": "probability", "shrink": 0.7, "pad": 0.02},
+        values, ax=axes, xticklabels=list(columns), yticklabels=list(rows), square=True,
+        cbar_kws={"label": label, "shrink": 0.7, "pad": 0.02}, **colours,
     )  # fmt: skip
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.tick_params(axis="x", rotation=0)
@@ -131,7 +173,8 @@ def attention_maps(weights: Sequence[Tensor], labels: Sequence[str]) -> Figure:
         for head, axes in enumerate(row):
             square = weights[layer][head].detach().numpy()
             axes.imshow(square, cmap="Blues", vmin=0, vmax=1)
-            axes.set_title(f"layer {layer + 1}, head {head + 1}")
+            place = f"layer {layer + 1}, " if n_layers > 1 else ""
+            axes.set_title(f"{place}head {head + 1}")
             axes.grid(visible=False)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(labels)), labels)

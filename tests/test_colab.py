@@ -18,7 +18,6 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
-
 from notebooks import (
     ROOT,
     code_cells,

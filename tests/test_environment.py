@@ -17,11 +17,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from notebooks import ROOT
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-
-from notebooks import ROOT
 
 PROJECT = "from-bigram-to-transformer"
 TORCH = "2.13.0"  # newer ones bring CUDA packages to machines without a GPU

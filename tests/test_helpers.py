@@ -79,6 +79,25 @@ def test_a_heat_map_with_labels_that_do_not_fit():
         plot.heat_map(torch.rand(2, 3), list("abc"), list("xy"), "x", "y")
 
 
+def test_a_line_with_too_few_heights():
+    with pytest.raises(ValueError, match="'a' has 2 heights for 3 places"):
+        plot.line_chart({"a": [1.0, 2.0]}, "x", "y", x=[0, 1, 2])
+
+
+def test_a_line_chart_stands_where_it_is_told_on_a_log_axis():
+    figure = plot.line_chart({"a": [1.0, 10.0]}, "block", "norm", x=[3, 7], log=True)
+    axes = figure.axes[0]
+    assert axes.lines[0].get_xdata().tolist() == [3, 7]
+    assert axes.get_yscale() == "log" and axes.get_legend() is None
+
+
+def test_negative_entries_get_another_colour_of_equal_strength():
+    mixed = plot.heat_map(torch.tensor([[-2.0, 1.0]]), ["r"], list("ab"), "x", "y")
+    assert mixed.axes[0].collections[0].get_clim() == (-2.0, 2.0)
+    positive = plot.heat_map(torch.tensor([[0.5, 1.0]]), ["r"], list("ab"), "x", "y")
+    assert positive.axes[0].collections[0].get_clim() == (0.0, 1.0)
+
+
 def test_space_and_newline_can_be_seen():
     assert plot.visible([" ", "\n", "a"]) == ["␣", "↵", "a"]
 

@@ -62,7 +62,7 @@ def run_offline(script: Path, folder: Path) -> Run:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=180,
+        timeout=300,
     )
     log = folder / "hosts.txt"
     hosts = log.read_text("utf-8").splitlines() if log.exists() else []
@@ -114,6 +114,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Run]:
     return run_all(scripts, tmp_path_factory.mktemp("offline"))
 
 
+@pytest.mark.offline  # minutes: `make offline`
 @pytest.mark.parametrize("script", lesson_paths() + solution_paths(), ids=pair_name)
 def test_script_runs_offline(script: Path, runs: dict[Path, Run]) -> None:
     hosts = re.findall(r"https?://([^/\s\"]+)", (ROOT / MAY_FETCH).read_text("utf-8"))

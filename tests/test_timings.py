@@ -15,7 +15,6 @@ import pytest
 import times
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
 from notebooks import ROOT, lesson_paths, pair_name, read_py, solution_paths
 
 COURSE_LIMIT = 15 * 60  # seconds, all lessons together

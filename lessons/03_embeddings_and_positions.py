@@ -1,0 +1,1097 @@
+# %% [markdown]
+# # 03 · Embeddings and positions
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/03_embeddings_and_positions.ipynb)
+#
+# You give each token a vector, and each place in the text one too. With both, a model
+# can read eight characters without a row for every past.
+#
+# - **You will build** a search for the nearest vectors, learned positions, positions
+#   made of sines and cosines, and a small model that reads eight characters at once.
+# - **You will see** characters with similar uses move together, why a sum forgets the
+#   order, and how much the order is worth.
+# - **Needs** lesson [02](02_bigram.ipynb).
+# - **Takes** about two hours to read and do; the notebook runs in under 60 s.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% [markdown]
+# ## The question
+#
+# Lesson [02](02_bigram.ipynb) stopped at 2.4819 nats, with one character of memory. A
+# table for eight characters would need a row for each possible past, and with 65
+# characters there are $65^8$ of them. How can a model read eight characters *without* a
+# table of pasts?
+#
+# The plan: give each character a vector, and put the vectors of the past together by
+# arithmetic. Then 65 vectors serve every past there is. The plan has one hole, and this
+# lesson is about closing it.
+
+# %% [markdown]
+# ## By hand
+#
+# ### Near and far
+#
+# Give three characters a vector of two numbers each. Are two of them similar? Look at
+# the angle between them. The [cosine](../book/glossary.md#cosine-similarity) of the
+# angle is 1 for the same direction, 0 for a right angle, -1 for opposite directions. To
+# compute it, multiply the vectors number by number and add up (the [dot
+# product](../book/glossary.md#dot-product), `@`), then divide by both lengths.
+
+# %%
+import torch
+
+a, n, o = torch.tensor([[2.0, 1.0], [-1.0, 2.0], [3.0, 1.0]])
+
+
+def cosine(x, y):
+    return (x @ y / (x.norm() * y.norm())).item()
+
+
+print(f"a and o: {cosine(a, o):.3f}")
+print(f"a and n: {cosine(a, n):.3f}")
+print(f"o and n: {cosine(o, n):.3f}")
+
+# %% [markdown]
+# Check the first on paper: the dot product is $2 \cdot 3 + 1 \cdot 1 = 7$, the lengths
+# are $\sqrt{5}$ and $\sqrt{10}$, and 7 divided by both is 0.990. So `a` and `o` nearly
+# point in the same direction, and `n` stands at a right angle to `a`.
+#
+# ### The hole: `on` and `no`
+#
+# Now put a past together. The simplest way is to add its vectors. Look at what becomes
+# of `on` and `no`.
+
+# %%
+print("on:", (o + n).tolist(), "  no:", (n + o).tolist())
+assert torch.equal(o + n, n + o)
+
+# %% [markdown]
+# The same. A sum does not know the order of its terms. For a model that adds, `on` and
+# `no` are one past, and `to be or` is no other past than `or be to`.
+#
+# So give each *place* a vector too, and add it to the vector of the character that
+# stands there. Does that help?
+
+# %%
+first, second = torch.tensor([[1.0, -2.0], [-2.0, 1.0]])  # one vector per place
+on = torch.stack([o + first, n + second])
+no = torch.stack([n + first, o + second])
+print("vectors of on:", on.tolist(), "sum:", on.sum(dim=0).tolist())
+print("vectors of no:", no.tolist(), "sum:", no.sum(dim=0).tolist())
+
+# %% [markdown]
+# Each vector is different now, and still the sums agree! Of course: both add up $o$,
+# $n$ and the two places. Addition mixes what it should keep together.
+#
+# Something must happen to each vector *before* the sum, and it must be more than
+# adding. The simplest such thing is a bend: replace each negative number by 0. It is
+# called [ReLU](../book/glossary.md#relu), in PyTorch `relu`, and lesson 06 says more
+# about it.
+
+# %%
+print("bend, then sum, on:", on.relu().sum(dim=0).tolist())
+print("bend, then sum, no:", no.relu().sum(dim=0).tolist())
+assert torch.equal(on.sum(dim=0), no.sum(dim=0))
+assert not torch.equal(on.relu().sum(dim=0), no.relu().sum(dim=0))
+
+# %% [markdown]
+# Now the order shows. A vector for each place *and* a bend before the sum: the hole is
+# closed.
+
+# %% [markdown]
+# ## The formula
+#
+# The token $w_t$ at position $t$ becomes the row of a table, plus a vector for its
+# place:
+#
+# $$x_t = E_{w_t} + p_t$$
+#
+# The similarity of two vectors is the cosine of their angle:
+#
+# $$\cos(a, b) = \frac{a \cdot b}{|a| \, |b|}$$
+#
+# The places can have a table of their own, learned like $E$. Or they are computed, once
+# and for all, as [sines and cosines](../book/glossary.md#sinusoidal-positions). For
+# pair $i = 0, \ldots, D/2 - 1$:
+#
+# $$p_{t,\,2i} = \sin(\omega_i t), \qquad p_{t,\,2i+1} = \cos(\omega_i t),
+# \qquad \omega_i = \text{base}^{-2i/D}$$
+#
+# | symbol | shape | what it is |
+# |---|---|---|
+# | $w_t$ | number | the id of the token at position $t$ |
+# | $E$ | `(V, D)` | the embedding: one vector per token |
+# | $p$ | `(T, D)` | one vector per position |
+# | $x_t$ | `(D,)` | what the rest of the model sees at position $t$ |
+# | $\omega_i$ | number | how far pair $i$ turns from one position to the next, in radians |
+# | base | number | 10,000 in the paper |
+#
+# Learned positions stand in the first GPT paper (Radford et al., 2018, section 3.1,
+# equation 2), sines and cosines in *Attention Is All You Need* (Vaswani et al., 2017,
+# section 3.5).
+
+# %% [markdown]
+# ## Build
+#
+# ### Looking up is multiplying
+#
+# First the data, as before.
+
+# %% tags=["corpus"]
+from lib.corpus import load_corpus
+from lib.data import random_batch, split_text
+from lib.tokenizer import CharTokenizer
+
+corpus = load_corpus()
+tokenizer = CharTokenizer(corpus.text)
+V = tokenizer.vocab_size
+train, validation = (
+    torch.tensor(tokenizer.encode(text)) for text in split_text(corpus.text)
+)
+print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens, {V} different")
+
+# %% [markdown]
+# In lesson [02](02_bigram.ipynb) you met `nn.Embedding`: a table of which rows are
+# looked up by id. Is that a new kind of layer? Write an id as a row of zeros with a
+# single 1 in column `id`, its [one-hot](../book/glossary.md#one-hot) vector, and
+# multiply it with the table.
+
+# %%
+from torch import Tensor, nn
+
+torch.manual_seed(0)
+table = nn.Embedding(V, 32)
+ids = torch.tensor([tokenizer.encode("to be or")])  # (1, 8)
+one_hot = nn.functional.one_hot(ids, V).float()  # (1, 8, V)
+looked_up, multiplied = table(ids), one_hot @ table.weight  # both (1, 8, D)
+print(tuple(one_hot.shape), "@", tuple(table.weight.shape), "->", (*multiplied.shape,))
+assert torch.allclose(looked_up, multiplied)
+
+# %% [markdown]
+# The same vectors: 64 of the 65 products in each sum are 0, and what is left is one
+# row. So an [embedding](../book/glossary.md#embedding) *is* a linear layer without a
+# bias, read fast. It learns as every layer does, but only the rows that were read get a
+# gradient.
+
+# %% [markdown]
+# ### The nearest vectors
+#
+# To see what a table of vectors has learned, ask for the neighbours of one row: the
+# rows with the largest cosine. `F` holds PyTorch's functions; `F.normalize` gives every
+# row the length 1; then one product with the chosen row gives all cosines at once, and
+# `topk` finds the largest. The row's own cosine would always win, so it is set below
+# all others.
+
+# %% tags=["lib:embedding.nearest_neighbors"]
+from torch.nn import functional as F
+
+
+def nearest_neighbors(
+    vectors: Tensor, index: int, k: int = 5
+) -> tuple[list[int], list[float]]:
+    if vectors.dim() != 2:
+        raise ValueError(f"vectors has shape {tuple(vectors.shape)}; it must be (V, D)")
+    if not 0 <= index < len(vectors):
+        raise ValueError(f"index={index} must be 0 .. {len(vectors) - 1}")
+    if not 1 <= k < len(vectors):
+        raise ValueError(f"k={k} must be 1 .. {len(vectors) - 1}")
+    unit = F.normalize(vectors.detach(), dim=-1)  # every vector gets length 1
+    cosines = unit @ unit[index]  # (V,)
+    cosines[index] = -2.0  # below every cosine: not its own neighbour
+    nearest = cosines.topk(k)
+    return nearest.indices.tolist(), nearest.values.tolist()
+
+
+# %% [markdown]
+# Try it on the three vectors from above. The nearest to `a` must be `o`, with 0.990.
+
+# %%
+rows, cosines = nearest_neighbors(torch.stack([a, n, o]), index=0, k=2)
+print("nearest to a:", ["ano"[i] for i in rows], [round(c, 3) for c in cosines])
+assert rows == [2, 1] and abs(cosines[0] - cosine(a, o)) < 1e-6
+
+# %% [markdown]
+# ### What training does to the vectors
+#
+# Nobody tells the model that `a` and `o` are vowels. Does it find out? Train the bigram
+# model with an embedding of 32 numbers, as in lesson [02](02_bigram.ipynb), from three
+# seeds, and keep a copy of the table before each step.
+
+# %%
+from lib.bigram import BigramLM
+from lib.train import fit
+
+
+def tables_while_training(seed):
+    torch.manual_seed(seed)
+    model, generator = BigramLM(V, 32), torch.Generator().manual_seed(seed)
+    table, copies = model.logits[0].weight, []
+
+    def next_batch():
+        copies.append(table.detach().clone())
+        return random_batch(train, 256, 8, generator)
+
+    fit(model, next_batch, n_steps=500, learning_rate=0.01)
+    return torch.stack([*copies, table.detach()])  # (501, V, D)
+
+
+histories = [tables_while_training(seed) for seed in range(3)]
+
+# %% [markdown]
+# We need a number that says how well the characters are sorted. Put them into four
+# kinds by hand. Then look at the three nearest neighbours of each character: what share
+# of them is of the character's own kind?
+
+# %%
+KINDS = ["vowel", "consonant", "capital", "other"]
+
+
+def kind(character):
+    if character.islower():
+        return "vowel" if character in "aeiou" else "consonant"
+    return "capital" if character.isupper() else "other"
+
+
+kinds = [kind(character) for character in tokenizer.characters]
+print({name: kinds.count(name) for name in KINDS})
+chance = sum(kinds.count(k) - 1 for k in kinds) / (V * (V - 1))
+print(f"share if neighbours were drawn by lot: {chance:.2f}")
+
+
+# %% [markdown]
+# 0.30 is what luck alone gives: there are many other capitals that a capital can meet,
+# but only four other vowels for a vowel. Now measure: before training, on the way, and
+# at the end.
+
+
+# %%
+def own_kind(table):
+    neighbors = [nearest_neighbors(table, i, k=3)[0] for i in range(V)]
+    hits = [kinds[i] == kinds[j] for i in range(V) for j in neighbors[i]]
+    return sum(hits) / len(hits)
+
+
+# %% tags=["corpus"]
+for step in (0, 50, 500):
+    shares = [own_kind(history[step]) for history in histories]
+    print(f"step {step:3}: {[f'{share:.2f}' for share in shares]}")
+    assert max(shares) < chance + 0.1 or step > 0
+    assert min(shares) > chance + 0.2 or step < 500
+
+# %% [markdown]
+# From a third, which is luck, to about two thirds, with every seed. Look at a few rows
+# of the first table.
+
+# %% tags=["corpus"]
+from lib import plot
+
+trained = histories[0][-1]
+for character in ".R,ae":
+    rows, cosines = nearest_neighbors(trained, tokenizer.ids[character], k=4)
+    names = plot.visible([tokenizer.characters[i] for i in rows])
+    near = [f"{name} {c:.2f}" for name, c in zip(names, cosines)]
+    print(f"{character}  ->  {'   '.join(near)}")
+stop = nearest_neighbors(trained, tokenizer.ids["."], k=4)[0]
+assert {kinds[i] for i in stop} == {"other"}
+
+space_or_newline = torch.tensor(tokenizer.encode(" \n"))
+for i in tokenizer.encode(".,?:;"):
+    assert torch.isin(train[1:][train[:-1] == i], space_or_newline).float().mean() > 0.9
+
+# %% [markdown]
+# The full stop stands next to other marks, and that makes sense: after each of them
+# comes a space or a new line, hardly ever anything else. The last layer computes each
+# logit as a dot product with the vector, so vectors that point the same way give
+# similar predictions. **Characters with similar futures get similar vectors.**
+#
+# It is a tendency, no more. The cosines are far from 1, and some neighbours make no
+# sense to us. All rows began as random numbers. How much of that is left?
+
+# %% tags=["corpus"]
+start_and_end = F.cosine_similarity(histories[0][0], trained, dim=-1)
+print(f"first and last vector of a character: cosine {start_and_end.mean():.2f}")
+assert start_and_end.mean() > 0.5
+
+# %% [markdown]
+# Most of it. Training turns the vectors only as far as the loss asks for.
+#
+# Move the slider through the training. Each picture has all cosines, the mean over the
+# three seeds, with the characters sorted by kind. (`cosine_similarity` is PyTorch's
+# own; the two `None` make a column of vectors and a row of vectors, so that each meets
+# each.)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+from lib.frames import slider
+
+by_kind = sorted(range(V), key=lambda i: KINDS.index(kinds[i]))
+labels = plot.visible([tokenizer.characters[i] for i in by_kind])
+
+
+def all_cosines(step):
+    sorted_tables = [history[step][by_kind] for history in histories]
+    return torch.stack(
+        [F.cosine_similarity(x[:, None], x[None], dim=-1) for x in sorted_tables]
+    ).mean(dim=0)
+
+
+def draw(step):
+    axes = "vowels, consonants, capitals, other", "the same characters"
+    size = (8, 7.2)
+    return plot.heat_map(
+        all_cosines(step), labels, labels, *axes, size=size, top=0.6, label="cosine"
+    )
+
+
+def describe(step):
+    shares = [own_kind(history[step]) for history in histories]
+    return (
+        f"Heat map of 65 by 65 cosines after {step} steps; of the nearest neighbours "
+        f"{sum(shares) / 3:.0%} are of the same kind."
+    )
+
+
+slider(draw, [0, 100, 500], "training step", alt=describe, start=2)
+
+# %% [markdown]
+# *At the start only the diagonal is dark: each character is similar to itself alone.
+# With training, blocks appear along the diagonal: vowels, consonants, capitals and
+# marks each become more similar among themselves than to the others.*
+#
+# The next cell holds that sentence to account: for each kind, the mean cosine with its
+# own kind and with the rest.
+
+# %% tags=["corpus"]
+cosines = all_cosines(500)
+sorted_kinds = [kinds[i] for i in by_kind]
+for name in KINDS:
+    inside = torch.tensor([k == name for k in sorted_kinds])
+    block, count = cosines[inside], inside.sum()
+    own = (block[:, inside].sum() - count) / (count * (count - 1))  # not with itself
+    rest = block[:, ~inside].mean()
+    print(f"{name:9} own kind {own:.2f}, the rest {rest:.2f}")
+    assert own > rest + 0.05
+
+# %% [markdown]
+# ### Eight characters, one vector
+#
+# Now the plan from above. Look up eight vectors, widen each one to 128 numbers with a
+# linear layer, bend, take the mean over the eight, and let a last layer turn it into 65
+# logits for the character that comes next. Where do the positions go? Right after the
+# look-up. We leave that part open, so that we can put in one or another.
+
+
+# %%
+class WindowLM(nn.Module):
+    def __init__(self, positions, bend):
+        super().__init__()
+        self.embed = nn.Embedding(V, 32)
+        self.positions = positions
+        self.widen, self.bend = nn.Linear(32, 128), bend
+        self.head = nn.Linear(128, V)
+
+    def forward(self, ids):
+        x = self.positions(self.embed(ids))  # (B, T, D)
+        x = self.bend(self.widen(x)).mean(dim=1)  # (B, 128)
+        return self.head(x)  # (B, V)
+
+
+# %% [markdown]
+# `nn.Identity()` returns what it gets. With it as `positions`, the model is what is
+# called a [bag](../book/glossary.md#bag-of-tokens): it knows which characters came, not
+# in which order. Give it the same eight characters in two orders and compare the
+# logits.
+
+# %%
+reverse = ids.flip(dims=[1])
+print(repr(tokenizer.decode(ids[0])), "and", repr(tokenizer.decode(reverse[0])))
+
+torch.manual_seed(0)
+bag = WindowLM(nn.Identity(), nn.ReLU())
+difference = (bag(ids) - bag(reverse)).abs().max().item()
+print(f"largest difference between their logits: {difference:.4f}")
+assert difference < 1e-5
+
+# %% [markdown]
+# None, and no training can change that: the order is lost before the last layer sees
+# anything. Do not blame the mean alone. Every model that treats all places alike and
+# then adds them up has this hole, and [attention](../book/glossary.md#attention), the
+# subject of lesson 04, is one of them.
+
+# %% [markdown]
+# ### One learned vector per place
+#
+# The first repair: a second table, with one row per place, learned like the first. A
+# row is called a [position embedding](../book/glossary.md#position-embedding). Both
+# kinds of positions end in the same step, so it is a function of its own: add row $t$
+# to the vector at place $t$. (`require_width` and `require_sizes` are guards with clear
+# messages, for the number of columns and for sizes below 1.)
+
+# %% tags=["lib:position._add_rows"]
+from lib.shapes import require_sizes, require_width
+
+
+def _add_rows(x: Tensor, table: Tensor) -> Tensor:
+    context_length, d_model = table.shape
+    require_width(x, d_model)
+    length = x.size(-2)
+    if length > context_length:
+        raise ValueError(f"{length=} is more than {context_length=}")
+    return x + table[:length]
+
+
+# %% [markdown]
+# `table[:length]` has the shape `(T, D)` and `x` has `(B, T, D)`: PyTorch adds the same
+# rows to each sequence of the batch. A text shorter than the table uses the first rows,
+# a longer one is refused.
+
+
+# %% tags=["lib:position.LearnedPositions"]
+class LearnedPositions(nn.Module):
+    def __init__(self, context_length: int, d_model: int) -> None:
+        super().__init__()
+        require_sizes(context_length=context_length, d_model=d_model)
+        self.table = nn.Embedding(context_length, d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _add_rows(x, self.table.weight)
+
+
+# %% [markdown]
+# ### Adding is not enough
+#
+# Put learned positions into the model, once without a bend (`nn.Identity()`) and once
+# with it. By hand, the sums of `on` and `no` agreed until the bend came. Is it the same
+# here?
+
+# %%
+for bend in (nn.Identity(), nn.ReLU()):
+    torch.manual_seed(0)
+    model = WindowLM(LearnedPositions(8, 32), bend)
+    difference = (model(ids) - model(reverse)).abs().max().item()
+    name = type(bend).__name__
+    print(f"{name:8} largest difference {difference:.2f}")
+    assert (difference > 0.05) == (name == "ReLU")
+
+# %% [markdown]
+# Without a bend the positions are there and do nothing. The mean of $E_{w_t} + p_t$ is
+# the mean of the $E_{w_t}$ plus the mean of the $p_t$, and the second part is the same
+# for every text. The bend acts on each sum $E_{w_t} + p_t$ as a whole, so that a
+# character in one place can do something else than the same character in another.
+
+# %% [markdown]
+# ### Hands of clocks
+#
+# The second repair learns nothing. How would you write down a place with numbers that
+# stay small? The way a clock does: with several hands, fast and slow. The fast hand
+# tells neighbours apart, the slow hand says roughly where you are. The tip of a hand at
+# the angle $\omega t$ has the coordinates $\sin(\omega t)$ and $\cos(\omega t)$, so
+# each hand takes two numbers.
+#
+# Here are two hands, one that turns by 1 radian per position and one that turns by a
+# tenth.
+
+# %%
+import math
+
+print("t      sin t      cos t    sin t/10  cos t/10")
+for t in range(4):
+    numbers = [f(speed * t) for speed in (1, 0.1) for f in (math.sin, math.cos)]
+    print(t, "".join(f"{number:11.3f}" for number in numbers))
+
+# %% [markdown]
+# The first pair runs, the second creeps. Each row is the vector of a place. The class
+# makes such a table for any number of hands. `stack` puts sines and cosines side by
+# side in a new last dimension, and `flatten(1)` makes one row of the pairs: sine,
+# cosine, sine, cosine. `register_buffer` keeps a tensor that belongs to the module and
+# is *not* learned; `persistent=False` leaves it out of saved files, because it can be
+# computed again.
+
+
+# %% tags=["lib:position.SinusoidalPositions"]
+class SinusoidalPositions(nn.Module):
+    def __init__(self, context_length: int, d_model: int, base: float = 1e4) -> None:
+        super().__init__()
+        require_sizes(context_length=context_length, d_model=d_model)
+        if d_model % 2:
+            raise ValueError(f"d_model={d_model} must be even: sines and cosines pair")
+        pairs = torch.arange(0, d_model, 2, dtype=torch.float64)  # 2i: (D/2,)
+        frequencies = base ** (-pairs / d_model)
+        angles = torch.arange(context_length).unsqueeze(1) * frequencies  # (T, D/2)
+        table = torch.stack([angles.sin(), angles.cos()], dim=-1)  # (T, D/2, 2)
+        table = table.flatten(1).float()  # (T, D)
+        self.register_buffer("table", table, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _add_rows(x, self.table)
+
+
+# %% [markdown]
+# For 32 numbers per vector there are 16 hands. A hand of speed $\omega$ comes round
+# after $2 \pi / \omega$ positions, its wavelength.
+
+# %%
+waves = SinusoidalPositions(64, 32).table
+speeds = torch.atan2(waves[1, 0::2], waves[1, 1::2])  # the angles of place 1
+print("positions for a full turn:", [round(2 * math.pi / s) for s in speeds.tolist()])
+n_learned = sum(p.numel() for p in SinusoidalPositions(64, 32).parameters())
+print("learned numbers:", n_learned)
+assert n_learned == 0
+assert torch.allclose(speeds[1:] / speeds[:-1], speeds[1], rtol=1e-3)
+
+# %% [markdown]
+# (`atan2` reads the angle of a hand off its sine and cosine.) The fastest hand turns
+# once in 6 positions, the slowest once in 35,333, and each takes the same factor longer
+# than the one before.
+
+# %% [markdown]
+# ### A step is a turn
+#
+# Why both sine *and* cosine? Because then "three places further" is the same operation
+# everywhere. The addition theorems say, for one hand:
+#
+# $$\begin{pmatrix} \sin \omega (t + k) \\ \cos \omega (t + k) \end{pmatrix} =
+# \begin{pmatrix} \cos \omega k & \sin \omega k \\ -\sin \omega k & \cos \omega k \end{pmatrix}
+# \begin{pmatrix} \sin \omega t \\ \cos \omega t \end{pmatrix}$$
+#
+# The matrix is a rotation, and no $t$ stands in it. Check it on the second hand, for
+# all places at once.
+
+# %%
+k, hand = 3, waves[:, 2:4]  # the second pair of columns, (T, 2)
+angle = k * speeds[1].item()
+turn = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
+turned = hand @ torch.tensor(turn).T  # vectors are rows here
+assert torch.allclose(turned[:-k], hand[k:], atol=1e-5)
+print(f"one turn takes {len(hand) - k} places to the place {k} further")
+
+# %% [markdown]
+# So a linear layer can say "the place before this one", whatever the place is. One more
+# consequence. The dot product of two positions adds up
+# $\sin \omega s \sin \omega t + \cos \omega s \cos \omega t = \cos \omega (s - t)$ over
+# all hands. Only the *distance* $s - t$ is left. The Check holds it against the
+# numbers.
+
+# %% [markdown]
+# ## Check
+#
+# ### Equal to the paper, and to PyTorch
+#
+# The table, entry by entry, from the formula of the paper with Python's own sine and
+# cosine. The cosines of `nearest_neighbors` against PyTorch's. The learned positions
+# against a look-up of 0, 1, 2, ...
+
+# %%
+for t in range(64):
+    for j in range(32):
+        angle = t / 10_000 ** (2 * (j // 2) / 32)
+        expected = math.cos(angle) if j % 2 else math.sin(angle)
+        assert abs(waves[t, j].item() - expected) < 1e-5
+
+vectors = table.weight.detach()
+rows, cosines = nearest_neighbors(vectors, 7, k=V - 1)
+torchs = F.cosine_similarity(vectors[7], vectors[rows], dim=-1)
+assert torch.allclose(torch.tensor(cosines), torchs, atol=1e-6)
+
+learned, x = LearnedPositions(8, 32), torch.randn(2, 5, 32)
+assert torch.equal(learned(x), x + learned.table(torch.arange(5)))
+print(f"{waves.numel():,} entries and {len(cosines)} cosines agree")
+
+# %% [markdown]
+# ### The classic bug: the exponent counts columns
+#
+# The exponent is $2i/D$, where $i$ counts *pairs*: columns 0 and 1 share one speed,
+# columns 2 and 3 the next. It is easy to count columns instead, and to give column $j$
+# the exponent $j/D$. Then a sine and its cosine turn at different speeds, and they are
+# no hand of a clock any more.
+
+
+# %%
+def wrong_waves(context_length, d_model, base=1e4):
+    columns = torch.arange(d_model)
+    angles = torch.arange(context_length).unsqueeze(1) * base ** (-columns / d_model)
+    return torch.where(columns % 2 == 0, angles.sin(), angles.cos())
+
+
+# %% [markdown]
+# The shape is right, and all numbers lie between -1 and 1. Test what the pairs are for:
+# at one distance, all dot products must agree.
+
+# %%
+for name, positions in (("right", waves), ("wrong", wrong_waves(64, 32))):
+    products = positions @ positions.T  # (T, T)
+    for k in (0, 1, 8):
+        same = products.diagonal(k)  # all pairs of places at distance k
+        print(f"{name}: distance {k}: from {same.min():5.2f} to {same.max():5.2f}")
+        assert (same.max() - same.min() < 1e-3) == (name == "right")
+
+# %% [markdown]
+# In the right table the dot product at distance 1 is 15.31 wherever you are. In the
+# wrong one it runs from 12.75 to 18.14. Even the length of a vector (distance 0)
+# depends on the place.
+#
+# Another arrangement looks like a bug and is none: all sines first, then all cosines.
+# That only renames the columns, and every linear layer can learn the renamed ones as
+# well. It matters when you load weights that somebody trained with the other order.
+
+# %%
+halves = torch.cat([waves[:, 0::2], waves[:, 1::2]], dim=1)
+assert not torch.equal(halves, waves)
+assert torch.allclose(halves @ halves.T, waves @ waves.T, atol=1e-4)
+print("other columns, the same dot products")
+
+# %% [markdown]
+# ## Look
+#
+# The whole table of sines and cosines. Each row is a place, each column one number of
+# its vector. Watch how fast the colours change, from left to right.
+
+# %% mystnb={"image": {"alt": "Heat map with 64 rows and 32 columns. In the left columns red and blue alternate every few rows; towards the right the stripes grow longer, and the last columns keep one colour from top to bottom."}}
+places, columns = [str(t) for t in range(64)], [str(j) for j in range(32)]
+changes = (waves.sign().diff(dim=0) != 0).sum(dim=0)  # per column
+assert 18 < changes[0] < 22 and changes[-2:].max() <= 1
+axes = "number in the vector", "position"
+plot.heat_map(waves, places, columns, *axes, size=(7, 9.5), label="value")
+
+# %% [markdown]
+# *From left to right the hands slow down: the first columns change their colour every
+# three rows, the last ones keep it over all 64.*
+#
+# Which places does the model find similar? Pick one place and compare it with all
+# others. The table of sines and cosines is drawn together with learned positions
+# *before* training, which are random numbers. Move the slider.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+torch.manual_seed(0)
+random_table = LearnedPositions(64, 32).table.weight.detach()
+
+
+def similarity(table, t):
+    return F.cosine_similarity(table, table[t], dim=-1)
+
+
+def draw(t):
+    lines = {
+        "sines and cosines": similarity(waves, t).tolist(),
+        "learned, before training": similarity(random_table, t).tolist(),
+    }
+    return plot.line_chart(lines, "position", f"cosine with position {t}")
+
+
+def describe(t):
+    return (
+        f"Two curves over 64 positions, both 1 at position {t}. That of sines and "
+        "cosines falls in ripples; the other jumps up and down around 0."
+    )
+
+
+slider(draw, [0, 8, 16, 24, 32, 40, 48, 56, 63], "position", alt=describe, start=4)
+
+# %% [markdown]
+# *The curve of the sines and cosines keeps its form and moves along with the place:
+# near places are similar, and only the distance counts. For random vectors it says
+# nothing about the cosine whether two places are near.*
+
+# %%
+curve = similarity(waves, 0)  # by distance
+for t in range(64):
+    assert torch.allclose(similarity(waves, t)[t:], curve[: 64 - t], atol=1e-5)
+print("cosines at distances 1, 2, 3, 4, 5:", [f"{c:.2f}" for c in curve[1:6]])
+assert (curve[1:] < curve[1] + 1e-6).all()
+
+beside = F.cosine_similarity(random_table[1:], random_table[:-1], dim=-1).mean()
+print(f"random vectors, distance 1, in the mean: {beside:.1f}")
+assert abs(beside) < 0.05
+
+# %% [markdown]
+# The curve has ripples: distance 5 is not less similar than distance 4. But no other
+# distance comes as near as a neighbour, with 0.96.
+
+# %% [markdown]
+# ## Experiment: what is the order worth?
+#
+# Three models, the same in everything but the positions: none, learned, sines and
+# cosines. Each reads eight characters and predicts the ninth; 400 steps of 256 windows;
+# three seeds each. Only the last target of each window is used, since the model gives
+# one prediction per window.
+
+
+# %%
+def train_window(make_positions, seed):
+    torch.manual_seed(seed)
+    model = WindowLM(make_positions(), nn.ReLU())
+    generator = torch.Generator().manual_seed(seed)
+
+    def next_batch():
+        inputs, targets = random_batch(train, 256, 8, generator)
+        return inputs, targets[:, -1]
+
+    fit(model, next_batch, n_steps=400, learning_rate=0.01)
+    return model
+
+
+# %% [markdown]
+# Measure on every run of nine characters in the validation split (`unfold` lists them).
+# Measure the counted bigram model of lesson [02](02_bigram.ipynb) on the same targets;
+# it reads only the last of the eight characters.
+
+# %%
+from lib.bigram import count_pairs
+from lib.metrics import cross_entropy
+
+
+@torch.no_grad()
+def window_loss(model, windows):
+    total = 0.0
+    for part in windows.split(1_024):
+        inputs, targets = part[:, :-1], part[:, -1]
+        total += cross_entropy(model(inputs), targets).item() * len(part)
+    return total / len(windows)
+
+
+# %% tags=["corpus"]
+windows = validation.unfold(0, 9, 1)  # (N - 8, 9)
+log_counts = (count_pairs(train, V) + 1).float().log()
+bigram_loss = window_loss(lambda ids: log_counts[ids[:, -1]], windows)
+print(f"bigram, counted: {bigram_loss:.2f} nats on {len(windows):,} windows")
+
+# %% [markdown]
+# Guess before you look: can eight characters without their order beat the last one
+# alone?
+
+# %% tags=["corpus"]
+kinds_of_positions = {
+    "no positions": nn.Identity,
+    "learned": lambda: LearnedPositions(8, 32),
+    "sines and cosines": lambda: SinusoidalPositions(8, 32),
+}
+models, losses = {}, {}
+for name, make in kinds_of_positions.items():
+    models[name] = [train_window(make, seed) for seed in range(3)]
+    losses[name] = [window_loss(model, windows) for model in models[name]]
+    n_parameters = sum(p.numel() for p in models[name][0].parameters())
+    mean, each = sum(losses[name]) / 3, [f"{loss:.2f}" for loss in losses[name]]
+    print(f"{name:17} {n_parameters:,} parameters, mean {mean:.2f} nats {each}")
+
+# %% [markdown]
+# Without positions the eight characters are worth *less* than the last one alone: 2.94
+# nats against 2.48. The bag knows that a `t` and an `h` are somewhere in the window,
+# but not that the `h` came last. With positions, the same model beats the bigram. The
+# order alone is worth more than half a nat.
+
+# %% tags=["corpus"]
+bag, learned, sines = losses.values()
+assert min(bag) > bigram_loss + 0.3
+assert max(learned) < max(sines) < bigram_loss
+assert max(learned) < min(sines)
+worth = sum(bag) / 3 - sum(learned) / 3
+print(f"order is worth {worth:.2f} nats; learned {max(learned):.2f} or less,", end=" ")
+print(f"sines and cosines {min(sines):.2f} or more")
+assert worth > 0.5
+
+# %% [markdown]
+# Learned positions do better than fixed ones here, with every seed. One guess at the
+# reason: most of the 16 hands are so slow that they hardly move within eight places.
+# The
+# [solution](../solutions/03_embeddings_and_positions.ipynb#exercise-1-similarity-without-a-table)
+# of exercise 1 tests it.
+
+# %% [markdown]
+# ### Shuffle the past
+#
+# Do the trained models really use the order? Keep the last character of each validation
+# window and shuffle the seven before it, each window in its own way. (`argsort` of
+# random numbers is a random order.)
+
+# %% tags=["corpus"]
+generator = torch.Generator().manual_seed(0)
+order = torch.rand(len(windows), 7, generator=generator).argsort(dim=1)
+shuffled = torch.cat([windows[:, :7].gather(1, order), windows[:, 7:]], dim=1)
+for name in models:
+    before, after = losses[name][0], window_loss(models[name][0], shuffled)
+    print(f"{name:17} {before:.2f} nats, shuffled {after:.2f}")
+    if name == "no positions":
+        assert abs(after - before) < 1e-3
+    else:
+        assert before < bigram_loss < after
+
+# %% [markdown]
+# The bag does not notice. The other two lose more than they had gained over the bigram:
+# they count on the character before the last standing where it always stood.
+
+# %% [markdown]
+# ### What the learned positions look like
+#
+# The table began as random numbers. Is there a structure in it now? The cosines between
+# its eight rows, the mean over the three seeds:
+
+# %% mystnb={"image": {"alt": "Heat map of 8 by 8 cosines between positions. The upper left, positions 0 to 4, is blue throughout; the last row and the last column are pale red except for their corner."}} tags=["corpus"]
+tables = [model.positions.table.weight.detach() for model in models["learned"]]
+near = torch.stack([F.cosine_similarity(p[:, None], p[None], dim=-1) for p in tables])
+far_away = [(p[:5, :5].sum() - 5) / 20 for p in near]  # not with itself
+last_one = [p[7, :7].mean() for p in near]
+print("positions 0 to 4 among each other:", [f"{c:.2f}" for c in far_away])
+print("position 7 with the others:       ", [f"{c:.2f}" for c in last_one])
+assert min(far_away) > 0.2 and max(last_one) < 0
+names = [str(t) for t in range(8)]
+plot.heat_map(near.mean(dim=0), names, names, "position", "position", label="cosine")
+
+# %% [markdown]
+# *The five places farthest from the prediction have become similar; the last place
+# points away from the others.*
+#
+# So the model makes little difference between the far places, and a large one between
+# the last place and the rest. Is that a fact about its predictions, or only about its
+# table? Test it: swap two neighbouring characters in each window (every fourth
+# window will do), and see what the swap costs.
+
+# %% mystnb={"image": {"alt": "Bar chart of the cost of swapping two neighbouring places. The bars for the first four pairs are close to 0, the next two are small, and the bar for places 6 and 7 towers over them."}} tags=["corpus"]
+some, model, costs = windows[::4], models["learned"][0], {}
+for t in range(7):
+    swapped = some.clone()
+    swapped[:, [t, t + 1]] = some[:, [t + 1, t]]
+    costs[f"{t}, {t + 1}"] = window_loss(model, swapped) - window_loss(model, some)
+# z: no minus sign before a zero
+print("cost of a swap, in nats:", {pair: f"{c:z.2f}" for pair, c in costs.items()})
+assert abs(costs["0, 1"]) < 0.02 and costs["6, 7"] > worth
+plot.bar_chart(costs, "places that are swapped", "cost (nats)")
+
+# %% [markdown]
+# *In front a swap costs hardly anything; at the end it costs more than the whole order
+# was worth.*
+#
+# The table says what the model has learned: whether a character stands last, or last
+# but one, matters much; whether it stands seventh or eighth from the end, hardly at
+# all. That is not the curve of the sines and cosines, where only the distance counts.
+# Both serve, because here the places need only be told apart.
+
+# %% [markdown]
+# ## Predict, then run
+#
+# <details><summary>A batch holds only the text "to be or". After <code>backward</code>, how many of the 65 rows of the embedding have a gradient that is not 0?</summary>
+#
+# 6: one for each different character that was read (`t`, `o`, the space, `b`, `e`,
+# `r`). The other rows were multiplied by 0, so nothing depends on them.
+#
+# </details>
+#
+# <details><summary>You train with the wrong exponent of the Check. How much worse does the loss get?</summary>
+#
+# Not at all: 2.38 nats, where the right table gives 2.39. Eight places need eight
+# vectors that can be told apart, and the wrong ones can. No loss shows you this bug
+# here; the test of the dot products does.
+#
+# </details>
+#
+# <details><summary>Sines and cosines can be computed for any place. The model was trained on 8 characters. Give it a longer table and 16 characters: does it predict better?</summary>
+#
+# Far worse than the bag: 4.36 nats. The vectors of the places 8 to 15 exist, but the
+# model never saw them, and the newest character now stands at place 15 instead of 7.
+# Even one character more costs half a nat. Longer than trained is a problem of its own
+# (lesson 17).
+#
+# </details>
+
+# %% tags=["corpus"]
+torch.manual_seed(0)
+model = WindowLM(LearnedPositions(8, 32), nn.ReLU())
+model(ids).sum().backward()
+n_rows = (model.embed.weight.grad != 0).any(dim=1).sum().item()
+print(f"{n_rows} rows have a gradient")
+assert n_rows == len(set("to be or"))
+
+
+class WrongPositions(SinusoidalPositions):
+    def __init__(self):
+        super().__init__(8, 32)
+        self.table = wrong_waves(8, 32)
+
+
+wrong = [window_loss(train_window(WrongPositions, seed), windows) for seed in range(3)]
+print(f"wrong exponent {sum(wrong) / 3:.2f} nats, right {sum(sines) / 3:.2f}")
+assert abs(sum(wrong) / 3 - sum(sines) / 3) < 0.05
+
+# %% [markdown]
+# And the longer texts, with the first model that has sines and cosines:
+
+# %% tags=["corpus"]
+model = models["sines and cosines"][0]
+model.positions = SinusoidalPositions(16, 32)
+for length in (8, 9, 16):
+    loss = window_loss(model, validation.unfold(0, length + 1, 1))
+    print(f"{length:2} characters: {loss:.2f} nats")
+    assert (loss > bigram_loss) == (length > 8)
+assert loss > max(bag)
+
+# %% [markdown]
+# ## Exercises
+
+# %%
+from lib.checks_03 import (
+    check_concat_lm,
+    check_mean_cosines,
+    check_shift_positions,
+    check_similarity_by_distance,
+)
+
+# %% [markdown]
+# ### Exercise 1: Similarity without a table
+#
+# *warm-up · 10 minutes* · [Solution](../solutions/03_embeddings_and_positions.ipynb#exercise-1-similarity-without-a-table)
+#
+# The dot product of two positions made of sines and cosines depends on their distance
+# alone. Write a function that returns it for the distances 0, 1, ..., `n - 1` as a
+# tensor of shape `(n,)`, without making a table of positions. `d_model` is even; `base`
+# is the base of the speeds. Then ask what the base does: compare base 10 with base
+# 10,000.
+#
+# <details><summary>Hint</summary>
+#
+# "A step is a turn" ends with what one hand adds. Add it up over all `d_model / 2`
+# hands. A column of distances times a row of speeds gives a table of angles.
+#
+# </details>
+
+
+# %%
+def similarity_by_distance(d_model, base, n):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_similarity_by_distance(similarity_by_distance)
+
+# %% [markdown]
+# ### Exercise 2: How similar are two groups?
+#
+# *core · 15 minutes* · [Solution](../solutions/03_embeddings_and_positions.ipynb#exercise-2-how-similar-are-two-groups)
+#
+# Given `vectors` of shape `(V, D)` and `groups`, a tensor `(V,)` with the number of
+# each row's group (0 to G - 1, each with two rows or more), return a tensor `(G, G)`:
+# entry `[g, h]` is the mean cosine over all pairs of *different* rows, one from group
+# `g` and one from group `h`.
+#
+# <details><summary>Hint</summary>
+#
+# Compute all cosines `(V, V)` first, from rows of length 1. Then, for each `g` and `h`,
+# pick the block of the table that belongs to them. Within one group, what stands on the
+# diagonal?
+#
+# </details>
+
+
+# %%
+def mean_cosines(vectors, groups):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_mean_cosines(mean_cosines)
+
+# %% [markdown]
+# ### Exercise 3: Walk without knowing where you are
+#
+# *core · 20 minutes* · [Solution](../solutions/03_embeddings_and_positions.ipynb#exercise-3-walk-without-knowing-where-you-are)
+#
+# You get the vector of some position, made of sines and cosines, but not the position.
+# Return the vector of the position `k` places further. `p` has the shape `(..., D)`,
+# one vector or many; `k` may be negative; the result has the shape of `p`, and `p`
+# itself stays as it is.
+#
+# <details><summary>Hint</summary>
+#
+# Take the columns `p[..., 0::2]` (sines) and `p[..., 1::2]` (cosines), and turn all
+# pairs at once, each by its own angle. At the end the two must be interleaved again, as
+# in the class.
+#
+# </details>
+
+
+# %%
+def shift_positions(p, k, base=10_000.0):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_shift_positions(shift_positions)
+
+# %% [markdown]
+# ### Exercise 4: Another way to keep the order
+#
+# *stretch · 30 minutes* · [Solution](../solutions/03_embeddings_and_positions.ipynb#exercise-4-another-way-to-keep-the-order)
+#
+# The first neural language model (Bengio et al., 2003) had no position vectors. It puts
+# the vectors of the window side by side, one long vector of $T \cdot D$ numbers, so
+# that each place has columns of its own. Write it as a module: an embedding of
+# `vocab_size` rows of `d_model` numbers; the `context_length` vectors of the window
+# side by side; a linear layer to `d_hidden` numbers; a ReLU; a linear layer to
+# `vocab_size` logits. Both layers have a bias. It maps ids `(B, T)` to logits `(B, V)`,
+# where T is always `context_length`. Then train it like the models above: what does it
+# gain, and what does it cost?
+#
+# <details><summary>Hint</summary>
+#
+# `flatten(start_dim=1)` keeps the batch and joins all dimensions after it. How many
+# numbers go into the first linear layer?
+#
+# </details>
+
+
+# %%
+class ConcatLM(nn.Module):
+    def __init__(self, vocab_size, context_length, d_model, d_hidden):
+        super().__init__()
+        raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_concat_lm(ConcatLM)
+
+# %% [markdown]
+# ## Recap
+#
+# - You saw that an **embedding** is a linear layer of one-hot vectors, and built a
+#   search for the **nearest neighbours** by cosine. Training moves characters with
+#   similar futures together.
+# - You saw **why order is lost**: a sum of vectors has none. A vector for each place
+#   brings it back, but only with something that is not a sum in between.
+# - You built **learned positions** and **sines and cosines**, hands of clocks for which
+#   a step is a turn. Their dot product depends on the distance only, if sine and cosine
+#   share a speed: test that, because the loss does not.
+# - You measured that **the order is worth 0.6 nats**. Eight characters without it cost
+#   2.94 nats, more than the bigram; with learned positions 2.31.
+#
+# What is still wrong: the mean. Each of the eight characters gets one eighth of it,
+# whatever it is and whatever the others are. After a `q` the last character settles
+# everything; after `to b` the model should look at how the word began. This model
+# cannot choose. In lesson 04 it learns to: that is attention.
+#
+# The library entries of what you built: [nearest_neighbors](../book/api.md#embedding),
+# [LearnedPositions and SinusoidalPositions](../book/api.md#position).
+
+# %% [markdown]
+# ## To read
+#
+# - Bengio et al. (2003), *A Neural Probabilistic Language Model*, section 2: the model
+#   of exercise 4, and the first embeddings trained this way.
+# - Mikolov et al. (2013), *Efficient Estimation of Word Representations in Vector
+#   Space*, section 3.1: a bag of words, as a way to learn vectors; section 4: what
+#   their neighbours say.
+# - Vaswani et al. (2017), *Attention Is All You Need*, section 3.5: the sines and
+#   cosines, and one sentence on learned positions that did as well.
+# - All references with what to read in them: [bibliography](../book/bibliography.md).

@@ -1,0 +1,1013 @@
+# %% [markdown]
+# # 06 · Feed-forward networks
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/06_feed_forward.ipynb)
+#
+# You build the part of a Transformer in which each position thinks for itself. It holds two
+# thirds of the parameters of each block, and all its worth comes from one small bend.
+#
+# - **You will build** the feed-forward network, its gated form SwiGLU, and a count that says
+#   where the parameters of a Transformer sit.
+# - **You will see** a single unit of a trained model that has learned the word "and", and
+#   a training run that shows what the bend is worth.
+# - **Needs** lesson [05](05_multi_head_attention.ipynb).
+# - **Takes** about two hours to read and do; the notebook runs in under 60 s.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% [markdown]
+# ## The question
+#
+# The model of lesson [05](05_multi_head_attention.ipynb), with four heads, is the best so far:
+# 2.2776 nats. But look at what a position does with the things that it has gathered: it adds
+# them up. Once the attention weights are chosen, the output is a sum of values, and each value
+# is a matrix times a vector. Sums and matrices mix. They never *conclude*.
+#
+# A reader concludes all the time: "this is a new line, **and** the line before ended in a full
+# stop, so perhaps the speech is over." What must a position be able to do to think that?
+
+# %% [markdown]
+# ## By hand
+#
+# ### Two facts, and a layer that cannot join them
+#
+# Say a position has gathered two facts. 1 means yes, 0 means no:
+#
+# - $a$: this character is a new line,
+# - $b$: the character before it is a full stop.
+#
+# It wants one number that is 1 where both hold, and 0 otherwise. Try it with a linear
+# layer, $f(a, b) = w_1 a + w_2 b + c$, with any weights you like. Look at the sums of opposite
+# corners: no yes and two, against one and the other.
+
+# %%
+import torch
+
+corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+for w1, w2, c in ((3, -2, 5), (1, 1, 0), (0.5, 0.5, -0.25)):
+    f00, f01, f10, f11 = (w1 * a + w2 * b + c for a, b in corners.tolist())
+    print(f"f(0,0) + f(1,1) = {f00 + f11},  f(0,1) + f(1,0) = {f01 + f10}")
+    assert f00 + f11 == f01 + f10
+
+# %% [markdown]
+# Equal every time, and always: both sums are $w_1 + w_2 + 2c$. But "both" needs 0 + 1 on one
+# side and 0 + 0 on the other. No weights can do that. To a linear layer, two facts together
+# are never more than one fact plus the other.
+#
+# ### One bend is enough
+#
+# Now add the facts, subtract 1, and cut off what is below zero. That cut is the
+# [ReLU](../book/glossary.md#relu), $\max(0, z)$; in PyTorch, `clamp(min=0)`.
+
+# %%
+for a, b in corners.tolist():
+    z = torch.tensor(a + b - 1)
+    print(f"a={a:.0f} b={b:.0f}  a+b-1 = {z:2.0f}  after the bend {z.clamp(min=0):.0f}")
+
+# %% [markdown]
+# 0, 0, 0, 1. A line with one bend in it says "and".
+#
+# ### Two units, two answers
+#
+# Use two such lines side by side. The first is $\max(0, a + b)$, the second
+# $\max(0, a + b - 1)$. Another layer then mixes the two: "both" is the second one alone,
+# "exactly one" is the first minus twice the second. Here it is with matrices; one row of the
+# print is one corner.
+
+# %%
+W1, b1 = torch.tensor([[1.0, 1.0], [1.0, 1.0]]), torch.tensor([0.0, -1.0])
+W2 = torch.tensor([[0.0, 1.0], [1.0, -2.0]])
+hidden = (corners @ W1.T + b1).clamp(min=0)
+answers = hidden @ W2.T
+for facts, middle, answer in zip(corners, hidden, answers):
+    print(f"facts {facts.tolist()} -> middle {middle.tolist()} -> {answer.tolist()}")
+assert answers.tolist() == [[0, 0], [0, 1], [0, 1], [1, 0]]
+
+# %% [markdown]
+# The last pair is (both, exactly one), right in all four corners. A matrix, a bend, a matrix:
+# that is a whole [feed-forward network](../book/glossary.md#feed-forward-network).
+
+# %% [markdown]
+# ## The formula
+#
+# The bend is called the [activation function](../book/glossary.md#activation-function),
+# written $\phi$:
+#
+# $$\mathrm{FFN}(x) = W_2\, \phi(W_1 x + b_1) + b_2$$
+#
+# | symbol | shape | what it is |
+# |---|---|---|
+# | $x$ | `(D,)` | the vector of one position |
+# | $W_1, b_1$ | `(F, D)`, `(F,)` | widen: from `d_model` $= D$ numbers to `d_ff` $= F$ |
+# | $\phi$ | | the bend, applied to each number on its own |
+# | $W_2, b_2$ | `(D, F)`, `(D,)` | bring back: from $F$ numbers to $D$ |
+#
+# [Vaswani 2017](../book/bibliography.md#vaswani-2017), section 3.3, equation (2), has the ReLU
+# for $\phi$, $D = 512$ and $F = 2048$. Four times as wide in the middle is still the habit.
+#
+# Read it unit by unit. Row $i$ of $W_1$ is what [unit](../book/glossary.md#unit) $i$ looks for,
+# and $b_{1,i}$ is how easily it is content. Column $i$ of $W_2$, call it $u_i$, is what it says
+# when it finds it:
+#
+# $$\mathrm{FFN}(x) = b_2 + \sum_{i=1}^{F} \phi(w_i \cdot x + b_{1,i})\, u_i$$
+#
+# Keep that form in mind for the pictures below. The number of parameters is
+# $2 D F + F + D$: two matrices, two biases.
+
+# %% [markdown]
+# ## Build
+#
+# ### Without the bend, two layers are one
+#
+# Leave $\phi$ out. Then $W_2 (W_1 x + b_1) + b_2 = (W_2 W_1)\, x + (W_2 b_1 + b_2)$: a single
+# linear layer. Multiply the matrices, and compare.
+
+# %%
+from torch import Tensor, nn
+
+torch.manual_seed(0)
+x = torch.randn(5, 64)
+up, down = nn.Linear(64, 256), nn.Linear(256, 64)
+W, b = down.weight @ up.weight, down.weight @ up.bias + down.bias
+assert torch.allclose(down(up(x)), x @ W.T + b, atol=1e-5)
+
+sizes = [sum(p.numel() for p in layer.parameters()) for layer in (up, down)]
+print(f"two layers: {sum(sizes):,} parameters, one layer: {W.numel() + b.numel():,}")
+
+# %% [markdown]
+# 33,088 parameters, and they can say nothing that 4,160 could not. All that the width buys, it
+# buys through the bend.
+#
+# ### Three bends
+#
+# The ReLU has a sharp corner, and to the left of it a slope of 0: a unit that is below zero
+# for every input never learns again. Two smoother bends are more common today, the
+# [GELU](../book/glossary.md#gelu) and the SiLU:
+#
+# $$\mathrm{GELU}(z) = z\, \Phi(z) \qquad \mathrm{SiLU}(z) = z\, \sigma(z)$$
+#
+# $\Phi(z)$ is the chance that a number from the bell curve lies below $z$, and
+# $\sigma(z) = 1 / (1 + e^{-z})$. Both rise from 0 to 1, so both products are almost 0 far to the
+# left and almost $z$ far to the right. Look at what happens in between. (`erf` is the
+# function with which $\Phi$ is computed, `linspace` makes evenly spaced numbers.)
+
+# %% mystnb={"image": {"alt": "Three curves over z from -4 to 4. All are near zero on the left and rise like z on the right. ReLU has a corner at zero; GELU and SiLU dip slightly below zero first, SiLU deeper."}}
+from torch.nn import functional as F
+
+from lib import plot
+
+z = torch.linspace(-4, 4, 161)
+gelu = z * (1 + torch.erf(z / 2**0.5)) / 2
+bends = {"ReLU": z.clamp(min=0), "GELU": gelu, "SiLU": z * torch.sigmoid(z)}
+for (name, ours), torchs in zip(bends.items(), (F.relu, F.gelu, F.silu)):
+    assert torch.allclose(ours, torchs(z), atol=1e-6)
+    left, right = ours[40], ours[120]  # at -2 and 2
+    print(f"{name}: {left:5.2f} at -2, {right:.2f} at 2, lowest {ours.min():5.2f}")
+assert bends["SiLU"].min() < bends["GELU"].min() < 0
+plot.line_chart(bends, "z", "bend(z)", x=z)
+
+# %% [markdown]
+# *Three ways to bend a line: the ReLU has a corner, the GELU and the SiLU dip a little below
+# zero before they rise, so that their slope is not 0 everywhere on the left.*
+#
+# All three do the job of the corner by hand: nearly silent on one side, nearly a straight
+# line on the other.
+#
+# ### The module
+#
+# Now the formula as a class. The bend is an argument, the GELU if you say nothing.
+# (`require_sizes` and `require_width` from the library give a wrong size or shape an error that
+# names it.)
+
+# %% tags=["lib:ffn.FeedForward"]
+from collections.abc import Callable
+
+from lib.shapes import require_sizes, require_width
+
+
+class FeedForward(nn.Module):
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
+    ) -> None:
+        super().__init__()
+        require_sizes(d_model=d_model, d_ff=d_ff)
+        self.up = nn.Linear(d_model, d_ff)
+        self.down = nn.Linear(d_ff, d_model)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        require_width(x, self.up.in_features)
+        return self.down(self.activation(self.up(x)))
+
+
+# %% [markdown]
+# Put the numbers from above into it: it must give the same answers in all four corners.
+# (`.data` are the numbers of a parameter, as in lesson [02](02_bigram.ipynb).)
+
+# %%
+by_hand = FeedForward(2, 2, activation=F.relu)
+by_hand.up.weight.data, by_hand.up.bias.data = W1, b1
+by_hand.down.weight.data, by_hand.down.bias.data = W2, torch.zeros(2)
+assert torch.equal(by_hand(corners), answers)
+print(by_hand(corners).tolist())
+
+# %% [markdown]
+# ### Each position on its own
+#
+# A linear layer works on the last dimension. So a tensor `(B, T, D)` goes through position
+# by position, every position through the same network. Change one position of six and look
+# where the output changes.
+
+# %%
+ffn = FeedForward(64, 256)
+x = torch.randn(1, 6, 64)
+changed = x.clone()
+changed[0, 3] += 1
+moved = (ffn(changed) - ffn(x)).abs().amax(dim=-1)  # the largest change, (1, 6)
+print("output changes at position", moved.nonzero()[:, 1].tolist())
+assert moved.nonzero()[:, 1].tolist() == [3]
+
+# %% [markdown]
+# Only there. That is the division of labour in a Transformer: **attention moves information
+# between positions, the feed-forward network works with it inside a position.** Neither can
+# do the other's job.
+#
+# ### A gate: SwiGLU
+#
+# Many of today's models bend in another way. They compute two things from $x$: a value, and a
+# *gate* that decides how much of the value comes through. This is
+# [SwiGLU](../book/glossary.md#swiglu):
+#
+# $$\mathrm{SwiGLU}(x) = W_2\, (\mathrm{SiLU}(W_g x) \odot W_1 x)$$
+#
+# $\odot$ multiplies number by number. It is equation (6) in
+# [Shazeer 2020](../book/bibliography.md#shazeer-2020). First with one unit whose value is 2:
+
+# %%
+for gate in (-4.0, 0.0, 1.0, 4.0):
+    opening = F.silu(torch.tensor(gate))
+    print(
+        f"gate {gate:4.1f}: SiLU {opening:5.2f}, a value of 2 becomes {opening * 2:.2f}"
+    )
+
+# %% [markdown]
+# A gate far below zero is nearly shut, at zero it is shut, and above it opens wider and wider.
+# The class has three matrices and no biases.
+
+
+# %% tags=["lib:ffn.SwiGLU"]
+class SwiGLU(nn.Module):
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        require_sizes(d_model=d_model, d_ff=d_ff)
+        self.gate = nn.Linear(d_model, d_ff, bias=False)
+        self.up = nn.Linear(d_model, d_ff, bias=False)
+        self.down = nn.Linear(d_ff, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        require_width(x, self.up.in_features)
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+# %% [markdown]
+# Three matrices instead of two: $3 D F$ parameters. To have as many as before, the middle must
+# be narrower: from $3 D F' = 2 D F$ follows $F' = \frac{2}{3} F$.
+
+
+# %%
+def n_parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+for part in (FeedForward(64, 256), SwiGLU(64, 256), SwiGLU(64, 171)):
+    d_ff = part.up.out_features
+    print(f"{type(part).__name__:11} d_ff {d_ff}: {n_parameters(part):,} parameters")
+    assert part(x).shape == x.shape
+
+# %% [markdown]
+# With `d_ff` 171 it is within one percent of the other: 32,832 against 33,088. (It has no
+# biases, so the two cannot agree exactly.) With the same 256 it has half as many again. Keep
+# that in mind.
+
+# %% [markdown]
+# ### Where the parameters sit
+#
+# An attention has four matrices of $D \cdot D$. A feed-forward network with $F = 4 D$ has two of
+# $D \cdot 4D$. So in each block it is $4 D^2$ against $8 D^2$, and the feed-forward network has
+# two thirds. Count it, with all biases:
+
+# %%
+from lib.attention import MultiHeadAttention
+
+for d_model in (64, 768):
+    attention = n_parameters(MultiHeadAttention(d_model, n_heads=4))
+    feed_forward = n_parameters(FeedForward(d_model, 4 * d_model))
+    share = feed_forward / (attention + feed_forward)
+    print(f"d_model {d_model}: {attention:,} + {feed_forward:,}, share {share:.1%}")
+    assert abs(share - 2 / 3) < 0.002
+
+# %% [markdown]
+# Two thirds. Around the blocks stand the tables of vectors for tokens and positions. How
+# much are they? GPT-2 is public: 50,257 tokens, 1,024 positions, and in the smallest of its
+# four sizes 12 blocks of `d_model` 768. Each block has two normalisations with $2 D$ numbers
+# each, and one more stands at the end (lesson 07).
+
+
+# %%
+def gpt2_parts(d_model, n_layers):
+    """Parameters of GPT-2, part by part; the head shares the table of tokens."""
+    D, F = d_model, 4 * d_model
+    return {
+        "tokens": 50_257 * D,
+        "positions": 1_024 * D,
+        "attention": n_layers * (4 * D * D + 4 * D),
+        "feed-forward": n_layers * (2 * D * F + F + D),
+        "norms": n_layers * 4 * D + 2 * D,
+    }
+
+
+for part, count in gpt2_parts(768, 12).items():
+    print(f"{part:13} {count:11,}")
+assert sum(gpt2_parts(768, 12).values()) == 124_439_808
+
+# %% [markdown]
+# Together 124,439,808, which is the number that you find when you load the real one (lesson
+# 08 does). Move the slider from the smallest GPT-2 to the largest, and watch the share of the
+# feed-forward networks.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+from lib.frames import slider
+
+gpt2_sizes = {768: 12, 1024: 24, 1280: 36, 1600: 48}  # d_model: n_layers
+
+
+def shares(d_model):
+    parts = gpt2_parts(d_model, gpt2_sizes[d_model])
+    return {part: count / sum(parts.values()) for part, count in parts.items()}
+
+
+def draw(d_model):
+    total = sum(gpt2_parts(d_model, gpt2_sizes[d_model]).values())
+    label = f"part of GPT-2 with {total / 1e6:,.0f} million parameters"
+    return plot.bar_chart(shares(d_model), label, "share of parameters", top=0.7)
+
+
+def describe(d_model):
+    share = shares(d_model)
+    tables = share["tokens"] + share["positions"]
+    return (
+        f"d_model {d_model}: feed-forward {share['feed-forward']:.0%}, attention "
+        f"{share['attention']:.0%}, tables of tokens and positions {tables:.0%}."
+    )
+
+
+growing = [shares(d_model)["feed-forward"] for d_model in gpt2_sizes]
+assert all(max(shares(d).values()) == shares(d)["feed-forward"] for d in gpt2_sizes)
+assert growing == sorted(growing) and 0.45 < growing[0] and 0.63 < growing[-1] < 2 / 3
+slider(draw, list(gpt2_sizes), "d_model", alt=describe)
+
+# %% [markdown]
+# *The feed-forward networks hold the largest share in every size, and the wider and deeper
+# the model, the closer they come to two thirds of all.*
+#
+# ### Attention, then feed-forward
+#
+# Now a model. The block gathers, then thinks: no more than that. Everything around it is
+# the `LanguageModel` from lesson [04](04_attention.ipynb).
+
+# %% tags=["corpus"]
+from lib.corpus import load_corpus
+from lib.data import random_batch, split_text
+from lib.language_model import LanguageModel
+from lib.tokenizer import CharTokenizer
+from lib.train import estimate_loss, fit
+
+corpus = load_corpus()
+tokenizer = CharTokenizer(corpus.text)
+V = tokenizer.vocab_size
+train, validation = (
+    torch.tensor(tokenizer.encode(text)) for text in split_text(corpus.text)
+)
+print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens")
+
+
+# %%
+class AttentionThenFFN(nn.Module):
+    def __init__(self, ffn):
+        super().__init__()
+        self.attention = MultiHeadAttention(d_model=64, n_heads=4)
+        self.ffn = ffn
+
+    def forward(self, x, mask):
+        return self.ffn(self.attention(x, mask)[0])
+
+
+# %% [markdown]
+# We will train it with several networks in the middle, so the training gets a function that
+# makes one. Batches are 32 windows of 32 characters, the learning rate is 0.01.
+
+
+# %%
+def train_with(make_ffn, n_steps, seed):
+    torch.manual_seed(seed)
+    model = LanguageModel(V, 64, 32, [AttentionThenFFN(make_ffn())])
+    generator = torch.Generator().manual_seed(seed)
+    fit(model, lambda: random_batch(train, 32, 32, generator), n_steps, 0.01)
+    return model
+
+
+# %% tags=["corpus"]
+import time
+
+train_with(nn.Identity, 1, seed=0)  # PyTorch loads its optimisers at their first use
+start = time.process_time()
+model = train_with(lambda: FeedForward(64, 256), 600, seed=0)
+seconds = time.process_time() - start
+model_loss = estimate_loss(model, validation, context_length=32)
+print(f"{n_parameters(model):,} parameters, validation {model_loss:.3f} nats")
+assert n_parameters(model) == 60_161 and model_loss < 2.2
+
+# %% [markdown]
+# 2.123 nats after 600 steps. Is that thanks to the feed-forward network, and thanks to its
+# bend? The experiment below will tell. First the checks, then a look inside this model.
+
+# %% [markdown]
+# ## Check
+#
+# ### Equal to PyTorch's own
+#
+# `nn.Sequential` runs modules one after the other. Give it the same weights (`state_dict` are
+# the parameters of a module by name), and compare outputs and gradients.
+
+# %%
+torch.manual_seed(0)
+ours, x = FeedForward(16, 40), torch.randn(2, 5, 16)
+torchs = nn.Sequential(nn.Linear(16, 40), nn.GELU(), nn.Linear(40, 16))
+torchs[0].load_state_dict(ours.up.state_dict())
+torchs[2].load_state_dict(ours.down.state_dict())
+assert torch.allclose(ours(x), torchs(x), atol=1e-6)
+for network in (ours, torchs):
+    network(x).square().sum().backward()
+for p, q in zip(ours.parameters(), torchs.parameters()):
+    assert torch.allclose(p.grad, q.grad, atol=1e-5)
+print("outputs and gradients equal those of nn.Sequential")
+
+# %% [markdown]
+# ### Two formulas for one GELU
+#
+# Real models disagree about the GELU: GPT-2 uses a shorter formula with a hyperbolic tangent,
+# made when `erf` was slow. How far apart are the two?
+
+# %%
+gap = (F.gelu(z) - F.gelu(z, approximate="tanh")).abs().max()
+print(f"largest difference between -4 and 4: {gap:.4f}")
+assert 1e-4 < gap < 1e-3
+
+# %% [markdown]
+# At most 0.0005: too little to hurt a model, and too much for a test that compares to six
+# digits. When you load someone's weights, use their formula.
+#
+# ### The classic bug: an unfair comparison
+#
+# Nothing crashes here, and no shape is wrong. You read that SwiGLU is better, you put it in
+# place of your feed-forward network, you leave `d_ff` as it is, and the loss falls. Was it
+# the gate? Or was it half as many parameters again? You cannot know. So let a function
+# refuse the question when it is not fair.
+
+
+# %%
+def refuse_unfair(first, second, tolerance=0.01):
+    counts = [n_parameters(first), n_parameters(second)]
+    if max(counts) > (1 + tolerance) * min(counts):
+        raise ValueError(f"unfair: {counts[0]:,} against {counts[1]:,} parameters")
+
+
+refuse_unfair(FeedForward(64, 256), SwiGLU(64, 171))
+print("d_ff 171: fair")
+try:
+    refuse_unfair(FeedForward(64, 256), SwiGLU(64, 256))
+except ValueError as error:
+    print("d_ff 256:", error)
+else:
+    raise AssertionError("an unfair comparison went through")
+
+# %% [markdown]
+# Equal parameters are one way to be fair. Equal training time is another. Say which one you
+# mean, and hold it.
+
+# %% [markdown]
+# ## Look
+#
+# ### When is a unit on?
+#
+# The trained model has 256 units. Feed it validation text, in windows of 32 characters, and
+# keep two numbers per unit and position: its input $z$, before the bend, and its activation,
+# after it. The steps are those of the model, one by one. The first position of each window
+# is left out, because it has no character before it.
+
+# %% tags=["corpus"]
+from lib.attention import causal_mask
+
+ids = validation[: 1024 * 32].view(-1, 32)  # 1,024 windows
+block = model.blocks[0]
+with torch.no_grad():
+    vectors = model.positions(model.tokens(ids))
+    gathered = block.attention(vectors, causal_mask(32))[0]
+    z = block.ffn.up(gathered)[:, 1:].flatten(0, 1)  # (B * (T - 1), F)
+activation = F.gelu(z)
+before, now = ids[:, :-1].flatten(), ids[:, 1:].flatten()
+print(f"{len(z):,} positions; at each, {(z > 0).float().mean():.1%} of units are on")
+assert (z > 0).float().mean() < 0.2
+
+# %% [markdown]
+# A unit is *on* where its input is above 0. At any moment hardly one in ten is: most units
+# wait for something. For what?
+#
+# Here is a measure. Sort the positions into groups, for example by the character that stands
+# there. If a unit does the same within each group, the group explains the unit. The measure
+# is the share of the unit's variance that disappears when each group's mean is subtracted: 1
+# where the group says everything, 0 where it says nothing. (`index_add` adds each row to the
+# sum of its group.)
+
+
+# %%
+def explain(groups, values):
+    sizes = groups.bincount().clamp(min=1).unsqueeze(-1)
+    sums = torch.zeros(len(sizes), values.size(1)).index_add(0, groups, values)
+    means = sums / sizes  # (groups, F)
+    rest = values - means[groups]
+    return 1 - rest.var(dim=0) / values.var(dim=0), means
+
+
+# %% [markdown]
+# Which units listen to the current character alone? Take the eight whom it explains best, and
+# draw how active each is, in the mean, at the most frequent characters.
+
+# %% mystnb={"image": {"alt": "Heat map of eight units against twenty-five frequent characters. In each row some cells are blue and most are white: one row is dark at the space only, one at comma and colon, others at single letters, two at many letters."}} tags=["corpus"]
+by_now, mean_activation = explain(now, activation)
+best = by_now.argsort(descending=True)[:8]
+frequent = now.bincount(minlength=V).argsort(descending=True)[:25].sort().values
+labels = plot.visible([tokenizer.characters[i] for i in frequent])
+print("explained:", [f"{share:.2f}" for share in by_now[best].tolist()])
+assert by_now[best].min() > 0.6
+rows = [str(unit) for unit in best.tolist()]
+matrix = mean_activation[frequent][:, best].T.clamp(min=0)  # (8, 25)
+assert (matrix.median(dim=1).values < 0.2 * matrix.amax(dim=1)).all()
+axes = "current character", "unit"
+plot.heat_map(matrix, rows, labels, *axes, size=(8.6, 3.2), label="mean activation")
+
+# %% [markdown]
+# *At half of the characters or more each of these units is nearly silent. Some wait for one or
+# two characters, others for a whole family of letters.*
+#
+# They are the exception. The next cell takes the median unit, then gives the groups more to
+# say: the last *two* characters.
+
+# %% tags=["corpus"]
+pair = before * V + now  # one number per pair, as in lesson 02
+by_pair, _ = explain(pair, activation)
+generator = torch.Generator().manual_seed(0)
+shuffled = pair[torch.randperm(len(pair), generator=generator)]
+by_chance, _ = explain(shuffled, activation)
+print(f"median unit, explained by the current character: {by_now.median():.2f}")
+print(f"by the last two characters: {by_pair.median():.2f}")
+print(f"by two characters from another place: {by_chance.median():.2f}")
+assert by_pair.median() > by_now.median() + 0.3 and by_chance.median() < 0.1
+
+# %% [markdown]
+# The current character explains 0.24 of the median unit, the last two explain 0.75. (More groups
+# always explain a little more, even groups that are shuffled; here that is only 0.03.) So
+# most units listen to more than one character at once. Do they *join* what they hear?
+#
+# ### A unit that says "and"
+#
+# Take a unit and a pair of characters, and look at four corners, as by hand: both characters
+# are there; only the second; only the first; neither. The mean over all positions of each
+# kind gives four numbers, once for the input of the unit and once for its activation.
+
+
+# %%
+def corner_means(values):
+    """Means over positions with both characters, only now, only before, or none."""
+    n = pair.bincount(minlength=V * V).view(V, V, 1)
+    sums = torch.zeros(V * V, 256).index_add(0, pair, values).view(V, V, 256)
+    n_now, n_before = n.sum(dim=0), n.sum(dim=1, keepdim=True)
+    of_now, of_before = sums.sum(dim=0), sums.sum(dim=1, keepdim=True)
+    both, only_now = sums / n, (of_now - sums) / (n_now - n)
+    only_before = (of_before - sums) / (n_before - n)
+    neither = sums.sum((0, 1)) - of_now - of_before + sums
+    return both, only_now, only_before, neither / (n.sum() - n_now - n_before + n)
+
+
+def surplus(both, only_now, only_before, neither):
+    return both + neither - only_now - only_before
+
+
+# %% [markdown]
+# The *surplus* is what opposite corners differ by: always 0 for a linear layer, 1 for a
+# perfect "and". Search all units and all pairs that occur a hundred times or more, for the
+# largest surplus after the bend that was not there before it.
+
+# %% tags=["corpus"]
+corners_in, corners_out = corner_means(z), corner_means(activation)
+gained = surplus(*corners_out) - surplus(*corners_in).abs()
+n_pairs = pair.bincount(minlength=V * V).view(V, V)
+gained[n_pairs < 100] = -torch.inf
+gained = gained.nan_to_num(-torch.inf)  # where a corner is empty: 0 / 0
+first, second, unit = torch.unravel_index(gained.argmax(), gained.shape)
+characters = [tokenizer.characters[i] for i in (first, second)]
+print(f"unit {unit} and the pair {''.join(characters)!r}")
+found = {}
+for name, four in (("before the bend", corners_in), ("after the bend", corners_out)):
+    found[name] = [mean[first, second, unit].item() for mean in four]
+    print(f"{name:15}", *(f"{mean:6.2f}" for mean in found[name]), end="  ")
+    print(f"surplus {surplus(*found[name]):.2f}")
+assert surplus(*found["after the bend"]) > 2 * abs(surplus(*found["before the bend"]))
+assert max(found["after the bend"][1:]) < found["after the bend"][0] / 2
+
+# %% [markdown]
+# Unit 125 has learned "full stop, then new line": the thought from the beginning of this lesson.
+# Nobody asked for it. Compare the two lines. *Before* the bend the opposite corners nearly
+# balance, surplus 0.67: with neither character the input is -3.40, and each of the two adds
+# about 4. *After* the bend only "both" is left standing, 5.57, and the surplus is 4.22. That is
+# $a + b - 1$ and the cut, with other numbers.
+#
+# ### What a unit says
+#
+# Remember the sum over units: each adds its column $u_i$, times its activation. In this model
+# nothing but the head comes after, which is linear too. So every unit has a fixed *vote* for each
+# character, $W_\text{head}\, u_i$, and the logits are the sum of all votes times activations,
+# plus a constant.
+
+# %% tags=["corpus"]
+votes = (model.head.weight @ block.ffn.down.weight).detach()  # (V, F)
+constant = model.head.weight @ block.ffn.down.bias + model.head.bias
+with torch.no_grad():
+    logits = model(ids)[:, 1:].flatten(0, 1)
+assert torch.allclose(activation @ votes.T + constant, logits, atol=1e-3)
+
+common = train.bincount(minlength=V).argsort(descending=True)[:40]
+
+
+def voted_for(unit, n=4):
+    top = common[votes[common, unit].argsort(descending=True)[:n]]
+    return plot.visible([tokenizer.characters[i] for i in top])
+
+
+print("the votes add up; unit", unit.item(), "votes for", *voted_for(unit))
+
+# %% [markdown]
+# (`common` leaves out the rarest characters, whose rows of the head have hardly been
+# trained.) Unit 125 votes for a new line, ↵: after the last line of a speech comes an empty
+# one. Here is what it hears when it is loudest, and which character came next.
+
+# %% tags=["corpus"]
+loud = activation[:, unit].argsort(descending=True)[:40:10]
+following = validation[1 : 1024 * 32 + 1].view(-1, 32)[:, 1:].flatten()
+for place in loud.tolist():
+    window, position = divmod(place, 31)
+    heard = tokenizer.decode(ids[window, max(0, position - 16) : position + 2])
+    comes = tokenizer.decode(following[place : place + 1])
+    print(f"{activation[place, unit]:.2f}  {heard!r} -> {comes!r}")
+
+here = (before == first) & (now == second)
+vote = votes[following, unit]  # for the character that came
+print(
+    f"vote for what came: {vote[here].mean():.2f}, elsewhere {vote[~here].mean():.2f}"
+)
+assert vote[here].mean() > vote[~here].mean() + 0.1
+
+# %% [markdown]
+# A surprise: it is even louder at the colon after a name in capitals. But there, too, a new line
+# comes next. One conclusion, several conditions.
+#
+# So a unit is a small rule: *when I hear this, I vote for that*. The matrix $W_1$ holds the
+# conditions, $W_2$ the conclusions. Move the slider through eight units that gain most from
+# the bend. Not every vote makes sense alone: many units speak at once, and what counts is the
+# sum.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+joining = gained.flatten(0, 1).amax(dim=0).argsort(descending=True)[:8].tolist()
+
+
+def loudest(unit):
+    mean = corners_out[0][:, :, unit].masked_fill(n_pairs < 30, 0)
+    values, places = mean.flatten().topk(8)
+    ends = [(tokenizer.characters[p // V], tokenizer.characters[p % V]) for p in places]
+    return {"".join(plot.visible(end)): v for end, v in zip(ends, values.tolist())}
+
+
+def draw(unit):
+    label = f"last two characters (the unit votes for {'  '.join(voted_for(unit))})"
+    return plot.bar_chart(loudest(unit), label, "mean activation")
+
+
+def describe(unit):
+    first, second = list(loudest(unit))[:2]
+    return (
+        f"Unit {unit} is loudest after {first}, then after {second}. "
+        f"It votes for {' '.join(voted_for(unit))}."
+    )
+
+
+slider(draw, joining, "unit", alt=describe)
+
+# %% [markdown]
+# *Each unit answers to a few pairs of characters, and has a few characters to propose.*
+
+# %% [markdown]
+# ## Experiment: what is the bend worth?
+#
+# Five models, equal but for what stands after the attention: no network at all; the network
+# with its bend left out; ReLU; GELU; SwiGLU at equal parameters. 170 steps each, three seeds
+# each, all judged on the first 32,768 characters of the validation split.
+
+# %% tags=["corpus"]
+variants = {
+    "no network": nn.Identity,
+    "no bend": lambda: FeedForward(64, 256, activation=nn.Identity()),
+    "ReLU": lambda: FeedForward(64, 256, activation=F.relu),
+    "GELU": lambda: FeedForward(64, 256),
+    "SwiGLU": lambda: SwiGLU(64, 171),
+}
+for name in ("no bend", "ReLU", "SwiGLU"):
+    refuse_unfair(variants["GELU"](), variants[name]())
+
+piece, losses, mean = validation[:32_768], {}, {}
+for name, make_ffn in variants.items():
+    runs = [train_with(make_ffn, 170, seed) for seed in (0, 1, 2)]
+    losses[name] = [estimate_loss(run, piece, 32) for run in runs]
+    mean[name] = sum(losses[name]) / 3
+    print(f"{name:10}", *(f"{x:.3f}" for x in losses[name]), f" mean {mean[name]:.3f}")
+
+# %% [markdown]
+# Which of these differences would you believe? Let the seeds decide: a claim about every seed,
+# or about means that lie further apart than the seeds of one row.
+
+# %% tags=["corpus"]
+for seed in range(3):
+    assert losses["GELU"][seed] < losses["no network"][seed]
+    assert (
+        max(losses[bend][seed] for bend in ("ReLU", "GELU")) < losses["no bend"][seed]
+    )
+assert mean["no bend"] > mean["no network"]
+assert min(losses["ReLU"]) < max(losses["GELU"])  # the two rows overlap ...
+assert min(losses["GELU"]) < max(losses["ReLU"])  # ... from both sides
+assert mean["GELU"] < mean["SwiGLU"]
+gain = mean["no bend"] - mean["GELU"]
+print(f"the bend is worth {gain:.2f} nats; without it nothing is gained")
+assert gain > 0.08
+
+# %% [markdown]
+# - **The bend pays.** With ReLU or GELU the loss is below the network without a bend for every
+#   seed, by 0.11 nats in the mean with the GELU. The number of parameters is the same: 60,161.
+# - **Width alone does not.** The network without a bend has more than twice the parameters of the
+#   model without a network, and its mean is no better; it is worse.
+# - **ReLU or GELU: no order.** The seeds of one row spread over those of the other. At this size
+#   and in 170 steps you cannot say which is better.
+# - **SwiGLU does not help here.** Its mean is behind that of the GELU, and not clearly ahead of
+#   no network at all. Do not read a law into that: one learning rate, 170 steps, and no
+#   normalisation in front of it yet. In large models it came out ahead
+#   ([Shazeer 2020](../book/bibliography.md#shazeer-2020)). Lesson 16 tries it again, in real
+#   blocks.
+#
+# The longer run from above is the next rung of the [ladder](../book/ladder.md).
+
+# %% tags=["corpus"]
+from lib.generate import sample
+from lib.ladder import rung
+
+prompt, generator = torch.tensor([tokenizer.encode("\n")]), torch.Generator()
+text = tokenizer.decode(
+    sample(model, prompt, 160, 1.0, generator.manual_seed(1))[0, 1:]
+)
+name = "Four heads and feed-forward"
+rung(name, n_parameters(model), model_loss, seconds, sample=text)
+
+# %% [markdown]
+# It is not English yet, but the layout of a play is there: short lines that begin with capitals,
+# empty lines, and a name with a colon.
+
+# %% [markdown]
+# ## Predict, then run
+#
+# <details><summary>You set all 32 biases of the first layer to -100, with a ReLU. What does the network give?</summary>
+#
+# $b_2$, at every position, for any ordinary input. No unit is ever on, so only the last bias is
+# left. And since the slope is 0 too, training cannot wake the units up: they are dead.
+#
+# </details>
+#
+# <details><summary>You take the SiLU out of SwiGLU and keep the product of gate and value. Is the network linear now?</summary>
+#
+# No. Twice the input gives *four* times the output, because gate and value both double. A
+# product of two linear things is a bend of its own.
+#
+# </details>
+#
+# <details><summary>You silence unit 125 of the trained model, one of 256. What happens to the loss?</summary>
+#
+# Almost nothing in most places: 0.008 nats. But after a full stop and a new line the loss rises
+# by 1.67 nats. Much of what the model knew about that place sat in one unit.
+#
+# </details>
+
+# %%
+numb, x = FeedForward(8, 32, activation=F.relu), torch.randn(5, 8)
+nn.init.constant_(numb.up.bias, -100)  # fills it in place
+assert torch.allclose(numb(x), numb.down.bias.expand(5, 8))
+print("every unit off: the output is the last bias")
+
+part = SwiGLU(8, 32)
+product, of_double = (part.down(part.gate(y) * part.up(y)) for y in (x, 2 * x))
+assert torch.allclose(of_double, 4 * product, atol=1e-5)
+print("gate times value: twice the input, four times the output")
+
+# %% [markdown]
+# And the silenced unit: its column of $W_2$ becomes 0 in a copy of the model.
+
+# %% tags=["corpus"]
+from copy import deepcopy
+
+silenced = deepcopy(model)
+silenced.blocks[0].ffn.down.weight.data[:, unit] = 0
+with torch.no_grad():
+    surprises = [
+        F.cross_entropy(m(ids)[:, 1:].flatten(0, 1), following, reduction="none")
+        for m in (model, silenced)
+    ]
+rise = surprises[1] - surprises[0]
+print(f"after the pair: +{rise[here].mean():.2f} nats at {here.sum()} positions")
+print(f"elsewhere:      +{rise[~here].mean():.3f} nats")
+assert rise[here].mean() > 10 * rise[~here].mean().abs()
+
+# %% [markdown]
+# (`reduction="none"` keeps the surprise of each position instead of the mean.)
+
+# %% [markdown]
+# ## Exercises
+
+# %%
+from lib.checks_06 import (
+    check_dead_units,
+    check_equal_d_ff,
+    check_tent_weights,
+    check_who_decides,
+)
+
+# %% [markdown]
+# ### Exercise 1: A fair SwiGLU
+#
+# *warm-up · 10 minutes* · [Solution](../solutions/06_feed_forward.ipynb#exercise-1-a-fair-swiglu)
+#
+# Two thirds of `d_ff` is close, not exact: a `FeedForward` has biases and a `SwiGLU` has none.
+# Write a function that takes the sizes of a `FeedForward` and returns the `d_ff` (an
+# integer) with which a `SwiGLU` of the same `d_model` comes nearest to its number of
+# parameters.
+#
+# <details><summary>Hint</summary>
+#
+# Write down both counts, set them equal, solve for the `d_ff` of the SwiGLU. Then round to
+# the nearest integer.
+#
+# </details>
+
+
+# %%
+def equal_d_ff(d_model, d_ff):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_equal_d_ff(equal_d_ff)
+
+# %% [markdown]
+# ### Exercise 2: Pitch a tent
+#
+# *core · 20 minutes* · [Solution](../solutions/06_feed_forward.ipynb#exercise-2-pitch-a-tent)
+#
+# A network of ReLU units reads one number $x$ and gives one number:
+# $f(x) = d + \sum_i c_i \max(0, a_i x + b_i)$. Choose the weights so that $f$ is a tent: 1 at
+# `centre`, falling in straight lines to 0 at `centre - width` and `centre + width`, and 0
+# everywhere outside. Return four things, `a, b, c, d`: three lists with one number per unit, and
+# a number. Use as many units as you like. `centre` is any number, `width` is above 0.
+#
+# <details><summary>Hint</summary>
+#
+# Walk from left to right. A unit that switches on at the place $p$ is $\max(0, x - p)$; from
+# there on it changes the slope by its $c$. At which places does the slope of a tent change,
+# and by how much?
+#
+# </details>
+
+
+# %%
+def tent_weights(centre, width):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_tent_weights(tent_weights)
+
+# %% [markdown]
+# ### Exercise 3: Count the dead
+#
+# *core · 15 minutes* · [Solution](../solutions/06_feed_forward.ipynb#exercise-3-count-the-dead)
+#
+# A ReLU unit is dead on some data if it is off, its input not above 0, at *every* position. Write
+# a function that takes a `FeedForward` with ReLU and vectors `x` of shape `(..., D)` with any
+# number of dimensions before the last, and returns how many of its units are dead on `x`, as an
+# integer.
+#
+# <details><summary>Hint</summary>
+#
+# `ffn.up(x)` are the inputs of the units. Bring them to the shape `(N, F)` with `flatten` or
+# `reshape`; then ask each column whether *all* of it is off.
+#
+# </details>
+
+
+# %%
+def dead_units(ffn, x):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_dead_units(dead_units)
+
+# %% [markdown]
+# ### Exercise 4: Who decides?
+#
+# *stretch · 30 minutes* · [Solution](../solutions/06_feed_forward.ipynb#exercise-4-who-decides)
+#
+# The model prefers token `a` to token `b`. Which units are responsible? Given a `FeedForward`,
+# the head (an `nn.Linear` from `d_model` to `vocab_size`), vectors `x` `(..., D)` that go into
+# the network, and two ids, return what each unit adds to the difference of the two logits,
+# $z_a - z_b$, as a tensor `(..., F)`. The biases of `ffn.down` and of the head belong to no unit: leave
+# them out. The activation is `ffn.activation`.
+#
+# <details><summary>Hint</summary>
+#
+# A unit's vote for `a` is row `a` of `head.weight` times its column of `ffn.down.weight`. What
+# you need is the vote for `a` minus the vote for `b`, times how active the unit is.
+#
+# </details>
+
+
+# %%
+def who_decides(ffn, head, x, a, b):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_who_decides(who_decides)
+
+# %% [markdown]
+# ## Recap
+#
+# - You built the **feed-forward network**: widen, bend, bring back, at each position on its
+#   own; and **SwiGLU**, where one half gates the other.
+# - You saw that **without the bend** two layers are one: 33,088 parameters that can say no more
+#   than 4,160. In training the bend was worth 0.11 nats.
+# - You counted **where the parameters sit**: two thirds of each block. In the smallest GPT-2
+#   56,669,184 of 124,439,808.
+# - You saw a unit that learned **"and"** from text, and found its rule: what it waits for, and
+#   what it votes for. Silence it, and the loss rises there, and hardly anywhere else.
+# - You met a **bug that nothing reports**: comparing at unequal parameters.
+#
+# What is still wrong: this model gathers once and thinks once. To gather again with what it
+# has understood, it needs more layers. But stack ten of these blocks and it learns next to
+# nothing. Why, and what repairs it, is lesson 07.
+#
+# The library entries of what you built: [FeedForward and SwiGLU](../book/api.md#ffn).
+
+# %% [markdown]
+# ## To read
+#
+# - Vaswani et al. (2017), *Attention Is All You Need*, section 3.3: the feed-forward network in
+#   six lines.
+# - Hendrycks and Gimpel (2016), *Gaussian Error Linear Units*, section 2: where the GELU comes
+#   from.
+# - Shazeer (2020), *GLU Variants Improve Transformer*: two pages, equal parameters, and an
+#   honest last sentence.
+# - Geva et al. (2021), *Transformer Feed-Forward Layers Are Key-Value Memories*, sections 2 to 4:
+#   units with what they wait for and what they vote for, in a model of real size.
+# - All references with what to read in them: [bibliography](../book/bibliography.md).

@@ -34,9 +34,9 @@ sys.path.insert(0, str(found[0]))
 # ## The question
 #
 # Attention gathers, the feed-forward network thinks. The model of lesson
-# [06](06_feed_forward.ipynb) did that once and reached 2.123 nats, the lowest rung so far.
-# Surely ten times is better: gather, think, gather what the others thought, think again. Try
-# it. First the data.
+# [06](06_feed_forward.ipynb) did that once and reached 2.123 nats, the lowest rung so
+# far. Surely ten times is better: gather, think, gather what the others thought, think
+# again. Try it. First the data.
 
 # %% tags=["corpus"]
 import torch
@@ -75,16 +75,16 @@ class AttentionThenFFN(nn.Module):
 
 
 # %% [markdown]
-# All deep models on this page get the same training: 80 batches of 16 windows of 32
-# tokens, the same batches each time. A deep model is slow to evaluate, so they are
-# judged on the first 16,384 characters of the validation split. The yardstick is the
+# All deep models on this page see the same batches, 80 of them with 16 windows of 32
+# tokens. A deep model is slow to evaluate, so they are judged on the first 8,192
+# characters of the validation split. The yardstick is the
 # [unigram](../book/glossary.md#unigram) model of lesson [01](01_text_and_tokens.ipynb),
 # which reads nothing.
 
 # %% tags=["corpus"]
 from lib.train import estimate_loss, fit
 
-some = validation[:16_384]
+some = validation[:8_192]
 shares = train.bincount(minlength=V).double() / len(train)
 unigram_loss = -shares[some[1:]].log().mean().item()
 
@@ -99,22 +99,28 @@ def train_deep(model, learning_rate, n_steps=80):
 print(f"unigram: {unigram_loss:.2f} nats")
 
 # %% [markdown]
-# Now the stack of ten, half a million parameters. Compare it with the line above.
+# Now one pair, then the stack of ten with half a million parameters. Compare both with
+# the line above.
 
 # %% tags=["corpus"]
-torch.manual_seed(0)
-blocks = [AttentionThenFFN(FeedForward(64, 256)) for _ in range(10)]
-plain = LanguageModel(V, 64, 32, blocks)
-plain_losses = train_deep(plain, 1e-3)
-plain_loss = estimate_loss(plain, some, 32)
+def plain_stack(n_layers):
+    torch.manual_seed(0)
+    blocks = [AttentionThenFFN(FeedForward(64, 256)) for _ in range(n_layers)]
+    return LanguageModel(V, 64, 32, blocks)
+
+
+single, plain = plain_stack(1), plain_stack(10)
+single_losses, plain_losses = train_deep(single, 1e-3), train_deep(plain, 1e-3)
+single_loss, plain_loss = (estimate_loss(m, some, 32) for m in (single, plain))
 n_parameters = sum(parameter.numel() for parameter in plain.parameters())
-print(f"plain stack of ten: {plain_loss:.2f} nats, {n_parameters:,} parameters")
-assert abs(plain_loss - unigram_loss) < 0.1
+print(f"one: {single_loss:.2f}, ten: {plain_loss:.2f} nats, {n_parameters:,} parameters")
+assert abs(plain_loss - unigram_loss) < 0.1 and single_loss < plain_loss - 0.15
 
 # %% [markdown]
-# 3.36 nats. With 507,713 parameters and ten chances to look around, the model is
+# 3.35 nats. With 507,713 parameters and ten chances to look around, the model is
 # exactly as good as one that reads nothing. It has learned how frequent each character
-# is, and that is all. More layers made it *worse*.
+# is, and that is all. A single pair learns more in the same training: more layers made
+# it *worse*.
 #
 # What goes wrong, and what repairs it?
 
@@ -140,8 +146,9 @@ assert averaged.min() > 7.5
 
 # %% [markdown]
 # After ten averages all four say about 8, what the *first* position said at the start.
-# The 4 in the third place has left no trace. Now *add* a little of the average to what
-# is already there, instead of replacing it.
+# The 4 in the third place has left no trace. (In a real stack something else happens as
+# well; you will see it below.) Now *add* a little of the average to what is already
+# there, instead of replacing it.
 
 # %%
 added = x
@@ -167,17 +174,19 @@ import math
 slopes = [0.3, -0.3] * 5
 print(f"f(x):     product of ten slopes {abs(math.prod(slopes)):.7f}")
 print(f"x + f(x): product of ten slopes {math.prod(1 + s for s in slopes):.2f}")
+print(f"x + f(x), all slopes 0.3: {1.3**10:.2f}")
 
 # %% [markdown]
 # 0.0000059 against 0.62. In the first case the bottom layer hears nothing from the
-# loss. In the second the 1 carries the message past every layer.
+# loss. In the second the 1 carries the message past every layer. (With equal signs the
+# product would drift, to 13.79 for ten slopes of 0.3, but it would not vanish.)
 #
 # ### Keep the size: four numbers
 #
 # Adding has a price: the numbers grow. A [layer norm](../book/glossary.md#layer-norm)
-# brings a vector back to one size. Take 4, 4, 2, 10. Their mean is 5; the distances
-# from it are -1, -1, -3, 5. The mean of the squared distances, the *variance*, is (1 +
-# 1 + 9 + 25) / 4 = 9, its root is 3. Divide the distances by 3.
+# gives a vector one size, whatever size it had. Take 4, 4, 2, 10. Their mean is 5; the
+# distances from it are -1, -1, -3, 5. The mean of the squared distances, the
+# *variance*, is (1 + 1 + 9 + 25) / 4 = 9, its root is 3. Divide the distances by 3.
 
 # %%
 vector = torch.tensor([4.0, 4.0, 2.0, 10.0])
@@ -207,7 +216,8 @@ assert variance == 9
 # \text{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \odot g + b$$
 #
 # There are two ways to combine the two. The original Transformer normalises *after*
-# adding, most models since GPT-2 normalise *before* the part:
+# adding, most models since GPT-2 normalise *before* the part. (Then the stream itself
+# goes on growing, but every part reads it at one size.)
 #
 # $$\text{post-norm: } \text{LN}(x + f(x)) \qquad\qquad \text{pre-norm: } x + f(\text{LN}(x))$$
 #
@@ -231,8 +241,8 @@ assert variance == 9
 #
 # Mean and variance run over the last dimension, and `keepdim=True` keeps a 1 in its
 # place, so that each vector is divided by its own root. `nn.Parameter` makes a tensor
-# part of the model: the optimiser will find it. (`require_sizes` and `require_width` refuse
-# wrong sizes with a message that names them.)
+# part of the model: the optimiser will find it. (`require_sizes` and `require_width`
+# refuse wrong sizes with a message that names them.)
 
 # %% tags=["lib:norm.LayerNorm"]
 from lib.shapes import require_sizes, require_width
@@ -282,7 +292,8 @@ for size in (0.001, 1, 1_000):
 #
 # $$x_\text{top} = x_\text{token} + x_\text{position} + \text{attention}_1 + \text{ffn}_1 + \text{attention}_2 + \text{ffn}_2 + \ldots$$
 #
-# Attention reads the boards of other positions, the feed-forward network only its own.
+# Attention reads the boards of all positions that it may look at, the feed-forward
+# network only its own.
 
 # %% [markdown]
 # ### The block
@@ -298,9 +309,9 @@ for size in (0.001, 1, 1_000):
 #
 # Look for `_add`: it is the only line that knows about residuals and norms. It gets the
 # norm and the part, and does one of two things. `lambda y: self.attention(y, mask)[0]`
-# is a small function that fills in the mask and keeps the output, not the weights. The
-# slot `cross_attention` stays empty until lesson 12, where a block also looks at a
-# second text.
+# is a small function that fills in the mask and keeps the output, not the weights;
+# `partial` fills in arguments, too. The slot `cross_attention` stays empty until lesson
+# 12, where a block also looks at a second text.
 
 # %% tags=["lib:block.Block"]
 from collections.abc import Callable
@@ -349,7 +360,7 @@ class Block(nn.Module):
 
 
 # %% [markdown]
-# Without the two checks and the empty slot, `forward` is two lines: add what attention
+# Without the guards and the empty slot, `forward` is two lines: add what attention
 # makes of the normalised stream, add what the feed-forward network makes of it. Shapes
 # do not change, so blocks can follow each other.
 
@@ -407,13 +418,16 @@ def copy_weights(block, layer):
     norms = (block.attention_norm, layer.norm1), (block.ffn_norm, layer.norm2)
     for ours, torchs in norms:
         nn.init.normal_(ours.gain)
+        nn.init.normal_(ours.bias)
         torchs.weight.data, torchs.bias.data = ours.gain.data, ours.bias.data
 
 
 # %% [markdown]
 # Now pre-norm and post-norm, outputs and gradients, with a causal mask. (PyTorch's mask
 # says where looking is *forbidden*, hence `~mask`, the opposite. `double` computes with
-# twice as many digits, so that rounding plays no part.)
+# twice as many digits, so that rounding plays no part. The outputs get random weights
+# before they are summed, because the plain sum of normalised numbers hardly has a
+# gradient.)
 
 # %%
 from lib.attention import causal_mask
@@ -478,7 +492,7 @@ assert epsilon > 20 * right
 # variance gives 0.866 of the right length. On tiny numbers the wrong $\epsilon$ gives
 # 28 times the right length. So test a norm on *short* vectors and on *tiny* ones.
 #
-# Would training notice? Train two models with one block for 60 steps, one with the
+# Would training notice? Train two models with one block for 40 steps, one with the
 # right norm and one with the wrong variance. Then load the weights of the right one
 # into the wrong code. (`state_dict` is the dictionary of all parameters by name,
 # `load_state_dict` reads one.)
@@ -493,7 +507,7 @@ def one_block_with(norm):
 
 
 right, wrong = one_block_with(LayerNorm), one_block_with(WrongVariance)
-ends = [sum(train_deep(model, 5e-3, 60)[-10:]) / 10 for model in (right, wrong)]
+ends = [sum(train_deep(model, 5e-3, 40)[-10:]) / 10 for model in (right, wrong)]
 print(f"last ten batches: right {ends[0]:.2f} nats, wrong {ends[1]:.2f} nats")
 wrong.load_state_dict(right.state_dict())
 difference = (wrong(some[None, :32]) - right(some[None, :32])).abs().max()
@@ -501,9 +515,10 @@ print(f"same weights, other code: logits differ by up to {difference:.2f}")
 assert difference > 0.01 and abs(ends[0] - ends[1]) < 0.02
 
 # %% [markdown]
-# Training sees no difference: a gain that is a little larger makes up for it. But the
-# same weights give other logits in the wrong code. The bug shows on the day you load
-# somebody else's weights, or they load yours. Lesson 08 loads GPT-2's.
+# Training sees no difference: every normalised vector is 0.8 % shorter, and the weights
+# learn around that. But the same weights give other logits in the wrong code. The bug
+# shows on the day you load somebody else's weights, or they load yours. Lesson 08 loads
+# GPT-2's.
 
 # %% [markdown]
 # ## Look
@@ -512,7 +527,7 @@ assert difference > 0.01 and abs(ends[0] - ends[1]) < 0.02
 #
 # Take the stack of ten apart: with and without residuals, with and without norms. The
 # class below overrides `_add`, the one place where it matters; `nn.Identity` is a
-# module that does nothing.
+# module that does nothing. The stack with neither is the plain stack from above.
 
 
 # %%
@@ -529,7 +544,8 @@ def stack(kind=Block, norm=True, pre_norm=True, n_layers=10):
         blocks.append(kind(*parts, pre_norm=pre_norm))
         if not norm:
             blocks[-1].attention_norm = blocks[-1].ffn_norm = nn.Identity()
-    return LanguageModel(V, 64, 32, blocks, LayerNorm(64) if pre_norm else None)
+    final_norm = LayerNorm(64) if norm and pre_norm else None
+    return LanguageModel(V, 64, 32, blocks, final_norm)
 
 
 # %% [markdown]
@@ -546,10 +562,11 @@ def stack(kind=Block, norm=True, pre_norm=True, n_layers=10):
 
 # %%
 @torch.no_grad()
-def stream(model, ids):
+def stream(model, ids, mask=None):
+    mask = causal_mask(ids.size(1)) if mask is None else mask
     vectors = [model.positions(model.tokens(ids))]
     for block in model.blocks:
-        vectors.append(block(vectors[-1], causal_mask(ids.size(1))))
+        vectors.append(block(vectors[-1], mask))
     return vectors  # n_layers + 1 tensors (B, T, D)
 
 
@@ -597,9 +614,34 @@ for name, model in stacks.items():
 
 # %% [markdown]
 # Without residuals the vectors of all twelve positions point the *same way* after ten
-# blocks: averages of averages. The stack cannot tell `not` from `now`. Norms do not
-# help; a normalised average is still an average. With residuals each position keeps its
-# own vector.
+# blocks, with norms or without. The stack cannot tell `not` from `now`. With residuals
+# each position keeps its own vector.
+#
+# Why? By hand it was the averaging. Test it: let each position look at itself only, so
+# that nothing is averaged. There is a second suspect. Each block makes what it reads
+# smaller, and adds the same biases at every position. Set all biases to 0, and try all
+# four combinations on the stack with neither.
+
+# %%
+bare = stack(WithoutResidual, norm=False)
+for name, parameter in bare.blocks.named_parameters():
+    if name.endswith("bias"):
+        nn.init.zeros_(parameter)
+alone = torch.eye(12, dtype=torch.bool)  # each position looks at itself
+results = {}
+for biases, model in (("biases", stacks["neither"]), ("no biases", bare)):
+    for looks, seen in (("at the past", None), ("at itself", alone)):
+        results[biases, looks] = alike(stream(model, line, seen)[-1])
+        print(f"{biases:9}, looks {looks:11}: alike {results[biases, looks]:.2f}")
+assert results.pop(("no biases", "at itself")) < 0.3
+assert min(results.values()) > 0.95
+
+# %% [markdown]
+# Both suspects are guilty, and either one is enough: averaging makes the positions
+# alike, and so do biases that drown a signal which shrinks from block to block. (How
+# fast it shrinks depends on the weights that PyTorch starts with; lesson 08 chooses
+# better ones.) Residuals help against both, because nothing has to pass *through* a
+# block.
 #
 # Now the plain stack from the top of the page, *after* its training:
 
@@ -643,7 +685,7 @@ def describe(depth):
 
 
 assert alike(both["neither"][3]) > 0.95 and alike(both["pre-norm"][10]) < 0.5
-slider(draw, [0, 1, 2, 3, 5, 10], "blocks passed", alt=describe, start=2)
+slider(draw, [0, 1, 2, 3, 10], "blocks passed", alt=describe, start=2)
 
 # %% [markdown]
 # *In the plain stack the square fills within three blocks: every position points the same
@@ -680,9 +722,9 @@ assert lengths["neither"][0] < 1e-9 * lengths["neither"][-1]
 assert all(min(lengths[name]) > 0.1 for name in lengths if name != "neither")
 
 # %% [markdown]
-# From block 10 down to block 1 the gradient of the plain stack shrinks from 3.2 to
-# 0.000000000045 (`e-11` moves the point eleven places to the left). Move the slider to build
-# the stacks deeper and deeper, and watch the left end of each line.
+# From block 10 down to block 1 the gradient of the plain stack shrinks from 0.14 to
+# 0.0000000000016 (`e-12` moves the point twelve places to the left). Move the slider to
+# build the stacks deeper and deeper, and watch the left end of each line.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 def lengths_at(depth):
@@ -690,13 +732,13 @@ def lengths_at(depth):
     return {name: gradient_lengths(model) for name, model in models.items()}
 
 
-by_depth = {depth: lengths_at(depth) for depth in (2, 4, 6, 8, 10)}
+by_depth = {depth: lengths_at(depth) for depth in (2, 4, 7, 10)}
 
 
 def draw(depth):
     axes = "block", "length of the gradient"
     figure = plot.line_chart(by_depth[depth], *axes, x=range(1, depth + 1), log=True)
-    figure.axes[0].set(xlim=(0.7, 10.3), ylim=(1e-11, 100))
+    figure.axes[0].set(xlim=(0.7, 10.3), ylim=(1e-13, 100))
     return figure
 
 
@@ -711,58 +753,64 @@ def describe(depth):
 
 bottoms = [by_depth[depth]["neither"][0] for depth in by_depth]
 assert all(deep < 0.1 * shallow for shallow, deep in zip(bottoms, bottoms[1:]))
-slider(draw, list(by_depth), "number of blocks", alt=describe, start=4)
+slider(draw, list(by_depth), "number of blocks", alt=describe, start=3)
 
 # %% [markdown]
 # *With neither residuals nor norms each block passes on a small part of the gradient:
-# of ten, block 1 gets less than a billionth of what block 10 gets. Norms or residuals, either
-# of them, keep it at about one size at every depth.*
+# of ten, block 1 gets less than a billionth of what block 10 gets. Norms or residuals,
+# either of them, keep it at about one size at every depth. (Two of the lines nearly
+# coincide.)*
 #
 # Two diseases, then: positions become alike on the way up, and gradients vanish on the
-# way down. Norms alone cure only the second. Residuals cure both.
+# way down. Norms alone help only against the second, residuals against both.
 #
 # At the start, residuals without norms look no worse than with them, and post-norm no
-# worse than pre-norm. What the norms are for shows only when the model moves.
+# worse than pre-norm. Do they stay that way when the model moves?
 
 # %% [markdown]
 # ## Experiment 1: ten blocks, two learning rates
 #
 # Same training as the plain stack had. First a careful learning rate, then one that is
-# five times as large. One seed each: the differences that matter here are large.
+# five times as large, there also with post-norm and with residuals alone. One seed
+# each: the differences that matter here are large.
 
 # %% tags=["corpus"]
 deep = {"plain, 0.001": (plain, plain_losses, plain_loss)}
-for pre_norm, rate in ((True, 0.001), (True, 0.005), (False, 0.005)):
-    name = f"{'pre' if pre_norm else 'post'}-norm, {rate}"
-    model = stack(pre_norm=pre_norm)
+for name, rate in (
+    ("pre-norm", 0.001), ("pre-norm", 0.005), ("post-norm", 0.005),
+    ("residuals only", 0.005),
+):  # fmt: skip
+    model = stack(**kinds_of_stacks[name])
     losses = train_deep(model, rate)
-    deep[name] = model, losses, estimate_loss(model, some, 32)
+    deep[f"{name}, {rate}"] = model, losses, estimate_loss(model, some, 32)
 for name, (_, _, loss) in deep.items():
-    print(f"{name:16}: {loss:.2f} nats (unigram {unigram_loss:.2f})")
+    print(f"{name:21}: {loss:.2f} nats (unigram {unigram_loss:.2f})")
 
 # %% tags=["corpus"]
-plain_end, pre_slow, pre_fast, post_fast = (run[2] for run in deep.values())
-assert max(pre_slow, pre_fast) < plain_end - 0.6
-assert post_fast > pre_fast + 0.4
+plain_end, pre_slow, pre_fast, post_fast, no_norms = (run[2] for run in deep.values())
+assert max(pre_slow, pre_fast, no_norms) < plain_end - 0.6
+assert post_fast > pre_fast + 0.4 and pre_fast < pre_slow
 if not corpus.is_stand_in:
     assert min(plain_end, post_fast) >= 3.2 and max(pre_slow, pre_fast) <= 2.75
-    pairs = zip(plain_losses[40:], deep["post-norm, 0.005"][1][40:])
-    assert max(abs(a - b) for a, b in pairs) < 0.1
 print(f"pre-norm, the higher rate: {pre_slow - pre_fast:.2f} nats better")
-assert pre_fast < pre_slow
 
 # %% [markdown]
-# The same ten blocks, now with residuals and norms, learn: 2.66 nats instead of 3.36.
+# The same ten blocks, now with residuals and norms, learn: 2.66 nats instead of 3.35.
 # At five times the learning rate pre-norm gets further in the same 80 steps, to 2.54.
-# Post-norm ends at 3.37, no better than the unigram model.
+# Post-norm ends at 3.36, no better than the unigram model. And residuals *without* any
+# norm reach 2.62: what makes ten blocks trainable here is the plus sign. The norms do
+# little for it, and in the wrong place they do harm.
 
-# %% mystnb={"image": {"alt": "Training losses of four deep models over 80 steps. All fall from above four to about 3.3 nats. The two pre-norm lines go on falling to about 2.6; the plain stack and post-norm at the high rate stay near the dashed unigram line, where post-norm first jumps once above six nats."}} tags=["corpus"]
+# %% mystnb={"image": {"alt": "Training losses of five deep models over 80 steps. Three of them fall to about 2.6 nats: pre-norm at both rates, and residuals only. The plain stack and post-norm at the high rate stay near the dashed unigram line; post-norm leaves the picture at the top for a moment."}} tags=["corpus"]
 curves = {name: losses for name, (_, losses, _) in deep.items()}
-plot.loss_curve(curves, {"unigram": unigram_loss})
+figure = plot.loss_curve(curves, {"unigram": unigram_loss})
+figure.axes[0].set(ylim=(2.3, 4.7))
+figure
 
 # %% [markdown]
-# *All models first learn how frequent the characters are. The pre-norm stacks go on from
-# there; the other two stay behind.*
+# *The two pre-norm stacks and the one with residuals alone fall below the unigram line
+# and go on falling. The plain stack and post-norm stop there; post-norm leaves the
+# picture at the top for a moment on its way.*
 #
 # In the second half the plain stack and the post-norm stack have nearly the same loss on
 # every batch: you see one line, not two. Both give the same prediction everywhere.
@@ -781,18 +829,20 @@ assert levels[10] > (pre_alike + 0.2 if corpus.is_stand_in else 0.95)
 
 # %% [markdown]
 # The large steps have pushed it into the same hole: at the top all positions say the
-# same. Post-norm normalises the stream itself, after every part, so nothing that a part
-# adds passes to the top unchanged. In pre-norm the way along the plus signs is free of
-# norms.
+# same. One difference to pre-norm is that post-norm normalises the stream itself, after
+# every part, so nothing that a part adds passes to the top unchanged. Whether that is
+# the reason, this run cannot say.
 #
 # Be careful with what this shows: 80 steps, one seed, two learning rates. It does not
-# say that post-norm cannot be trained. The original Transformer was post-norm, and its
-# learning rate started tiny and grew slowly. Lesson 13 trains one that way.
+# say that post-norm cannot be trained, nor that norms are useless: larger models, with
+# longer training, are hardly ever built without them. The original Transformer was
+# post-norm, and its learning rate started tiny and grew slowly. Lesson 13 trains one
+# that way.
 
 # %% [markdown]
 # ## Experiment 2: one block, three blocks
 #
-# Back to the ladder: 400 batches of 32 windows of 32 tokens. One block at a learning
+# Back to the ladder: 350 batches of 32 windows of 32 tokens. One block at a learning
 # rate of 0.01; three blocks at half of that, to be careful.
 
 # %% tags=["corpus"]
@@ -810,7 +860,7 @@ def train_blocks(n_layers, learning_rate):
     model = LanguageModel(V, 64, 32, blocks, LayerNorm(64))
     generator = torch.Generator().manual_seed(0)
     start = time.process_time()
-    fit(model, lambda: random_batch(train, 32, 32, generator), 400, learning_rate)
+    fit(model, lambda: random_batch(train, 32, 32, generator), 350, learning_rate)
     return model, time.process_time() - start
 
 
@@ -850,15 +900,7 @@ assert final[1] < 2.12 or corpus.is_stand_in  # below the rung of lesson 06
 # <details><summary>You set the last matrix and bias of both parts to zero, `out_proj` and `ffn.down`. What does a pre-norm block do now, and what gradient does its input get?</summary>
 #
 # Each part adds zero, so the block hands on its input unchanged, and the gradient too.
-# Many deep models start like that: a hundred blocks that do nothing are as easy to
-# train as none.
-#
-# </details>
-#
-# <details><summary>Post-norm got stuck at a learning rate of 0.005. And at 0.001?</summary>
-#
-# It learns as fast as pre-norm. Norm before or after: at a careful learning rate you
-# see no difference here.
+# Some deep models start like that: a hundred such blocks begin as if there were none.
 #
 # </details>
 
@@ -883,17 +925,6 @@ print(
     "unchanged:", torch.equal(y, x), "- gradient all ones:", bool((x.grad == 1).all())
 )
 assert torch.equal(y, x) and (x.grad == 1).all()
-
-# %% [markdown]
-# And 40 steps of post-norm at 0.001. The batches are those that the pre-norm stack saw,
-# so compare their training losses in steps 31 to 40.
-
-# %% tags=["corpus"]
-post_losses = train_deep(stack(pre_norm=False), 0.001, n_steps=40)
-pre_losses = deep["pre-norm, 0.001"][1]
-post, pre = (sum(losses[30:40]) / 10 for losses in (post_losses, pre_losses))
-print(f"steps 31 to 40: post-norm {post:.2f} nats, pre-norm {pre:.2f} nats")
-assert abs(post - pre) < 0.1 and post < unigram_loss - 0.2
 
 # %% [markdown]
 # ## Exercises
@@ -993,9 +1024,9 @@ check_residual_parts(residual_parts)
 #
 # The head turns the top of the stream into logits. Nothing stops you from asking it
 # earlier. For a `LanguageModel` of pre-norm blocks and `ids` of shape `(B, T)`, return
-# the logits that you get after 0, 1, 2, ... blocks, as one tensor of shape
-# `(n_layers + 1, B, T, V)`. Row 0 reads token plus position, before any block; the last
-# row is what the model says itself. Every row goes through the model's `final_norm` and `head`.
+# the logits that you get after 0, 1, 2, ... blocks, as one tensor of shape `(n_layers +
+# 1, B, T, V)`. Row 0 reads token plus position, before any block; the last row is what
+# the model says itself. Every row goes through the model's `final_norm` and `head`.
 # This is called the *logit lens*. Then train a model of three blocks and look: how good
 # is the prediction after each of them?
 #
@@ -1019,14 +1050,14 @@ check_logits_by_depth(logits_by_depth)
 # ## Recap
 #
 # - You built the **layer norm**, by hand on four numbers and as a module, equal to
-#   PyTorch's. Its classic bug, the wrong variance or the wrong place of $\epsilon$,
-#   trains just as well and shows when weights are exchanged.
+#   PyTorch's. Its classic bug, the wrong variance, trains just as well; it shows when
+#   weights are exchanged.
 # - You built the **block**, pre-norm and post-norm, equal to
 #   `nn.TransformerEncoderLayer` in outputs and gradients. `_add` is the one line that
 #   matters.
 # - You saw **why a plain stack fails**: positions become alike on the way up, the
-#   gradient vanishes on the way down, and the model ends at the unigram loss, 3.36
-#   nats. **Residuals** cure both.
+#   gradient vanishes on the way down, and the model ends at the unigram loss, 3.35
+#   nats. **Residuals** repair both.
 # - You saw what **pre-norm** buys: a stack of ten that learns at both learning rates,
 #   where post-norm got stuck at the higher one. One block reaches 2.07 nats; three
 #   blocks, at this budget, no less.

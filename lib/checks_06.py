@@ -64,12 +64,14 @@ def _as_network(answer: object) -> tuple[Tensor, Tensor, Tensor, float]:
         "Return four things: a, b, c and d.",
     )
     a, b, c = (torch.as_tensor(part, dtype=torch.double) for part in answer[:3])
+    d = torch.as_tensor(answer[3], dtype=torch.double)
+    expect(d.numel() == 1, f"d is one number; you return {d.numel()}.")
     sizes = [tuple(part.shape) for part in (a, b, c)]
     expect(
         a.dim() == 1 and len(set(sizes)) == 1,
         f"a, b and c need one number for each unit; their shapes are {sizes}.",
     )
-    return a, b, c, float(answer[3])
+    return a, b, c, d.item()
 
 
 def _tent_mistake(f, centre: float, width: float) -> str:
@@ -114,13 +116,14 @@ def check_tent_weights(tent_weights) -> str:
 
 
 def _half_dead_network(d_model: int, d_ff: int) -> FeedForward:
-    """A network in which a third of the units is always off, a third always on."""
+    """A network in which some units are always off, some always on, one always at 0."""
     ffn = FeedForward(d_model, d_ff, activation=F.relu)
     generator = torch.Generator().manual_seed(d_ff)
     for parameter in ffn.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) / 4
     ffn.up.bias.data[: d_ff // 3] = -50.0
     ffn.up.bias.data[d_ff // 3 : d_ff // 2] = 50.0
+    ffn.up.weight.data[-1], ffn.up.bias.data[-1] = 0.0, 0.0  # its input is exactly 0
     return ffn.requires_grad_(False)
 
 
@@ -143,6 +146,7 @@ def check_dead_units(dead_units) -> str:
             by_row: "x has more than two dimensions here: flatten all but the last.",
             off.all(1).sum().item(): "You asked the positions; ask the units, one "
             "column each.",
+            right - 1: "A unit whose input is exactly 0 is off, too.",
             (off.float().mean(0) > 0.5).sum().item(): "Off at most positions is not "
             "dead; dead is off at all of them.",
         }
@@ -181,6 +185,11 @@ def _judge_decision(who_decides, ffn: FeedForward, head: nn.Linear, x: Tensor) -
         "You left out the activation: apply ffn.activation to ffn.up(x).": ffn.up(x)
         * vote,
         "You took a ReLU; use ffn.activation.": F.relu(ffn.up(x)) * vote,
+        "You took a GELU; use ffn.activation.": F.gelu(ffn.up(x)) * vote,
+        "The bias of ffn.up is missing: it belongs to the units.": ffn.activation(
+            x @ ffn.up.weight.T
+        )
+        * vote,
         "That is the vote alone; multiply by how active the unit is.": vote.expand_as(
             right
         ),

@@ -111,6 +111,7 @@ def _rms_mistakes(x: Tensor, gain: Tensor, eps: float) -> dict[str, Tensor]:
         * x
         / (mean.sqrt() + eps),
         "Use the eps that is passed in.": gain * x / (mean + 1e-5).sqrt(),
+        "eps is missing.": gain * x / mean.sqrt(),
         "You subtract the mean: that is the layer norm. Leave the mean out.": gain
         * centred
         / (variance + eps).sqrt(),
@@ -151,8 +152,10 @@ def check_residual_parts(residual_parts) -> str:
         block = _random_model(1, seed).blocks[0]
         generator = torch.Generator().manual_seed(seed)
         x, mask = torch.randn(2, length, 16, generator=generator), causal_mask(length)
+        before = x.clone()
         with torch.no_grad():
             given = returned(residual_parts(block, x, mask))
+            expect(torch.equal(before, x), "You changed `x` itself; make a new tensor.")
             _check_pair(given, x)
             right = _notes(block, x, mask)
             _check_notes(block, x, mask, given, right)
@@ -192,6 +195,7 @@ def _check_notes(
     """Compare the two notes of a reader with the right ones."""
     a, f = right
     mistakes = {
+        "That is what the network adds: return the pair as (a, f).": f,
         "The attention reads the *normalised* stream: attention_norm comes "
         "first.": block.attention(x, mask)[0],
         "Pass the mask to the attention.": _notes(block, x, None)[0],

@@ -75,6 +75,11 @@ def biases_spread(ffn, head, x, a, b):
     return decides()(ffn, head, x, a, b) + (bias[a] - bias[b]) / ffn.up.out_features
 
 
+def without_up_bias(ffn, head, x, a, b):
+    votes = (head.weight[a] - head.weight[b]) @ ffn.down.weight
+    return ffn.activation(x @ ffn.up.weight.T) * votes
+
+
 WRONG = {
     "check_equal_d_ff": [
         (lambda d_model, d_ff: round(2 * d_ff / 3), "Count the biases"),
@@ -98,6 +103,7 @@ WRONG = {
         (lambda f, x: on(f, x).flatten(0, -2).any(0).sum().item(), "units that live"),
         (lambda f, x: (~on(f, x)).flatten(0, -2).any(0).sum().item(), "at *some*"),
         (lambda f, x: (~on(f, x)).sum().item(), "every pair"),
+        (lambda f, x: (f.up(x) < 0).flatten(0, -2).all(0).sum(), "exactly 0 is off"),
         (lambda f, x: (~on(f, x)).flatten(0, -2).all(0).float().mean(), "a share"),
         (lambda f, x: (~on(f, x)).all(0).sum().item(), "flatten all but the last"),
         (lambda f, x: (~on(f, x)).flatten(0, -2).all(1).sum(), "ask the units"),
@@ -110,6 +116,7 @@ WRONG = {
         (decides(relu=True), "use ffn.activation"),
         (decides(total=True), "do not sum over them"),
         (votes_alone, "how active the unit is"),
+        (without_up_bias, "The bias of ffn.up is missing"),
         (biases_spread, "belong to no unit"),
     ],
 }

@@ -120,6 +120,7 @@ WRONG = {
         (lambda n, d, h, f: None, "is a `return` missing"),
     ],
     "check_rms_norm": [
+        (lambda x, gain, eps=0.0: rms()(x, gain, 0.0), "eps is missing"),
         (rms(gained=False), "gain is missing"),
         (rms(outside=True), "inside the root"),
         (rms(fixed=True), "the eps that is passed in"),
@@ -132,6 +133,7 @@ WRONG = {
         (rms_flat, "must have the shape of x"),
     ],
     "check_residual_parts": [
+        (lambda b, x, m: notes()(b, x, m)[::-1], "return the pair as (a, f)"),
         (notes(read=lambda b, x, a: b.ffn(b.ffn_norm(x))), "after* the attention"),
         (notes(read=lambda b, x, a: b.ffn(b.ffn_norm(a))), "not the note a alone"),
         (notes(read=lambda b, x, a: b.ffn(x + a)), "ffn_norm comes first"),

@@ -50,6 +50,9 @@ def check_multiplications(multiplications) -> str:
             4 * weights / H + 2 * looking: "Each projection goes from d_model to "
             "d_model, not to d_head.",
             4 * D * D + 2 * looking: "Each of the `length` positions is projected.",
+            2 * right: "Count the multiplications only, not the additions.",
+            4 * weights + looking + T * D: "The mask hides half of the scores, but all "
+            "of them are computed.",
             4 * weights + 2 * T * D: "A score is needed for each *pair* of positions.",
         }
         expect(
@@ -98,6 +101,7 @@ def _expect_mask_shape(given: Tensor, B: int, T: int) -> None:
         (B, 1, T, 1): "That mask stops padded positions from looking; it must stop "
         "others from looking at them. The positions come last.",
         (1, 1, B, T): "The sequences must be the first dimension.",
+        (B, 1, T, T): "One row is enough; it is repeated for all queries.",
         (B, T, T): "Every row would be the same: one row for all queries is enough.",
     }
     shape = tuple(given.shape)
@@ -197,6 +201,11 @@ def _contribution_mistakes(
 def check_two_heads(two_heads) -> str:
     """Takes a function of nothing that returns a MultiHeadAttention(16, 2)."""
     attention = returned(two_heads())
+    expect(
+        getattr(attention, "d_model", None) == 16 and attention.out_proj.bias is None,
+        "Return a MultiHeadAttention(16, 2, bias=False), without the biases that "
+        "start as random numbers.",
+    )
     for letters in ([3, 0, 7, 7, 1, 5, 2, 6], [4, 1, 6, 0, 2], [5, 2]):
         own, T = torch.eye(8)[letters], len(letters)
         x = torch.cat([own, torch.eye(8)[:T]], dim=-1).unsqueeze(0)  # (1, T, 16)
@@ -233,7 +242,7 @@ def _where_they_look(weights: Tensor) -> str:
     here = torch.arange(1, T)
     evenly = causal_mask(T) / torch.arange(1, T + 1).unsqueeze(1)
     if torch.equal(first, here) and torch.equal(second, here - 1):
-        if weights[:, 1:].max(dim=-1).values.min() < 0.98:
+        if weights[:, 1:].max(dim=-1).values.min() < 0.995:
             return (
                 "Both heads look at the right places most, but not only there: make "
                 "the queries larger, so that the softmax decides."

@@ -11,7 +11,7 @@
 # - **You will see** characters with similar uses move together, why a sum forgets the
 #   order, and how much the order is worth.
 # - **Needs** lesson [02](02_bigram.ipynb).
-# - **Takes** about two hours to read and do; the notebook runs in under 60 s.
+# - **Takes** about two and a half hours to read and do; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # Makes lib/, the course's own code, importable. On Colab it fetches the course first.
@@ -111,8 +111,8 @@ assert torch.equal(on.sum(dim=0), no.sum(dim=0))
 assert not torch.equal(on.relu().sum(dim=0), no.relu().sum(dim=0))
 
 # %% [markdown]
-# Now the order shows. A vector for each place *and* a bend before the sum: the hole is
-# closed.
+# Now the order shows. With a vector for each place *and* a bend before the sum the hole
+# can be closed, if the vectors are chosen well; that is left to training.
 
 # %% [markdown]
 # ## The formula
@@ -140,7 +140,7 @@ assert not torch.equal(on.relu().sum(dim=0), no.relu().sum(dim=0))
 # | $p$ | `(T, D)` | one vector per position |
 # | $x_t$ | `(D,)` | what the rest of the model sees at position $t$ |
 # | $\omega_i$ | number | how far pair $i$ turns from one position to the next, in radians |
-# | base | number | 10,000 in the paper |
+# | base | number | 10,000 in Vaswani et al. (2017) |
 #
 # Learned positions stand in the first GPT paper (Radford et al., 2018, section 3.1,
 # equation 2), sines and cosines in *Attention Is All You Need* (Vaswani et al., 2017,
@@ -231,7 +231,8 @@ assert rows == [2, 1] and abs(cosines[0] - cosine(a, o)) < 1e-6
 #
 # Nobody tells the model that `a` and `o` are vowels. Does it find out? Train the bigram
 # model with an embedding of 32 numbers, as in lesson [02](02_bigram.ipynb), from three
-# seeds, and keep a copy of the table before each step.
+# seeds, and keep a copy of the table before each step. (`fit` asks for a batch before
+# each step, so that is where the copy is made.)
 
 # %%
 from lib.bigram import BigramLM
@@ -318,7 +319,8 @@ for i in tokenizer.encode(".,?:;"):
 # The full stop stands next to other marks, and that makes sense: after each of them
 # comes a space or a new line, hardly ever anything else. The last layer computes each
 # logit as a dot product with the vector, so vectors that point the same way give
-# similar predictions. **Characters with similar futures get similar vectors.**
+# similar predictions. And two characters with the same futures get gradients that push
+# them the same way. **Characters with similar futures get similar vectors.**
 #
 # It is a tendency, no more. The cosines are far from 1, and some neighbours make no
 # sense to us. All rows began as random numbers. How much of that is left?
@@ -329,7 +331,7 @@ print(f"first and last vector of a character: cosine {start_and_end.mean():.2f}"
 assert start_and_end.mean() > 0.5
 
 # %% [markdown]
-# Most of it. Training turns the vectors only as far as the loss asks for.
+# Most of it, after 500 steps: no vector has turned far from where it happened to start.
 #
 # Move the slider through the training. Each picture has all cosines, the mean over the
 # three seeds, with the characters sorted by kind. (`cosine_similarity` is PyTorch's
@@ -369,9 +371,10 @@ def describe(step):
 slider(draw, [0, 100, 500], "training step", alt=describe, start=2)
 
 # %% [markdown]
-# *At the start only the diagonal is dark: each character is similar to itself alone.
-# With training, blocks appear along the diagonal: vowels, consonants, capitals and
-# marks each become more similar among themselves than to the others.*
+# *At the start (move the slider to the left) each character is similar to itself alone.
+# With training, pale blocks appear along the diagonal: vowels, consonants, capitals and
+# the rest each become more similar among themselves than to the others. (Colours end at
+# 0.6.)*
 #
 # The next cell holds that sentence to account: for each kind, the mean cosine with its
 # own kind and with the rest.
@@ -430,8 +433,8 @@ assert difference < 1e-5
 # %% [markdown]
 # None, and no training can change that: the order is lost before the last layer sees
 # anything. Do not blame the mean alone. Every model that treats all places alike and
-# then adds them up has this hole, and [attention](../book/glossary.md#attention), the
-# subject of lesson 04, is one of them.
+# then adds them up has this hole, and plain [attention](../book/glossary.md#attention),
+# the subject of lesson 04, is one of them.
 
 # %% [markdown]
 # ### One learned vector per place
@@ -566,8 +569,8 @@ assert torch.allclose(speeds[1:] / speeds[:-1], speeds[1], rtol=1e-3)
 # everywhere. The addition theorems say, for one hand:
 #
 # $$\begin{pmatrix} \sin \omega (t + k) \\ \cos \omega (t + k) \end{pmatrix} =
-# \begin{pmatrix} \cos \omega k & \sin \omega k \\ -\sin \omega k & \cos \omega k \end{pmatrix}
-# \begin{pmatrix} \sin \omega t \\ \cos \omega t \end{pmatrix}$$
+# \begin{pmatrix} \cos \omega k & \sin \omega k \\ -\sin \omega k & \cos \omega k
+# \end{pmatrix} \begin{pmatrix} \sin \omega t \\ \cos \omega t \end{pmatrix}$$
 #
 # The matrix is a rotation, and no $t$ stands in it. Check it on the second hand, for
 # all places at once.
@@ -669,10 +672,11 @@ axes = "number in the vector", "position"
 plot.heat_map(waves, places, columns, *axes, size=(7, 9.5), label="value")
 
 # %% [markdown]
-# *From left to right the hands slow down: the first columns change their colour every
-# three rows, the last ones keep it over all 64.*
+# *The hands slow down from column to column: the first two change their colour every
+# three rows, the last ones keep theirs over all 64. A hand that has hardly left its
+# start has a sine near 0, white, and a cosine near 1, dark blue.*
 #
-# Which places does the model find similar? Pick one place and compare it with all
+# Which places does the table make similar? Pick one place and compare it with all
 # others. The table of sines and cosines is drawn together with learned positions
 # *before* training, which are random numbers. Move the slider.
 
@@ -719,8 +723,9 @@ print(f"random vectors, distance 1, in the mean: {beside:.1f}")
 assert abs(beside) < 0.05
 
 # %% [markdown]
-# The curve has ripples: distance 5 is not less similar than distance 4. But no other
-# distance comes as near as a neighbour, with 0.96.
+# The curve has ripples: distance 5 is even a little more similar than distance 4. But
+# no other distance comes as near as a neighbour, with 0.96. And it never falls to 0,
+# because the slow hands have hardly moved and agree everywhere.
 
 # %% [markdown]
 # ## Experiment: what is the order worth?
@@ -791,23 +796,24 @@ for name, make in kinds_of_positions.items():
 # %% [markdown]
 # Without positions the eight characters are worth *less* than the last one alone: 2.94
 # nats against 2.48. The bag knows that a `t` and an `h` are somewhere in the window,
-# but not that the `h` came last. With positions, the same model beats the bigram. The
-# order alone is worth more than half a nat.
+# but not that the `h` came last. With positions, the same model beats the bigram. In
+# this model, after 400 steps, the order is worth more than half a nat.
 
 # %% tags=["corpus"]
-bag, learned, sines = losses.values()
-assert min(bag) > bigram_loss + 0.3
-assert max(learned) < max(sines) < bigram_loss
-assert max(learned) < min(sines)
-worth = sum(bag) / 3 - sum(learned) / 3
-print(f"order is worth {worth:.2f} nats; learned {max(learned):.2f} or less,", end=" ")
-print(f"sines and cosines {min(sines):.2f} or more")
+bag_losses, learned_losses, sine_losses = losses.values()
+assert min(bag_losses) > bigram_loss + 0.3
+assert max(learned_losses) < max(sine_losses) < bigram_loss
+assert max(learned_losses) < min(sine_losses)
+worth = sum(bag_losses) / 3 - sum(learned_losses) / 3
+print(f"order is worth {worth:.2f} nats")
+print(f"learned {max(learned_losses):.2f} or less,", end=" ")
+print(f"sines and cosines {min(sine_losses):.2f} or more")
 assert worth > 0.5
 
 # %% [markdown]
-# Learned positions do better than fixed ones here, with every seed. One guess at the
-# reason: most of the 16 hands are so slow that they hardly move within eight places.
-# The
+# After 400 steps, learned positions do better than fixed ones here, with every seed.
+# One guess at the reason: most of the 16 hands are so slow that they hardly move within
+# eight places. The
 # [solution](../solutions/03_embeddings_and_positions.ipynb#exercise-1-similarity-without-a-table)
 # of exercise 1 tests it.
 
@@ -853,7 +859,7 @@ plot.heat_map(near.mean(dim=0), names, names, "position", "position", label="cos
 
 # %% [markdown]
 # *The five places farthest from the prediction have become similar; the last place
-# points away from the others.*
+# leans away from the others.*
 #
 # So the model makes little difference between the far places, and a large one between
 # the last place and the rest. Is that a fact about its predictions, or only about its
@@ -878,7 +884,30 @@ plot.bar_chart(costs, "places that are swapped", "cost (nats)")
 # The table says what the model has learned: whether a character stands last, or last
 # but one, matters much; whether it stands seventh or eighth from the end, hardly at
 # all. That is not the curve of the sines and cosines, where only the distance counts.
-# Both serve, because here the places need only be told apart.
+# Either way the places can be told apart, which is what this model needs most.
+
+# %% [markdown]
+# ### Eight votes
+#
+# How does this model read eight characters? After the bend the vectors are only
+# averaged, and one linear layer follows. So each character adds a vote of its own to
+# the logits. If that is so, changing the first and the last character *together* must
+# do no more than the two changes one by one, added up. Take `to be or` and put an `a`
+# first, a `q` last, or both.
+
+# %%
+four = ids.repeat(4, 1)  # four times "to be or"
+four[1::2, 0] = tokenizer.ids["a"]  # rows 1 and 3: another first character
+four[2:, 7] = tokenizer.ids["q"]  # rows 2 and 3: another last one
+with torch.no_grad():
+    neither, first_only, last_only, both = models["learned"][0](four)
+together = (both - neither) - (first_only - neither) - (last_only - neither)
+print(f"what both changes do beyond their sum: {together.abs().max():.4f}")
+assert together.abs().max() < 1e-4
+
+# %% [markdown]
+# Nothing. The vote of a character depends on the character and on its place, never on
+# the other characters.
 
 # %% [markdown]
 # ## Predict, then run
@@ -923,8 +952,8 @@ class WrongPositions(SinusoidalPositions):
 
 
 wrong = [window_loss(train_window(WrongPositions, seed), windows) for seed in range(3)]
-print(f"wrong exponent {sum(wrong) / 3:.2f} nats, right {sum(sines) / 3:.2f}")
-assert abs(sum(wrong) / 3 - sum(sines) / 3) < 0.05
+print(f"wrong exponent {sum(wrong) / 3:.2f} nats, right {sum(sine_losses) / 3:.2f}")
+assert abs(sum(wrong) / 3 - sum(sine_losses) / 3) < 0.05
 
 # %% [markdown]
 # And the longer texts, with the first model that has sines and cosines:
@@ -936,7 +965,7 @@ for length in (8, 9, 16):
     loss = window_loss(model, validation.unfold(0, length + 1, 1))
     print(f"{length:2} characters: {loss:.2f} nats")
     assert (loss > bigram_loss) == (length > 8)
-assert loss > max(bag)
+assert loss > max(bag_losses)
 
 # %% [markdown]
 # ## Exercises
@@ -1035,14 +1064,14 @@ check_shift_positions(shift_positions)
 #
 # *stretch · 30 minutes* · [Solution](../solutions/03_embeddings_and_positions.ipynb#exercise-4-another-way-to-keep-the-order)
 #
-# The first neural language model (Bengio et al., 2003) had no position vectors. It puts
-# the vectors of the window side by side, one long vector of $T \cdot D$ numbers, so
-# that each place has columns of its own. Write it as a module: an embedding of
-# `vocab_size` rows of `d_model` numbers; the `context_length` vectors of the window
-# side by side; a linear layer to `d_hidden` numbers; a ReLU; a linear layer to
-# `vocab_size` logits. Both layers have a bias. It maps ids `(B, T)` to logits `(B, V)`,
-# where T is always `context_length`. Then train it like the models above: what does it
-# gain, and what does it cost?
+# An early and famous neural language model (Bengio et al., 2003) had no position
+# vectors. It puts the vectors of the window side by side, one long vector of $T \cdot
+# D$ numbers, so that each place has columns of its own. Write it as a module: an
+# embedding of `vocab_size` rows of `d_model` numbers; the `context_length` vectors of
+# the window side by side; a linear layer to `d_hidden` numbers; a ReLU; a linear layer
+# to `vocab_size` logits. Both layers have a bias. It maps ids `(B, T)` to logits `(B,
+# V)`, where T is always `context_length`. Then train it like the models above: what
+# does it gain, and what does it cost?
 #
 # <details><summary>Hint</summary>
 #
@@ -1073,13 +1102,13 @@ check_concat_lm(ConcatLM)
 # - You built **learned positions** and **sines and cosines**, hands of clocks for which
 #   a step is a turn. Their dot product depends on the distance only, if sine and cosine
 #   share a speed: test that, because the loss does not.
-# - You measured that **the order is worth 0.6 nats**. Eight characters without it cost
-#   2.94 nats, more than the bigram; with learned positions 2.31.
+# - You measured that **the order is worth 0.6 nats** to this model. Eight characters
+#   without it cost 2.94 nats, more than the bigram; with learned positions 2.31.
 #
-# What is still wrong: the mean. Each of the eight characters gets one eighth of it,
-# whatever it is and whatever the others are. After a `q` the last character settles
-# everything; after `to b` the model should look at how the word began. This model
-# cannot choose. In lesson 04 it learns to: that is attention.
+# What is still wrong: the votes. The model can learn that the last place counts most,
+# but not that a `q` there settles everything, and after `to b` it cannot decide to look
+# at how the word began. No character can change what another one says. In lesson 04 it
+# can: that is attention.
 #
 # The library entries of what you built: [nearest_neighbors](../book/api.md#embedding),
 # [LearnedPositions and SinusoidalPositions](../book/api.md#position).

@@ -459,7 +459,7 @@ assert model(torch.zeros(3, 8, dtype=torch.long)).shape == (3, 8, V)
 
 # %% [markdown]
 # 22,721 [parameters](../book/glossary.md#parameter), more than half of them in the three
-# matrices of the head. Those 12,288 do not depend on how many positions attend to how many: the
+# matrices of the head. Those do not depend on how many positions attend to how many: the
 # weights of attention are computed, not stored. Only the table of positions grows with the
 # context.
 

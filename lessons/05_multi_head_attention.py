@@ -632,7 +632,7 @@ for name, block in (("right", right_block), ("wrong", mixed_block)):
 # on the diagonal, where a position looks at itself, and just left of it, at the
 # character before.
 
-# %% mystnb={"image": {"alt": "Four square heat maps side by side, one per head, for the line To be, or not to be. White above the diagonal. In some heads the dark cells lie on the diagonal, in others just below it or further to the left."}} tags=["corpus"]
+# %% mystnb={"image": {"alt": "Four square heat maps in two rows, one per head, for the line To be, or not to be. White above the diagonal. In some heads the dark cells lie on the diagonal, in others just below it or further to the left."}} tags=["corpus"]
 from lib import plot
 
 line = "To be, or not to be"

@@ -165,10 +165,16 @@ def _compare_shifted(given: Tensor, p: Tensor, k: int, base: float) -> None:
     )
     angles = k * _speeds(p.size(-1), base)
     right, mistakes = _turned(p, angles), _shift_mistakes(p, angles, k, base)
+    wrong = ((given - right).abs() > 1e-3).reshape(-1, p.size(-1))
+    row, column = divmod(int(wrong.int().argmax()), p.size(-1))
+    i = column // 2 * 2  # the first pair that is wrong
+    before, wanted, got = (
+        rounded(t.reshape(wrong.shape)[row, i : i + 2]) for t in (p, right, given)
+    )
     expect(
         torch.allclose(given, right, atol=1e-3),
-        f"For k={k}, base={base:g} a vector that begins {rounded(p[..., :2])} must "
-        f"begin {rounded(right[..., :2])}, yours begins {rounded(given[..., :2])}. "
+        f"For k={k}, base={base:g} the pair in columns {i} and {i + 1}, {before}, "
+        f"must become {wanted}, yours becomes {got}. "
         + hint_for_tensor(given, mistakes, "Turn each pair by k times its own speed."),
     )
 
@@ -180,6 +186,13 @@ def _turned(p: Tensor, angles: Tensor) -> Tensor:
         cosines * angles.cos() - sines * angles.sin(),
     ]
     return torch.stack(turned, dim=-1).flatten(-2)
+
+
+def _overwritten(p: Tensor, angles: Tensor) -> Tensor:
+    sines, cosines = p.double()[..., 0::2], p.double()[..., 1::2]
+    sines = sines * angles.cos() + cosines * angles.sin()
+    cosines = cosines * angles.cos() - sines * angles.sin()
+    return torch.stack([sines, cosines], dim=-1).flatten(-2)
 
 
 def _shift_mistakes(
@@ -202,6 +215,9 @@ def _shift_mistakes(
         ),
         "Every pair was turned by the same angle; each has its own speed.": _turned(
             p, torch.full_like(angles, float(k))
+        ),
+        "You used the new sine for the cosine; take both from p.": _overwritten(
+            p, angles
         ),
         "You moved one place; move k places.": _turned(p, angles / k),
         "You used base 10,000 whatever `base` is.": _turned(
@@ -228,10 +244,19 @@ def check_concat_lm(concat_lm) -> str:
             f"yours are {tuple(logits.shape)}: one prediction per window.",
         )
         _check_parameters(model, *sizes)
+        expect(
+            bool((logits < 0).any()) and not _near_one(logits.sum(-1)),
+            "Logits are scores of any size, negative ones too: no softmax, and no "
+            "ReLU after the last layer.",
+        )
         with torch.no_grad():
             _check_reading(model, ids)
             _check_bend(model, ids)
     return "Order is kept, without a vector for any place."
+
+
+def _near_one(sums: Tensor) -> bool:
+    return torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
 
 
 def _check_parameters(

@@ -136,32 +136,34 @@ def _mixes() -> dict[str, tuple]:
         return attention_weights(x @ w_q, x @ w_k, mask)
 
     return {
-        "each row on its own": (lambda x: x @ w_v, everything.tril().triu()),
         "causal attention": (lambda x: weights(x, mask) @ (x @ w_v), mask),
         "attention without a mask": (lambda x: weights(x) @ (x @ w_v), everything),
         "a mask after the softmax": (
             lambda x: (weights(x) * mask) @ (x @ w_v),
             everything,
         ),
-        "the row before, in one number of two": (
-            lambda x: torch.stack([x[:, 0] * 0 + 1, x.roll(1, 0)[:, 2]], dim=1),
-            torch.eye(5).bool().roll(1, 0),
-        ),
+    } | _row_mixes(torch.eye(5, dtype=torch.bool))
+
+
+def _row_mixes(own: Tensor) -> dict[str, tuple]:
+    """Return mixes in which few rows depend on few; `own` is the identity."""
+    before = own.roll(1, 0)
+
+    def once(x: Tensor) -> Tensor:  # half of the output never changes
+        return torch.stack([torch.ones(5), x.roll(1, 0)[:, 2]], dim=1)
+
+    return {
+        "each row, twice as large": (lambda x: 2 * x, own),
+        "the row before, in one number of two": (once, before),
         "the row before and its opposite": (
             lambda x: torch.cat([x, -x], dim=1).roll(1, 0),
-            torch.eye(5).bool().roll(1, 0),
+            before,
         ),
-        "each row without its own mean": (
-            lambda x: x - x.mean(dim=1, keepdim=True),
-            everything.tril().triu(),
-        ),
-        "a copy of the next row": (
-            lambda x: x.roll(-1, 0),
-            torch.eye(5).bool().roll(-1, 0),
-        ),
+        "each row without its own mean": (lambda x: x - x.mean(1, keepdim=True), own),
+        "a copy of the next row": (lambda x: x.roll(-1, 0), own.roll(-1, 0)),
         "a hundredth of the row before": (
             lambda x: x + 0.01 * x.roll(1, 0),
-            torch.eye(5).bool() | torch.eye(5).bool().roll(1, 0),
+            own | before,
         ),
     }
 

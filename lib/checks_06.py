@@ -175,35 +175,39 @@ def check_who_decides(who_decides) -> str:
 def _judge_decision(who_decides, ffn: FeedForward, head: nn.Linear, x: Tensor) -> None:
     """Compare one answer with the votes, times the activations."""
     a, b = 5, 2
-    active, columns = ffn.activation(ffn.up(x)), ffn.down.weight
-    votes = head.weight @ columns  # (V, F)
-    vote, right = votes[a] - votes[b], active * (votes[a] - votes[b])
+    votes = head.weight @ ffn.down.weight  # (V, F)
+    right = ffn.activation(ffn.up(x)) * (votes[a] - votes[b])
     given, shape = returned(who_decides(ffn, head, x, a, b)), tuple(right.shape)
-    mistakes = {
-        "The sign is the other way round: a minus b.": -right,
-        "That is the vote for a alone; subtract the vote for b.": active * votes[a],
-        "You left out the activation: apply ffn.activation to ffn.up(x).": ffn.up(x)
-        * vote,
-        "You took a ReLU; use ffn.activation.": F.relu(ffn.up(x)) * vote,
-        "You took a GELU; use ffn.activation.": F.gelu(ffn.up(x)) * vote,
-        "The bias of ffn.up is missing: it belongs to the units.": ffn.activation(
-            x @ ffn.up.weight.T
-        )
-        * vote,
-        "That is the vote alone; multiply by how active the unit is.": vote.expand_as(
-            right
-        ),
-        "A bias was spread over the units; biases belong to no unit.": right
-        + (head(ffn.down.bias)[a] - head(ffn.down.bias)[b]) / right.size(-1),
-    }
     expect(
         tuple(given.shape) == shape,
         f"With x of shape {tuple(x.shape)} and 9 units, return {shape}; yours is "
         f"{tuple(given.shape)}. One number for each unit: do not sum over them.",
     )
+    biases = head(ffn.down.bias)[a] - head(ffn.down.bias)[b]
+    mistakes = _decision_mistakes(ffn, x, votes[a], votes[b], biases)
     otherwise = "Use row a and row b of head.weight, and the columns of ffn.down."
     expect(
         torch.allclose(given, right, atol=1e-5),
         f"What the units add to the difference of the logits {a} and {b} is not "
         "right. " + hint_for_tensor(given, mistakes, otherwise),
     )
+
+
+def _decision_mistakes(
+    ffn: FeedForward, x: Tensor, for_a: Tensor, for_b: Tensor, biases: Tensor
+) -> dict[str, Tensor]:
+    inputs, vote = ffn.up(x), for_a - for_b
+    active, unbiased = ffn.activation(inputs), ffn.activation(x @ ffn.up.weight.T)
+    alone = vote.expand_as(active)
+    spread = active * vote + biases / active.size(-1)
+    return {
+        "The sign is the other way round: a minus b.": -active * vote,
+        "That is the vote for a alone; subtract the vote for b.": active * for_a,
+        "You left out the activation: apply ffn.activation to ffn.up(x).": inputs
+        * vote,
+        "You took a ReLU; use ffn.activation.": F.relu(inputs) * vote,
+        "You took a GELU; use ffn.activation.": F.gelu(inputs) * vote,
+        "The bias of ffn.up is missing: it belongs to the units.": unbiased * vote,
+        "That is the vote alone; multiply by how active the unit is.": alone,
+        "A bias was spread over the units; biases belong to no unit.": spread,
+    }

@@ -7,6 +7,7 @@ figures open when the script ends, and are left out where there is no display.
 from __future__ import annotations
 
 import atexit
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -166,16 +167,20 @@ def attention_maps(weights: Sequence[Tensor], labels: Sequence[str]) -> Figure:
         labels: T labels of the positions.
     """
     n_layers, n_heads = len(weights), len(weights[0])
-    size = (3.1 * n_heads, 3.1 * n_layers)
+    columns = n_heads if n_layers > 1 else min(n_heads, 2)
+    rows = math.ceil(n_layers * n_heads / columns)
     share = dict(squeeze=False, sharex=True, sharey=True)
-    figure, grid = plt.subplots(n_layers, n_heads, figsize=size, **share)
-    for layer, row in enumerate(grid):
-        for head, axes in enumerate(row):
-            square = weights[layer][head].detach().numpy()
-            axes.imshow(square, cmap="Blues", vmin=0, vmax=1)
-            place = f"layer {layer + 1}, " if n_layers > 1 else ""
-            axes.set_title(f"{place}head {head + 1}")
-            axes.grid(visible=False)
+    side = 3.1 if len(labels) <= 12 else 3.8  # inches
+    size = (side * columns, side * rows)
+    figure, grid = plt.subplots(rows, columns, figsize=size, **share)
+    for axes in grid.flat[n_layers * n_heads :]:
+        axes.set_visible(False)
+    for i, axes in enumerate(grid.flat[: n_layers * n_heads]):
+        layer, head = divmod(i, n_heads)
+        axes.imshow(weights[layer][head].detach().numpy(), cmap="Blues", vmin=0, vmax=1)
+        place = f"layer {layer + 1}, " if n_layers > 1 else ""
+        axes.set_title(f"{place}head {head + 1}")
+        axes.grid(visible=False)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(labels)), labels)
     figure.supxlabel("at this position")

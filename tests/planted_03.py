@@ -114,6 +114,16 @@ class Concat(nn.Module):
         return self.head(self.hidden(self.embed(ids).flatten(1)).relu())
 
 
+class Probabilities(Concat):
+    def forward(self, ids):
+        return super().forward(ids).softmax(dim=-1)
+
+
+class BentTwice(Concat):
+    def forward(self, ids):
+        return super().forward(ids).relu()
+
+
 class Summed(Concat):
     def __init__(self, vocab_size, context_length, d_model, d_hidden):
         super().__init__(vocab_size, 1, d_model, d_hidden)
@@ -149,6 +159,14 @@ class Sorted(Concat):
         return super().forward(ids.sort(dim=1).values)
 
 
+def overwritten(p, k, base=10_000.0):
+    angles = k * base ** (-torch.arange(0, p.size(-1), 2) / p.size(-1))
+    q = p.clone()
+    q[..., 0::2] = q[..., 0::2] * angles.cos() + q[..., 1::2] * angles.sin()
+    q[..., 1::2] = q[..., 1::2] * angles.cos() - q[..., 0::2] * angles.sin()
+    return q
+
+
 WRONG = {
     "check_similarity_by_distance": [
         (similarity(lambda d: torch.arange(d) / d), "The exponent counts columns"),
@@ -179,6 +197,7 @@ WRONG = {
         (shifted(one_angle=True), "each has its own speed"),
         (shifted(apart=True), "interleave them"),
         (shifted(step=1), "move k places"),
+        (overwritten, "take both from p"),
         (shifted_halves, "columns 0 and 1"),
         (shifted_in_place, "You changed `p` itself"),
         (not_joined, "join the pairs"),
@@ -186,6 +205,8 @@ WRONG = {
     ],
     "check_concat_lm": [
         (Summed, "added up, not put side by side"),
+        (Probabilities, "no softmax"),
+        (BentTwice, "after the last layer"),
         (Straight, "is there a ReLU"),
         (Mixed, "keep dimension 0"),
         (EveryPlace, "one prediction per window"),

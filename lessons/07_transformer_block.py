@@ -851,7 +851,7 @@ for name, (n_layers, rate) in runs.items():
     final[n_layers] = estimate_loss(model, validation, 32)
     generator = torch.Generator().manual_seed(1)
     prompt = torch.tensor([tokenizer.encode("T")])
-    text = tokenizer.decode(sample(model, prompt, 120, 1.0, generator)[0])
+    text = tokenizer.decode(sample(model, prompt, 120, 1.0, generator)[0, 1:])
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     rung(name, n_parameters, final[n_layers], seconds, text)
 assert abs(final[1] - final[3]) < 0.05

@@ -29,9 +29,7 @@ from notebooks import (
     tags,
 )
 
-LOCAL_PATH = re.compile(
-    r"(?<![\w.])/(home|Users|root|tmp|work)\b|\b[A-Z]:\\(?!n)"  # "T:\n" is Shakespeare
-)
+LOCAL_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work)\b|\b[A-Z]:\\")
 BASE64 = re.compile(r"base64,[A-Za-z0-9+/=\s]+")
 PAIRS = lesson_paths() + solution_paths()
 

@@ -8,6 +8,7 @@
 #
 #   make lessons   rebuild the notebooks whose script or library changed
 #   make address   write the repository's address into badges and first cells
+#   make bench     compare the speed of training, writing and tokenizing
 #   make times     measure time and memory of every notebook; NAMES="..." for some
 #   make offline   run every lesson on the stand-in text, without a network
 #   make browser   open every page of the built site in Chromium
@@ -29,7 +30,8 @@ TORCH = 2.13.0
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
-.PHONY: help needs site test lab lessons address times offline browser lock clean
+.PHONY: help needs site test lab lessons address times bench offline browser lock \
+  clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -87,6 +89,9 @@ address: $(BIN)/.ready
 
 times: $(BIN)/.ready
 	$(BIN)/python book/_tools/times.py $(NAMES)
+
+bench: $(BIN)/.ready
+	$(BIN)/python book/_tools/bench.py $(NAMES)
 
 # Twice, as scripts and as notebooks; the notebooks from an empty cache.
 offline: $(BIN)/.ready

@@ -489,7 +489,7 @@ plot.loss_curve({"batches": losses}, {"by counting": train_floor})
 # stands for always taking the likeliest.
 
 
-# %% tags=["lib:generate.sample_next"]
+# %% tags=["lib:sampling.sample_next"]
 def sample_next(
     logits: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -862,7 +862,7 @@ check_trigram_loss(trigram_loss)
 # The library entries of what you built: [count_pairs and BigramLM](../book/api.md#bigram),
 # [cross_entropy](../book/api.md#metrics), [fit and estimate_loss](../book/api.md#train),
 # [consecutive_batches](../book/api.md#data),
-# [sample_next and sample](../book/api.md#generate).
+# [sample_next](../book/api.md#sampling) and [sample](../book/api.md#generate).
 
 # %% [markdown]
 # ## To read

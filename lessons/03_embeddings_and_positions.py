@@ -442,24 +442,26 @@ assert difference < 1e-5
 # The first repair: a second table, with one row per place, learned like the first. A
 # row is called a [position embedding](../book/glossary.md#position-embedding). Both
 # kinds of positions end in the same step, so it is a function of its own: add row $t$
-# to the vector at place $t$. (`require_width` and `require_sizes` are guards with clear
-# messages, for the number of columns and for sizes below 1.)
+# to the vector at place $t$. `start` is the place of the first vector; it is 0 until
+# lesson 10, where a model reads a text piece by piece. (`require_width` and
+# `require_sizes` are guards with clear messages, for the number of columns and for sizes
+# below 1.)
 
 # %% tags=["lib:position._add_rows"]
 from lib.shapes import require_sizes, require_width
 
 
-def _add_rows(x: Tensor, table: Tensor) -> Tensor:
+def _add_rows(x: Tensor, table: Tensor, start: int) -> Tensor:
     context_length, d_model = table.shape
     require_width(x, d_model)
-    length = x.size(-2)
+    length = start + x.size(-2)
     if length > context_length:
         raise ValueError(f"{length=} is more than {context_length=}")
-    return x + table[:length]
+    return x + table[start:length]
 
 
 # %% [markdown]
-# `table[:length]` has the shape `(T, D)` and `x` has `(B, T, D)`: PyTorch adds the same
+# `table[start:length]` has the shape `(T, D)` and `x` has `(B, T, D)`: PyTorch adds the same
 # rows to each sequence of the batch. A text shorter than the table uses the first rows,
 # a longer one is refused.
 
@@ -471,8 +473,8 @@ class LearnedPositions(nn.Module):
         require_sizes(context_length=context_length, d_model=d_model)
         self.table = nn.Embedding(context_length, d_model)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return _add_rows(x, self.table.weight)
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        return _add_rows(x, self.table.weight, start)
 
 
 # %% [markdown]
@@ -540,8 +542,8 @@ class SinusoidalPositions(nn.Module):
         table = table.flatten(1).float()  # (T, D)
         self.register_buffer("table", table, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return _add_rows(x, self.table)
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        return _add_rows(x, self.table, start)
 
 
 # %% [markdown]

@@ -243,9 +243,13 @@ assert variance == 9
 # Mean and variance run over the last dimension, and `keepdim=True` keeps a 1 in its
 # place, so that each vector is divided by its own root. `nn.Parameter` makes a tensor
 # part of the model: the optimiser will find it. (`require_sizes` and `require_width`
-# refuse wrong sizes with a message that names them.)
+# refuse wrong sizes with a message that names them.) While a model learns, these lines
+# run. Where no gradient is needed, PyTorch's own `layer_norm` gives the same numbers in
+# one go; the section *Check* compares both.
 
 # %% tags=["lib:norm.LayerNorm"]
+from torch.nn import functional as F
+
 from lib.shapes import require_sizes, require_width
 
 
@@ -259,6 +263,8 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         require_width(x, len(self.gain))
+        if not torch.is_grad_enabled():  # the same in one go, where nothing is learned
+            return F.layer_norm(x, self.gain.shape, self.gain, self.bias, self.eps)
         centred = x - x.mean(dim=-1, keepdim=True)
         variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
         return centred / (variance + self.eps).sqrt() * self.gain + self.bias
@@ -308,17 +314,33 @@ for size in (0.001, 1, 1_000):
 #     +--> norm --> attention ---+   +--> norm --> ffn ------+
 # ```
 #
-# Look for `_add`: it is the only line that knows about residuals and norms. It gets the
-# norm and the part, and does one of two things. `lambda y: self.attention(y, mask)[0]`
-# is a small function that fills in the mask and keeps the output, not the weights;
-# `partial` fills in arguments, too. The slot `cross_attention` stays empty until lesson
-# 12, where a block also looks at a second text.
+# The slot `cross_attention` stays empty until lesson 12, where a block also looks at a
+# second text, the *memory*. Memory and slot need each other; a guard says so:
 
-# %% tags=["lib:block.Block"]
+# %% tags=["lib:block._check_memory"]
 from collections.abc import Callable
 from functools import partial
 
 
+def _check_memory(
+    memory: Tensor | None, memory_mask: Tensor | None, cross: nn.Module | None
+) -> None:
+    if memory is not None and cross is None:
+        raise ValueError("memory was given but the block has cross_attention=None")
+    if memory is None and cross is not None:
+        raise ValueError("memory=None but the block has a cross_attention")
+    if memory is None and memory_mask is not None:
+        raise ValueError("memory_mask was given but memory=None")
+
+
+# %% [markdown]
+# Now the wiring. Look for `_add`: it is the only place that knows about residuals and
+# norms. It gets the norm and the part, and does one of two things. `partial` makes a
+# function with some arguments filled in, here the mask; `lambda y: look(y)[0]` keeps the
+# output and drops the weights. Two more options wait for later: `dropout` (lesson 09)
+# and `options` for the attention (lesson 10).
+
+# %% tags=["lib:block.Block"]
 class Block(nn.Module):
     def __init__(
         self,
@@ -326,16 +348,19 @@ class Block(nn.Module):
         ffn: nn.Module,
         cross_attention: MultiHeadAttention | None = None,
         pre_norm: bool = True,
+        norm: Callable[[int], nn.Module] = LayerNorm,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.pre_norm = pre_norm
-        self.attention_norm = LayerNorm(attention.d_model)
+        self.attention_norm = norm(attention.d_model)
         self.attention = attention
         self.cross_attention = cross_attention
         if cross_attention is not None:
-            self.cross_norm = LayerNorm(attention.d_model)
-        self.ffn_norm = LayerNorm(attention.d_model)
+            self.cross_norm = norm(attention.d_model)
+        self.ffn_norm = norm(attention.d_model)
         self.ffn = ffn
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -343,25 +368,24 @@ class Block(nn.Module):
         mask: Tensor | None = None,
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
+        **options,
     ) -> Tensor:
-        if memory is not None and self.cross_attention is None:
-            raise ValueError("memory was given but the block has cross_attention=None")
-        if memory is None and self.cross_attention is not None:
-            raise ValueError("memory=None but the block has a cross_attention")
-        if memory is None and memory_mask is not None:
-            raise ValueError("memory_mask was given but memory=None")
-        x = self._add(x, self.attention_norm, lambda y: self.attention(y, mask)[0])
+        _check_memory(memory, memory_mask, self.cross_attention)
+        look = partial(self.attention, mask=mask, **options)
+        x = self._add(x, self.attention_norm, lambda y: look(y)[0])
         if self.cross_attention is not None:
-            look = partial(self.cross_attention, mask=memory_mask, memory=memory)
-            x = self._add(x, self.cross_norm, lambda y: look(y)[0])
+            read = partial(self.cross_attention, mask=memory_mask, memory=memory)
+            x = self._add(x, self.cross_norm, lambda y: read(y)[0])
         return self._add(x, self.ffn_norm, self.ffn)
 
     def _add(self, x: Tensor, norm: nn.Module, part: Callable) -> Tensor:
-        return x + part(norm(x)) if self.pre_norm else norm(x + part(x))
+        if self.pre_norm:
+            return x + self.dropout(part(norm(x)))
+        return norm(x + self.dropout(part(x)))
 
 
 # %% [markdown]
-# Without the guards and the empty slot, `forward` is two lines: add what attention
+# Without the guard and the empty slot, `forward` is two lines: add what attention
 # makes of the normalised stream, add what the feed-forward network makes of it. Shapes
 # do not change, so blocks can follow each other.
 
@@ -400,6 +424,8 @@ for d_model in (2, 4, 64):
     nn.init.normal_(norm.bias)
     torchs = nn.functional.layer_norm(x, (d_model,), norm.gain, norm.bias)
     assert torch.allclose(norm(x), torchs, atol=1e-6)
+    with torch.no_grad():
+        assert torch.equal(norm(x), torchs)
 print("LayerNorm equals torch.nn.functional.layer_norm")
 
 # %% [markdown]

@@ -13,6 +13,18 @@ from lib.norm import LayerNorm
 __all__ = ["Block"]
 
 
+def _check_memory(
+    memory: Tensor | None, memory_mask: Tensor | None, cross: nn.Module | None
+) -> None:
+    """Refuse a memory that nobody reads, or a reader without a memory."""
+    if memory is not None and cross is None:
+        raise ValueError("memory was given but the block has cross_attention=None")
+    if memory is None and cross is not None:
+        raise ValueError("memory=None but the block has a cross_attention")
+    if memory is None and memory_mask is not None:
+        raise ValueError("memory_mask was given but memory=None")
+
+
 class Block(nn.Module):
     """Wire an attention and a feed-forward network around the residual stream.
 
@@ -25,6 +37,9 @@ class Block(nn.Module):
         cross_attention: lets x look at a memory between the two, as in the decoder of
             the original Transformer.
         pre_norm: False for the post-norm of the original paper.
+        norm: makes the normalisation of vectors of a given size.
+        dropout: share of the numbers of each part's output that are set to 0 in
+            training, before they are added to x.
 
     Shapes:
         x ``(B, T, D)``, mask ``(T, T)``, memory ``(B, T_k, D)``, memory_mask
@@ -45,16 +60,19 @@ class Block(nn.Module):
         ffn: nn.Module,
         cross_attention: MultiHeadAttention | None = None,
         pre_norm: bool = True,
+        norm: Callable[[int], nn.Module] = LayerNorm,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.pre_norm = pre_norm
-        self.attention_norm = LayerNorm(attention.d_model)
+        self.attention_norm = norm(attention.d_model)
         self.attention = attention
         self.cross_attention = cross_attention
         if cross_attention is not None:
-            self.cross_norm = LayerNorm(attention.d_model)
-        self.ffn_norm = LayerNorm(attention.d_model)
+            self.cross_norm = norm(attention.d_model)
+        self.ffn_norm = norm(attention.d_model)
         self.ffn = ffn
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -62,20 +80,19 @@ class Block(nn.Module):
         mask: Tensor | None = None,
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
+        **options,
     ) -> Tensor:
-        """Return the new vectors."""
-        if memory is not None and self.cross_attention is None:
-            raise ValueError("memory was given but the block has cross_attention=None")
-        if memory is None and self.cross_attention is not None:
-            raise ValueError("memory=None but the block has a cross_attention")
-        if memory is None and memory_mask is not None:
-            raise ValueError("memory_mask was given but memory=None")
-        x = self._add(x, self.attention_norm, lambda y: self.attention(y, mask)[0])
+        """Return the new vectors; ``options`` go on to the self-attention."""
+        _check_memory(memory, memory_mask, self.cross_attention)
+        look = partial(self.attention, mask=mask, **options)
+        x = self._add(x, self.attention_norm, lambda y: look(y)[0])
         if self.cross_attention is not None:
-            look = partial(self.cross_attention, mask=memory_mask, memory=memory)
-            x = self._add(x, self.cross_norm, lambda y: look(y)[0])
+            read = partial(self.cross_attention, mask=memory_mask, memory=memory)
+            x = self._add(x, self.cross_norm, lambda y: read(y)[0])
         return self._add(x, self.ffn_norm, self.ffn)
 
     def _add(self, x: Tensor, norm: nn.Module, part: Callable) -> Tensor:
         """Add what a part makes of x to x."""
-        return x + part(norm(x)) if self.pre_norm else norm(x + part(x))
+        if self.pre_norm:
+            return x + self.dropout(part(norm(x)))
+        return norm(x + self.dropout(part(x)))

@@ -138,11 +138,9 @@ def read_text(path: str | Path) -> str:
             f"path={str(path)!r} is not utf-8 at byte {error.start:,} "
             f"(0x{error.object[error.start]:02x}); save the text as utf-8"
         ) from None
-    if len(text) < SHORTEST:
-        raise ValueError(
-            f"path={str(path)!r} has {len(text):,} characters; "
-            f"it must have {SHORTEST:,} or more"
-        )
+    if (n := len(text)) < SHORTEST:
+        wanted = f"it must have {SHORTEST:,} or more"
+        raise ValueError(f"path={str(path)!r} has {n:,} characters; {wanted}")
     return text
 
 

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from lib.attention import MultiHeadAttention
+from lib.attention import causal_mask
 from lib.block import Block
-from lib.ffn import FeedForward
+from lib.ffn import FeedForward, SwiGLU
 from lib.language_model import LanguageModel
-from lib.norm import LayerNorm
+from lib.norm import LayerNorm, RMSNorm
+from lib.position import LearnedPositions, Rotary, SinusoidalPositions
+from lib.self_attention import KVCache, SelfAttention
 from lib.shapes import require_sizes
 
 __all__ = ["GPTConfig", "GPT"]
 
+NORMS = {"layer": LayerNorm, "rms": RMSNorm}
+POSITIONS = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+}
+CHOICES = {
+    "norm": [*NORMS],
+    "position": [*POSITIONS, "rotary"],
+    "ffn": [*ACTIVATIONS, "swiglu"],
+    "init": ["normal", "fan_in"],
+}
+
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The sizes of a `GPT`; the defaults are the demo model of 5,162 parameters.
+    """What a `GPT` is made of; the defaults are the demo model of 5,162 parameters.
 
     Attributes:
         vocab_size: number of different tokens V.
@@ -27,11 +49,24 @@ class GPTConfig:
         n_layers: number of blocks.
         d_ff: size of the feed-forward networks in the middle.
         context_length: the longest input allowed.
+        n_kv_heads: key and value heads; None for as many as ``n_heads``.
+        norm: ``"layer"`` or ``"rms"``.
+        position: ``"learned"``, ``"sinusoidal"`` or ``"rotary"``.
+        ffn: the bend of the feed-forward network, ``"gelu"``, ``"gelu_tanh"`` (GPT-2's
+            approximation), ``"relu"`` or ``"relu2"`` (squared), or ``"swiglu"``.
         attention_bias: whether the projections of the attention have a bias.
-        final_norm: whether a `LayerNorm` stands between the last block and the head.
+        final_norm: whether a norm stands between the last block and the head.
+        head_bias: whether the head has a bias.
+        tie_weights: whether the head uses the token embeddings as its weights.
+        dropout: share of numbers set to 0 in training, after the embedding and after
+            each part of a block.
+        init: ``"normal"``, all weights from N(0, 0.02) as in GPT-2, or ``"fan_in"``,
+            matrices from N(0, 0.7 / sqrt(fan-in)) and embeddings from N(0, 0.5), which
+            narrow models learn faster from.
 
     Raises:
-        ValueError: for a size below 1.
+        ValueError: for a size below 1, an unknown choice, a dropout outside [0, 1), or
+            a tied head with a bias.
 
     Source: Radford et al. (2019), section 2.3.
 
@@ -44,50 +79,118 @@ class GPTConfig:
     n_layers: int = 2
     d_ff: int = 32
     context_length: int = 32
+    n_kv_heads: int | None = None
+    norm: str = "layer"
+    position: str = "learned"
+    ffn: str = "gelu"
     attention_bias: bool = False
     final_norm: bool = False
+    head_bias: bool = True
+    tie_weights: bool = False
+    dropout: float = 0.0
+    init: str = "normal"
 
     def __post_init__(self) -> None:
-        require_sizes(
-            **{n: s for n, s in vars(self).items() if not isinstance(s, bool)}
-        )
+        sizes = {n: v for n, v in vars(self).items() if type(v) is int}
+        require_sizes(**sizes)
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be in {allowed}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
+        if self.tie_weights and self.head_bias:
+            raise ValueError(
+                "tie_weights=True needs head_bias=False: embeddings have none"
+            )
 
 
 class GPT(LanguageModel):
     """A decoder-only Transformer: predicts the next token at every position.
 
     Args:
-        config: the sizes.
+        config: sizes and parts.
 
     Shapes:
-        ids ``(B, T)``, T <= context_length -> logits ``(B, T, V)``.
+        ids ``(B, T)``, T <= context_length -> logits ``(B, T, V)``. With a cache the
+        ids continue what the cache holds, and both together must fit.
 
     Raises:
-        ValueError: if the input is longer than ``context_length``, or ``n_heads``
-            does not divide ``d_model``.
+        ValueError: if the input is longer than ``context_length``, or heads do not
+            divide.
 
-    Source: Radford et al. (2018), section 3.1.
+    Source: Radford et al. (2018), section 3.1; Radford et al. (2019), section 2.3.
 
     Home lesson: 08_gpt
     """
 
     def __init__(self, config: GPTConfig) -> None:
-        c = config
-        blocks = [
-            Block(
-                MultiHeadAttention(c.d_model, c.n_heads, c.attention_bias),
-                FeedForward(c.d_model, c.d_ff),
-            )
-            for _ in range(c.n_layers)
-        ]
-        final_norm = LayerNorm(c.d_model) if c.final_norm else None
+        c, rotary = config, None
+        if c.position == "rotary":
+            rotary = Rotary(c.d_model // c.n_heads, c.context_length)
+        blocks = [_make_block(c, rotary) for _ in range(c.n_layers)]
+        final_norm = NORMS[c.norm](c.d_model) if c.final_norm else None
         super().__init__(c.vocab_size, c.d_model, c.context_length, blocks, final_norm)
-        self.apply(self._initialise)
+        self.config = config
+        if c.position != "learned":
+            self.positions = _make_positions(c)
+        self.dropout = nn.Dropout(c.dropout)
+        if not c.head_bias:
+            self.head = nn.Linear(c.d_model, c.vocab_size, bias=False)
+        if c.tie_weights:
+            self.head.weight = self.tokens.weight
+        _initialise(self)
 
-    @staticmethod
-    def _initialise(module: nn.Module) -> None:
-        """Start with small weights, so that the first predictions are near uniform."""
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
+    def forward(self, ids: Tensor, cache: list[KVCache] | None = None) -> Tensor:
+        """Return the logits of the next token at each position."""
+        start, n_new = 0 if cache is None else cache[0].length, ids.size(1)
+        mask = None  # one token alone may look at everything before it
+        if n_new > 1:
+            mask = causal_mask(start + n_new)[start:].to(ids.device)  # (T, start + T)
+        x = self.tokens(ids)  # (B, T) -> (B, T, D)
+        if self.positions is not None:
+            x = self.positions(x, start)
+        x = self.dropout(x)
+        for block, kept in zip(self.blocks, cache or [None] * len(self.blocks)):
+            x = block(x, mask, cache=kept)
+        return self.head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
+
+    def new_cache(self) -> list[KVCache]:
+        """Return an empty cache for each block."""
+        return [KVCache(self.context_length) for _ in self.blocks]
+
+
+def _make_positions(c: GPTConfig) -> nn.Module | None:
+    """Return what adds positions to the embeddings; rotary ones work elsewhere."""
+    if c.position == "rotary":
+        return None
+    return POSITIONS[c.position](c.context_length, c.d_model)
+
+
+def _make_block(c: GPTConfig, rotary: Rotary | None) -> Block:
+    """Return one block with the parts that the configuration names."""
+    attention = SelfAttention(
+        c.d_model, c.n_heads, c.attention_bias, c.n_kv_heads, rotary
+    )
+    if c.ffn == "swiglu":
+        ffn = SwiGLU(c.d_model, c.d_ff)
+    else:
+        ffn = FeedForward(c.d_model, c.d_ff, ACTIVATIONS[c.ffn])
+    return Block(attention, ffn, norm=NORMS[c.norm], dropout=c.dropout)
+
+
+@torch.no_grad()
+def _initialise(model: GPT) -> None:
+    """Draw the weights; biases start at 0 and gains at 1."""
+    c = model.config
+    for name, weight in model.named_parameters():
+        if weight.dim() == 1:
+            if name.endswith("bias"):
+                nn.init.zeros_(weight)
+            continue
+        std = 0.02
+        if c.init == "fan_in":
+            is_table = name.startswith(("tokens", "positions"))
+            std = 0.5 if is_table else 0.7 / math.sqrt(weight.size(1))
+        if name.endswith(("out_proj.weight", "down.weight")):
+            std /= math.sqrt(2 * c.n_layers)  # as many summands as the stream gets
+        nn.init.normal_(weight, std=std)

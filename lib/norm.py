@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lib.shapes import require_sizes, require_width
 
-__all__ = ["LayerNorm"]
+__all__ = ["LayerNorm", "RMSNorm"]
 
 
 class LayerNorm(nn.Module):
@@ -42,6 +43,44 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised vectors."""
         require_width(x, len(self.gain))
+        if not torch.is_grad_enabled():  # the same in one go, where nothing is learned
+            return F.layer_norm(x, self.gain.shape, self.gain, self.bias, self.eps)
         centred = x - x.mean(dim=-1, keepdim=True)
         variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
         return centred / (variance + self.eps).sqrt() * self.gain + self.bias
+
+
+class RMSNorm(nn.Module):
+    r"""Scale each vector to a mean square of 1, then apply a learned gain.
+
+    :math:`x / \sqrt{\mathrm{mean}(x^2) + \epsilon} \cdot g`: a `LayerNorm` that does
+    not take off the mean and has no bias.
+
+    Args:
+        d_model: size of the vectors D.
+        eps: added to the mean square, inside the root.
+
+    Shapes:
+        x ``(..., D)`` -> ``(..., D)``.
+
+    Raises:
+        ValueError: if ``d_model`` is below 1, or x has another last dimension.
+
+    Source: Zhang and Sennrich (2019), equation (4).
+
+    Home lesson: 16_modern_blocks
+    """
+
+    def __init__(self, d_model: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        require_sizes(d_model=d_model)
+        self.gain = nn.Parameter(torch.ones(d_model))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled vectors."""
+        require_width(x, len(self.gain))
+        if not torch.is_grad_enabled():  # the same in one go, where nothing is learned
+            return F.rms_norm(x, self.gain.shape, self.gain, self.eps)
+        mean_square = x.float().square().mean(dim=-1, keepdim=True)  # (..., 1)
+        return (x * (mean_square + self.eps).rsqrt()).to(x.dtype) * self.gain

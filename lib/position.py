@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lib.shapes import require_sizes, require_width
 
-__all__ = ["LearnedPositions", "SinusoidalPositions"]
+__all__ = ["LearnedPositions", "SinusoidalPositions", "Rotary"]
 
 
 class LearnedPositions(nn.Module):
@@ -18,7 +18,7 @@ class LearnedPositions(nn.Module):
         d_model: size of the vectors D.
 
     Shapes:
-        x ``(B, T, D)`` -> ``(B, T, D)``, with T <= context_length.
+        x ``(B, T, D)`` -> ``(B, T, D)``, with start + T <= context_length.
 
     Raises:
         ValueError: for a size below 1, or if the input is longer than
@@ -34,9 +34,9 @@ class LearnedPositions(nn.Module):
         require_sizes(context_length=context_length, d_model=d_model)
         self.table = nn.Embedding(context_length, d_model)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` plus the vectors of positions 0 .. T - 1."""
-        return _add_rows(x, self.table.weight)
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Return ``x`` plus the vectors of positions start .. start + T - 1."""
+        return _add_rows(x, self.table.weight, start)
 
 
 class SinusoidalPositions(nn.Module):
@@ -52,7 +52,7 @@ class SinusoidalPositions(nn.Module):
         base: sets the longest wavelength, in positions divided by 2 pi.
 
     Shapes:
-        x ``(B, T, D)`` -> ``(B, T, D)``, with T <= context_length.
+        x ``(B, T, D)`` -> ``(B, T, D)``, with start + T <= context_length.
 
     Raises:
         ValueError: for a size below 1 or an odd ``d_model``, or if the input is
@@ -75,16 +75,64 @@ class SinusoidalPositions(nn.Module):
         table = table.flatten(1).float()  # (T, D)
         self.register_buffer("table", table, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` plus the vectors of positions 0 .. T - 1."""
-        return _add_rows(x, self.table)
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Return ``x`` plus the vectors of positions start .. start + T - 1."""
+        return _add_rows(x, self.table, start)
 
 
-def _add_rows(x: Tensor, table: Tensor) -> Tensor:
-    """Add row t of the table to the vector at position t."""
+class Rotary(nn.Module):
+    r"""Turn queries and keys by an angle that grows with their position.
+
+    The numbers :math:`i` and :math:`i + D_h / 2` of a vector at position :math:`t` are
+    turned as a pair by :math:`t \cdot \mathrm{base}^{-2i/D_h}`. A query and a key then
+    see only how far they are apart.
+
+    Args:
+        d_head: size of the vectors Dh, an even number.
+        context_length: number of positions, the longest input allowed.
+        base: sets the longest wavelength, in positions divided by 2 pi.
+
+    Shapes:
+        x ``(..., T, Dh)`` -> ``(..., T, Dh)``, with start + T <= context_length.
+
+    Raises:
+        ValueError: for a size below 1 or an odd ``d_head``, or if the input is
+            longer than ``context_length`` or has another last dimension.
+
+    Source: Su et al. (2021), section 3.4.2, with the pairs laid out as in Llama.
+
+    Home lesson: 16_modern_blocks
+    """
+
+    def __init__(self, d_head: int, context_length: int, base: float = 1e4) -> None:
+        super().__init__()
+        require_sizes(d_head=d_head, context_length=context_length)
+        if d_head % 2:
+            raise ValueError(f"d_head={d_head} must be even: its numbers turn in pairs")
+        pairs = torch.arange(0, d_head, 2, dtype=torch.float64)  # 2i: (Dh/2,)
+        frequencies = base ** (-pairs / d_head)
+        angles = torch.arange(context_length).unsqueeze(1) * frequencies  # (T, Dh/2)
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Return the vectors at positions start .. start + T - 1, turned."""
+        context_length, half = self.cos.shape
+        require_width(x, 2 * half)
+        length = start + x.size(-2)
+        if length > context_length:
+            raise ValueError(f"{length=} is more than {context_length=}")
+        cos, sin = self.cos[start:length], self.sin[start:length]  # (T, Dh/2)
+        a, b = x.float().chunk(2, dim=-1)
+        turned = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+        return turned.to(x.dtype)
+
+
+def _add_rows(x: Tensor, table: Tensor, start: int) -> Tensor:
+    """Add row start + t of the table to vector t."""
     context_length, d_model = table.shape
     require_width(x, d_model)
-    length = x.size(-2)
+    length = start + x.size(-2)
     if length > context_length:
         raise ValueError(f"{length=} is more than {context_length=}")
-    return x + table[:length]
+    return x + table[start:length]

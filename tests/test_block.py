@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from lib.attention import MultiHeadAttention, causal_mask, padding_mask
 from lib.block import Block
 from lib.ffn import FeedForward, SwiGLU
+from lib.norm import LayerNorm, RMSNorm
 
 small, length = st.integers(1, 3), st.integers(1, 6)
 dtypes = st.sampled_from(both_types)
@@ -176,3 +177,68 @@ def test_vectors_of_another_width(pre_norm):
         make_block(cross=True, pre_norm=pre_norm)(
             random(2, 4, 12), memory=random(2, 4, 11)
         )
+
+
+@either_norm
+def test_the_norms_are_made_by_what_is_given(pre_norm):
+    parts = MultiHeadAttention(12, 3), FeedForward(12, 20), MultiHeadAttention(12, 3)
+    block = Block(*parts, pre_norm, norm=lambda width: RMSNorm(width, eps=0.5))
+    norms = [block.attention_norm, block.cross_norm, block.ffn_norm]
+    assert all(type(n) is RMSNorm and n.eps == 0.5 for n in norms)
+    assert len({id(n) for n in norms}) == 3
+    assert type(make_block().ffn_norm) is LayerNorm
+
+
+def test_a_block_with_another_norm_is_wired_the_same():
+    block = Block(MultiHeadAttention(12, 3), FeedForward(12, 20), norm=RMSNorm)
+    random_weights(block)
+    x, mask = random(2, 5, 12), causal_mask(5)
+    y = x + block.attention(block.attention_norm(x), mask)[0]
+    assert_near(block(x, mask), y + block.ffn(block.ffn_norm(y)))
+
+
+@either_norm
+def test_dropout_is_torchs_and_off_outside_training(pre_norm):
+    """The same draws drop the same numbers as in torch's layer, which has two more
+    places for dropout: in the attention weights and inside the feed-forward.
+    """
+    parts = MultiHeadAttention(12, 3), FeedForward(12, 20)
+    block = Block(*parts, pre_norm=pre_norm, dropout=0.4)
+    random_weights(block)
+    layer, x = torchs_layer(block, 3).float(), random(1, 6, 12)
+    layer.dropout1.p = layer.dropout2.p = 0.4
+    torch.manual_seed(1)
+    expected = layer(x)
+    torch.manual_seed(1)
+    assert_near(block(x), expected, atol=1e-5)
+    assert not torch.equal(block(x), block(x))
+    block.eval()
+    assert_near(block(x), layer.eval()(x), atol=1e-5)
+
+
+def test_dropout_drops_what_is_added_and_not_the_stream():
+    block, x = Block(*make_parts_of_zero(), dropout=0.5), random(4, 6, 12)
+    assert torch.equal(block(x), x)
+
+
+def make_parts_of_zero() -> list[nn.Module]:
+    parts = [MultiHeadAttention(12, 3), FeedForward(12, 20)]
+    for part in parts:
+        for weight in part.parameters():
+            nn.init.zeros_(weight)
+    return parts
+
+
+def test_options_go_on_to_the_self_attention_only():
+    class Attention(MultiHeadAttention):
+        def forward(self, x, mask=None, **options):
+            self.given = options
+            return super().forward(x, mask)
+
+    attention = Attention(12, 3)
+    cross = MultiHeadAttention(12, 3)
+    block = Block(attention, FeedForward(12, 20), cross)
+    block(random(2, 4, 12), memory=random(2, 3, 12), cache=7, colour="red")
+    assert attention.given == {"cache": 7, "colour": "red"}
+    with pytest.raises(TypeError, match="colour"):
+        make_block()(random(2, 4, 12), colour="red")

@@ -1,4 +1,4 @@
-"""The parts of a block next to attention equal torch's: feed-forward and LayerNorm."""
+"""The parts of a block next to attention equal torch's: feed-forward and norms."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lib.ffn import FeedForward, SwiGLU
-from lib.norm import LayerNorm
+from lib.norm import LayerNorm, RMSNorm
 
 shapes = st.lists(st.integers(1, 4), max_size=3)  # of what stands before the width
 sizes, dtypes = st.integers(1, 9), st.sampled_from(both_types)
@@ -162,3 +162,54 @@ def test_layer_norm_of_another_width():
 def test_layer_norm_of_a_size_below_one(size):
     with pytest.raises(ValueError, match=f"d_model={size} must be at least 1"):
         LayerNorm(size)
+
+
+@few
+@given(shapes, st.integers(2, 12), st.sampled_from([1e-5, 0.1]))
+def test_layer_norm_without_gradients_is_the_same(shape, d_model, eps):
+    norm, x = LayerNorm(d_model, eps), 1 + 2 * random(*shape, d_model)
+    random_weights(norm)
+    expected = norm(x)
+    with torch.no_grad():
+        assert_near(norm(x), expected, atol=1e-5)
+
+
+# RMSNorm
+
+
+@few
+@given(shapes, st.integers(1, 12), st.sampled_from([1e-5, 0.1]), dtypes)
+def test_rms_norm_equals_torch(shape, d_model, eps, dtype):
+    ours = RMSNorm(d_model, eps).to(dtype)
+    random_weights(ours)
+    same = [ours.gain.detach().double().requires_grad_()]
+
+    def torchs(x):
+        return F.rms_norm(x, (d_model,), *same, eps=eps)
+
+    x = (1 + 2 * random(*shape, d_model)).to(dtype)
+    with torch.no_grad():
+        assert_near(ours(x), torchs(x.double()))
+    assert_both_ways_near(ours, torchs, x, [ours.gain], same)
+
+
+def test_rms_norm_starts_without_a_gain_and_keeps_the_mean():
+    x = 3 * random(4, 50) + 7
+    output = RMSNorm(50)(x)
+    assert_near(output.square().mean(-1), torch.ones(4), atol=1e-5)
+    assert_near(output / output[:, :1], x / x[:, :1], atol=1e-5)  # nothing was moved
+    assert n_parameters(RMSNorm(6)) == 6
+
+
+def test_rms_norm_of_zeros_is_zero_and_can_be_learned_from():
+    x = torch.zeros(2, 6, requires_grad=True)
+    output = RMSNorm(6)(x)
+    output.sum().backward()
+    assert torch.equal(output, torch.zeros(2, 6)) and x.grad.isfinite().all()
+
+
+def test_rms_norm_of_inputs_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"x has shape \(2, 1\).* d_model=4"):
+        RMSNorm(4)(random(2, 1))
+    with pytest.raises(ValueError, match="d_model=0 must be at least 1"):
+        RMSNorm(0)

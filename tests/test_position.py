@@ -1,4 +1,6 @@
-"""Positions: the sines and cosines of the paper, and the rows of a learned table."""
+"""Positions: the sines and cosines of the paper, the rows of a learned table, and the
+turns of rotary positions, of which only the distance is seen.
+"""
 
 import math
 
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib.position import LearnedPositions, SinusoidalPositions
+from lib.position import LearnedPositions, Rotary, SinusoidalPositions
 
 both = pytest.mark.parametrize("positions", [LearnedPositions, SinusoidalPositions])
 pairs, lengths = st.integers(1, 5), st.integers(1, 20)
@@ -132,3 +134,106 @@ def test_sizes_below_one(positions, name, size):
 def test_sines_and_cosines_come_in_pairs():
     with pytest.raises(ValueError, match="d_model=5 must be even"):
         SinusoidalPositions(4, 5)
+
+
+@both
+@few
+@given(st.integers(0, 9), st.integers(1, 6))
+def test_a_later_start_gives_later_positions(positions, start, length):
+    module = positions(15, 4)
+    x = random(2, length, 4)
+    assert torch.equal(module(x, start), x + vectors(module, 15, 4)[start:][:length])
+
+
+@both
+def test_a_start_that_leaves_too_little_room(positions):
+    positions(5, 4)(random(2, 2, 4), 3)
+    with pytest.raises(ValueError, match="length=6 .* context_length=5"):
+        positions(5, 4)(random(2, 2, 4), 4)
+
+
+# Rotary positions
+
+
+@few
+@given(st.integers(1, 2), lengths, pairs, st.sampled_from([1e4, 500.0]))
+def test_rotary_turns_each_pair_as_in_the_paper(batch, length, n_pairs, base):
+    x = random(batch, 3, length, 2 * n_pairs)
+    expected = torch.empty_like(x)
+    for t in range(length):
+        for i in range(n_pairs):
+            angle = t / base ** (i / n_pairs)
+            cos, sin = math.cos(angle), math.sin(angle)
+            a, b = x[..., t, i], x[..., t, i + n_pairs]
+            expected[..., t, i] = a * cos - b * sin
+            expected[..., t, i + n_pairs] = a * sin + b * cos
+    assert_near(Rotary(2 * n_pairs, 20, base)(x), expected)
+
+
+def test_the_base_of_rotary_is_10000():
+    x = torch.tensor([[0.0, 1.0, 0.0, 0.0]]).expand(3, 4)  # the second pair is (1, 0)
+    turned = Rotary(4, 3)(x)[2]
+    assert_near(turned[1::2], torch.tensor([math.cos(0.02), math.sin(0.02)]))
+
+
+@few
+@given(pairs, st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))
+def test_rotary_products_see_the_distance_only(n_pairs, i, j, further):
+    rotary, (q, k) = Rotary(2 * n_pairs, 61), random(2, 1, 2 * n_pairs)
+    here = rotary(q, i) @ rotary(k, j).T
+    there = rotary(q, i + further) @ rotary(k, j + further).T
+    assert_near(here, there, atol=1e-5)
+
+
+def test_rotary_products_do_see_the_distance():
+    q, k = random(2, 1, 8)
+    rotary = Rotary(8, 9)
+    products = {round((rotary(q) @ rotary(k, j).T).item(), 4) for j in range(9)}
+    assert len(products) == 9
+
+
+@few
+@given(lengths, pairs)
+def test_rotary_keeps_lengths_and_the_first_position(length, n_pairs):
+    x = 3 * random(2, length, 2 * n_pairs)
+    turned = Rotary(2 * n_pairs, 20)(x)
+    assert_near(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
+    assert torch.equal(turned[:, 0], x[:, 0])
+
+
+@few
+@given(st.integers(0, 9), st.integers(1, 6))
+def test_rotary_can_start_later(start, length):
+    rotary, x = Rotary(6, 15), random(2, 15, 6)
+    assert torch.equal(
+        rotary(x[:, start : start + length], start),
+        rotary(x)[:, start : start + length],
+    )
+
+
+def test_rotary_is_not_learned_not_saved_and_keeps_the_number_format():
+    rotary, x = Rotary(6, 15), random(2, 15, 6)
+    assert list(rotary.parameters()) == [] and rotary.state_dict() == {}
+    assert rotary(x.bfloat16()).dtype == torch.bfloat16
+    # Far positions need angles in more digits than bfloat16 has.
+    assert_near(rotary(x.bfloat16()), rotary(x.bfloat16().float()).double(), average=1e-2)
+
+
+def test_far_positions_are_turned_right():
+    rotary = Rotary(64, 4096)
+    turned = rotary(torch.ones(1, 64), 4095)[0]
+    angle = 4095 / 1e4 ** (2 / 64)
+    expected = torch.tensor(math.cos(angle) - math.sin(angle))
+    assert_near(turned[1], expected, atol=5e-4)
+
+
+def test_inputs_that_rotary_does_not_fit():
+    with pytest.raises(ValueError, match="length=6 is more than context_length=5"):
+        Rotary(4, 5)(random(2, 2, 4), 4)
+    with pytest.raises(ValueError, match=r"\(2, 3, 6\).* d_model=4"):
+        Rotary(4, 5)(random(2, 3, 6))
+    with pytest.raises(ValueError, match="d_head=5 must be even"):
+        Rotary(5, 5)
+    for name in ("d_head", "context_length"):
+        with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
+            Rotary(**{"d_head": 4, "context_length": 4, name: 0})

@@ -107,6 +107,15 @@ def read_timings(root: Path = ROOT) -> dict:
     }
 
 
+def read_benchmarks(root: Path = ROOT) -> dict:
+    """Read `data/benchmarks.json`; no rows when the file is not there yet."""
+    return {
+        "machine": "",
+        "rows": [],
+        **_read_json(root / "data" / "benchmarks.json"),
+    }
+
+
 def is_finished(lesson: Lesson, root: Path = ROOT) -> bool:
     """Whether the lesson's script exists."""
     return (root / "lessons" / f"{lesson.name}.py").exists()

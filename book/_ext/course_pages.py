@@ -1,7 +1,7 @@
 """Directives that fill pages from the recorded files, so that no page repeats a number.
 
 `start-buttons`, `road-map`, `ladder-picture`, `ladder-table`, `ladder-samples`,
-`timings-table`, `commands`, and the role `fact`.
+`timings-table`, `benchmarks-table`, `commands`, and the role `fact`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from course_data import (
     Lesson,
     Rung,
     is_finished,
+    read_benchmarks,
     read_course,
     read_ladder,
     read_timings,
@@ -26,6 +27,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 LOGGER = logging.getLogger(__name__)
 LADDER, TIMINGS = ROOT / "data" / "ladder.json", ROOT / "data" / "timings.json"
+BENCHMARKS = ROOT / "data" / "benchmarks.json"
 COURSE = ROOT / "book" / "course.yml"
 TO_COME = " *to come*"
 
@@ -180,6 +182,21 @@ class TimingsTable(CourseDirective):
         )
 
 
+class BenchmarksTable(CourseDirective):
+    """What was measured, what it was compared with, and the ratio."""
+
+    def run(self) -> list[nodes.Node]:
+        """Write the table."""
+        self.watch(BENCHMARKS)
+        lines = ["| What | Ours | Compared with | Ratio |", "|---|---|---|--:|"]
+        for row in read_benchmarks()["rows"]:
+            ratio = f"{row['ratio']:g} ×" if row["ratio"] else ""
+            lines.append(
+                f"| {row['what']} | {row['ours']} | {row['compared']} | {ratio} |"
+            )
+        return self.myst("\n".join(lines))
+
+
 class Commands(CourseDirective):
     """Shell commands; `{repository}` and `{folder}` come from `_config.yml`."""
 
@@ -222,6 +239,7 @@ def course_facts() -> dict[str, object]:
         "lesson limit": f"{course.limits['lessons']:g}",
         "solution limit": f"{course.limits['solutions']:g}",
         "machine": read_timings()["machine"],
+        "bench machine": read_benchmarks()["machine"],
     }
 
 
@@ -239,5 +257,6 @@ def setup(app: Sphinx) -> None:
     app.add_directive("ladder-table", LadderTable)
     app.add_directive("ladder-samples", LadderSamples)
     app.add_directive("timings-table", TimingsTable)
+    app.add_directive("benchmarks-table", BenchmarksTable)
     app.add_directive("commands", Commands)
     app.add_role("fact", Fact())

@@ -1,0 +1,206 @@
+"""Measure how fast the library trains, writes and tokenizes, as ratios within one run.
+
+``python book/_tools/bench.py`` takes about ten minutes, prints what it measures, and
+writes ``data/benchmarks.json``, which the site shows. Times are processor seconds; on a
+busy machine they vary, the ratios much less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from times import ROOT, kept, machine
+
+sys.path.insert(0, str(ROOT))
+os.environ["COURSE_QUIET"] = "1"
+
+from lib.bpe import BPETokenizer, merge_pair, split_words  # noqa: E402
+from lib.corpus import load_corpus  # noqa: E402
+from lib.data import random_batch, split_text  # noqa: E402
+from lib.generate import generate  # noqa: E402
+from lib.gpt import GPT, GPTConfig  # noqa: E402
+from lib.presets import count_parameters  # noqa: E402
+from lib.tokenizer import CharTokenizer  # noqa: E402
+from lib.train import TrainConfig, Training, estimate_loss, train  # noqa: E402
+
+BENCHMARKS = ROOT / "data" / "benchmarks.json"
+
+# The documented run of nanoGPT on a processor, by our code.
+REFERENCE = GPTConfig(65, 128, 4, 4, 512, 64, final_norm=True)
+REFERENCE_TRAINING = TrainConfig(
+    2_000, 1e-3, weight_decay=0.1, betas=(0.9, 0.99), n_warmup=100
+)
+REFERENCE_BATCH = 12
+
+# The recipe of lesson 09, and the same for as long as the reference takes.
+SMALL = {"position": "rotary", "final_norm": True, "head_bias": False, "init": "fan_in"}
+FAST = GPTConfig(65, 64, 4, 2, 256, 64, **SMALL)
+FAST_TRAINING = {"optimizer": "muon", "learning_rate": 0.01, "clip": 0.1}
+FAST_TRAINING |= {"embedding_learning_rate": 0.05, "momentum": 0.9, "rounds": 3}
+FAST_TRAINING |= {"schedule": "linear", "n_warmup": 10}
+FAST_STEPS, FAST_BATCH = 520, 12
+LONG = GPTConfig(65, 112, 4, 3, 448, 128, **SMALL)
+LONG_STEPS, LONG_BATCH = 1_300, 8
+
+
+def main() -> int:
+    """Run all benchmarks, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("names", nargs="*", help="training, writing, tokenizing")
+    names = parser.parse_args().names
+    torch.set_num_threads(1)
+    corpus = load_corpus()
+    if corpus.is_stand_in:
+        print("Benchmarks need Tiny Shakespeare: set COURSE_DATA to its folder.")
+        return 1
+    record = {"machine": machine(), "rows": []}
+    for benchmark in (training, writing, tokenizing, lessons):
+        if not names or benchmark.__name__ in names:
+            record["rows"] += benchmark(corpus.text)
+    if not names:
+        half = BENCHMARKS.with_suffix(".tmp")
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        half.write_text(text, "utf-8", newline="\n")
+        half.replace(BENCHMARKS)
+    return 0
+
+
+def row(what: str, ours: str, compared: str = "", ratio: float | None = None) -> dict:
+    """Print one result and return it."""
+    print(f"{what}: {ours}", compared and f"| {compared}", ratio or "", flush=True)
+    return {"what": what, "ours": ours, "compared": compared, "ratio": ratio}
+
+
+def seconds(work: Callable) -> float:
+    """Return the processor seconds that some work takes."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def training(text: str) -> list[dict]:
+    """Time to 1.88 nats against the reference run, and the loss after as long."""
+    tokenizer = CharTokenizer(text)
+    tokens, validation = (torch.tensor(tokenizer.encode(t)) for t in split_text(text))
+
+    def one(config: GPTConfig, how: TrainConfig, batch: int, seed: int):
+        torch.manual_seed(seed)
+        run, g = Training(GPT(config), how), torch.Generator().manual_seed(seed)
+        length = config.context_length
+        run.step(random_batch(tokens, batch, length, g))  # warm caches, import AdamW
+        torch.manual_seed(seed)
+        run = Training(GPT(config), how)
+        taken = seconds(lambda: train(run, lambda: random_batch(tokens, batch, length, g)))
+        return taken, estimate_loss(run.model, validation, length)
+
+    seeds = [random.SystemRandom().randrange(10**6) for _ in range(3)]
+    fast = TrainConfig(FAST_STEPS, **FAST_TRAINING)
+    ours = [one(FAST, fast, FAST_BATCH, seed) for seed in seeds]
+    reference = one(REFERENCE, REFERENCE_TRAINING, REFERENCE_BATCH, 0)
+    taken = statistics.median(t for t, _ in ours)
+    config, how = LONG, TrainConfig(LONG_STEPS, **FAST_TRAINING)
+    long, loss = one(config, how, LONG_BATCH, seeds[0])
+    size, n = count_parameters(GPT(REFERENCE)), count_parameters(GPT(FAST))
+    losses = ", ".join(f"{v:.3f}" for _, v in ours)
+    return [
+        row(
+            f"training to 1.88 nats (GPT of {n:,} parameters, seeds {seeds})",
+            f"{taken:.1f} s; validation {losses}",
+            f"reference ({size:,} parameters, 2,000 steps): {reference[0]:.1f} s; "
+            f"validation {reference[1]:.3f}",
+            round(reference[0] / taken, 1),
+        ),
+        row(
+            f"training for as long (GPT of {count_parameters(GPT(LONG)):,} parameters, "
+            f"context {LONG.context_length}, {LONG_STEPS:,} steps)",
+            f"{long:.0f} s; validation {loss:.3f}",
+            f"reference: {reference[0]:.0f} s; validation {reference[1]:.3f}",
+        ),
+    ]
+
+
+def writing(text: str) -> list[dict]:
+    """Tokens per second with and without the cache: 1,000 tokens, one row."""
+    rows = []
+    for length in (64, 256):
+        torch.manual_seed(0)
+        model = GPT(GPTConfig(65, 128, 4, 4, 512, length, final_norm=True))
+        prompt = torch.zeros(1, 1, dtype=torch.long)
+
+        def write(use_cache: bool, n: int = 1_000) -> float:
+            g = torch.Generator().manual_seed(0)
+            work = lambda: generate(model, prompt, n, use_cache=use_cache, generator=g)  # noqa: E731
+            return n / seconds(work)
+
+        write(True, 100)
+        pairs = [(write(True), write(False)) for _ in range(3)]
+        fast, slow = (statistics.median(speeds) for speeds in zip(*pairs))
+        ratio = statistics.median(with_ / without for with_, without in pairs)
+        rows.append(
+            row(
+                f"writing with a cache, context {length}",
+                f"{fast:,.0f} tokens/s",
+                f"without: {slow:,.0f} tokens/s",
+                round(ratio, 1),
+            )
+        )
+    return rows
+
+
+def naive_merges(text: str, vocab_size: int) -> list[tuple[int, int]]:
+    """Learn byte pairs and count all pairs again after every merge."""
+    words = {tuple(w.encode()): n for w, n in Counter(split_words(text)).items()}
+    merges = []
+    for new_id in range(256, vocab_size):
+        counts: Counter = Counter()
+        for word, n in words.items():
+            for pair in zip(word, word[1:]):
+                counts[pair] += n
+        pair = min(counts, key=lambda p: (-counts[p], p))
+        merges.append(pair)
+        words = {tuple(merge_pair(w, pair, new_id)): n for w, n in words.items()}
+    return merges
+
+
+def tokenizing(text: str) -> list[dict]:
+    """Byte pairs: training against the naive way, and the speed of encoding."""
+    made = []
+    taken = statistics.median(
+        seconds(lambda: made.append(BPETokenizer.train(text, 1_024))) for _ in range(3)
+    )
+    naive: list = []
+    slow = seconds(lambda: naive.extend(naive_merges(text, 1_024)))
+    assert made[0].merges == naive
+    made[0].encode(text)
+    speed = len(text) / 1e6 / seconds(lambda: made[0].encode(text))
+    return [
+        row(
+            "1,024 byte pairs from 1.1 MB",
+            f"{taken:.2f} s",
+            f"counting again: {slow:.1f} s, the same merges",
+            round(slow / taken, 1),
+        ),
+        row("encoding with known words", f"{speed:.1f} MB/s"),
+    ]
+
+
+def lessons(text: str) -> list[dict]:
+    """What `make times` recorded."""
+    times = [r["seconds"] for n, r in kept().items() if n.startswith("lessons/")]
+    return [
+        row("all lessons", f"{sum(times):.0f} s", f"the longest: {max(times):.0f} s")
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

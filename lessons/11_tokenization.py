@@ -1,0 +1,1080 @@
+# %% [markdown]
+# # 11 · Tokenization
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/11_tokenization.ipynb)
+#
+# You build the tokenizer of GPT-2: it learns from a text which characters belong
+# together, and it can read every text there is.
+#
+# - **You will build** byte pair encoding: learning merges slowly and fast, encoding,
+#   decoding, special tokens, and a reader of GPT-2's own file.
+# - **You will see** what tokens look like, why losses of two tokenizers must not be
+#   compared per token, and what a model that reads tokens cannot see.
+# - **Needs** lessons [01](01_text_and_tokens.ipynb) and [02](02_bigram.ipynb).
+# - **Takes** about three hours to read and do; the notebook runs in under 40 s.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% [markdown]
+# ## The question
+#
+# All models so far read and write one character at a time. That is easy to build, and
+# wasteful. A GPT with a context of 64 tokens looks back 64 characters, about a dozen
+# words. To write the word `the` it runs three times, although after `th` there is
+# hardly anything to decide.
+#
+# A token that stands for a whole word would cover more text at each position. But there
+# is no end of words: names, misspellings, other languages. A vocabulary of words would
+# always miss some. What lies between characters and words?
+
+# %% [markdown]
+# ## By hand
+#
+# Let the text decide. Take a line, and count all pairs of neighbours.
+
+# %%
+from collections import Counter
+
+line = "the other mother bathes the brother"
+pieces = list(line)
+pairs = Counter(zip(pieces, pieces[1:]))
+print(len(pieces), "pieces")
+for pair, count in pairs.most_common(4):
+    print(pair, count)
+
+# %% [markdown]
+# Of 35 characters, `t` and `h` stand side by side 6 times; so do `h` and `e`. Of equals
+# we take the pair that comes first in the alphabet, and make it one piece, everywhere:
+# a [merge](../book/glossary.md#merge). The function goes from left to right. Where the
+# last piece that it kept and the new one are the pair, the merged piece takes their
+# place.
+
+# %% tags=["lib:bpe.merge_pair"]
+from collections.abc import Sequence
+
+Pair = tuple[int, int]
+
+
+def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
+    merged: list[int] = []
+    for i in ids:
+        if merged and (merged[-1], i) == pair:
+            merged[-1] = new_id
+        else:
+            merged.append(i)
+    return merged
+
+
+# %%
+print("|".join(merge_pair(pieces, ("h", "e"), "he")))
+print(merge_pair("aaa", ("a", "a"), "aa"))
+
+# %% [markdown]
+# (The library merges ids, as the types say; strings will do while we watch.) The second
+# line shows why the direction matters: in `aaa` the first two are merged, and one is
+# left.
+#
+# Now do it again and again: count, take the most frequent pair, merge it.
+
+# %%
+for _ in range(5):
+    pairs = Counter(zip(pieces, pieces[1:]))
+    first, second = min(pairs, key=lambda pair: (-pairs[pair], pair))
+    pieces = merge_pair(pieces, (first, second), first + second)
+    print(f"{first!r} + {second!r}, {pairs[first, second]} times:", "|".join(pieces))
+assert pieces.count("other") == 3 and len(pieces) == 15
+
+# %% [markdown]
+# Nobody told it about words. After five merges it has found `the`, and that *mother*
+# and *brother* contain an *other*. 15 pieces are left of 35.
+#
+# The [vocabulary](../book/glossary.md#vocabulary) is all characters plus one new token
+# per merge. You choose how many merges; nothing is ever outside the vocabulary, because
+# a rare word just stays in smaller pieces.
+
+# %% [markdown]
+# ## The formula
+#
+# Let the text have different words $w$, each occurring $n_w$ times, and let $c_w(a, b)$
+# be how often token $b$ follows token $a$ inside $w$. Each step merges the pair
+#
+# $$(a^*, b^*) = \arg\max_{(a, b)} N_{ab}, \qquad N_{ab} = \sum_w n_w \, c_w(a, b)$$
+#
+# and counts again. This is [byte pair
+# encoding](../book/glossary.md#byte-pair-encoding), BPE.
+#
+# Longer tokens are harder to predict, and there are fewer of them. A loss per token
+# says nothing until you say how long a token is. What can be compared is the loss per
+# character, the total surprise divided by the length of the text:
+#
+# $$L_\text{character} = L_\text{token} \cdot \frac{N_\text{tokens}}{N_\text{characters}}$$
+#
+# | symbol | shape | what it is |
+# |---|---|---|
+# | $N_{ab}$ | `(V, V)`, mostly 0 | how often $b$ follows $a$ within words |
+# | $V$ | number | the vocabulary: 256 bytes + merges + special tokens |
+# | $N_\text{tokens}$, $N_\text{characters}$ | numbers | two lengths of the same text |
+# | $L_\text{token}$, $L_\text{character}$ | numbers | mean surprise in nats |
+#
+# Gage (1994) compressed files this way. Sennrich et al. (section 3.2, algorithm 1) made
+# it a tokenizer. Radford et al. (section 2.2) let it start from bytes, for GPT-2.
+
+# %% [markdown]
+# ## Build
+#
+# ### Bytes
+#
+# Which characters does the vocabulary begin with? Unicode knows more than a hundred
+# thousand. But every text is stored as [bytes](../book/glossary.md#byte), numbers from
+# 0 to 255, and the usual way to do so is utf-8. Look at how many bytes a character
+# takes.
+
+# %%
+for character in "eé中😀":
+    print(character, list(character.encode("utf-8")))
+assert "plain English".encode("utf-8") == bytes(map(ord, "plain English"))
+
+# %% [markdown]
+# The letters of English take one byte each, other letters two or three, an emoji four.
+# So we begin with 256 tokens, the bytes, and have a vocabulary that covers every text
+# in every language, even files that are no text. Merges may put the bytes of a
+# character together again where that pays.
+#
+# ### Words
+#
+# One more thing before we count. In a long text `dog.` and `dog!` and `dog,` are all
+# frequent. Three tokens for one animal would waste the vocabulary, and the model would
+# have to learn each of them apart. So GPT-2 first cuts the text into words, and never
+# merges across a cut. The pattern below does the cutting. `\p{L}` is a letter of any
+# language, `\p{N}` a digit or another sign for a number, `\s` white space; for `\p` we
+# need the package `regex` instead of Python's own `re`.
+
+# %% tags=["lib:bpe.split_words"]
+import regex
+
+SPLIT = regex.compile(
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+)
+
+
+def split_words(text: str) -> list[str]:
+    return SPLIT.findall(text)
+
+
+# %%
+example = "The dog! They'll say: 'no dog.'   42 cafés"
+print("|".join(split_words(example)))
+assert "".join(split_words(example)) == example
+
+# %% [markdown]
+# Read the pattern between the bars `|`: an English ending; letters with perhaps a space
+# before them; digits; other signs; white space up to, but without, the last one,
+# `(?!\S)`; any other white space. A space belongs to the word *after* it. So a word in
+# the middle of a sentence begins with its space, and the cut loses nothing: put
+# together, the words are the text.
+#
+# ### Learning, the plain way
+#
+# A word that occurs a thousand times needs to be looked at only once, if we know how
+# often it occurs. Learn from the training split only.
+
+# %% tags=["corpus"]
+from lib.corpus import load_corpus
+from lib.data import split_text
+
+corpus = load_corpus()
+train_text, validation_text = split_text(corpus.text)
+words = Counter(split_words(train_text))
+print(f"{corpus.name}: {words.total():,} words, {len(words):,} different")
+print(words.most_common(5))
+
+# %% [markdown]
+# 14,134 different words stand for 266,995. The plain way does exactly what we did by
+# hand. The tokens are ids now: 0 to 255 for the bytes, 256 for the first merge, 257 for
+# the second. Of equally frequent pairs it takes the one with the smaller ids.
+
+
+# %% tags=["naive:bpe.learn_merges"]
+def recount_and_merge(words, n_merges):
+    spelt = [list(word.encode("utf-8")) for word in words]
+    times, merges = list(words.values()), []
+    for new_id in range(256, 256 + n_merges):
+        counts = Counter()
+        for ids, n in zip(spelt, times):
+            for pair in zip(ids, ids[1:]):
+                counts[pair] += n
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        spelt = [merge_pair(ids, best, new_id) for ids in spelt]
+    return merges
+
+
+# %% [markdown]
+# Twelve merges on the whole split. To read the result, spell each token: the bytes of
+# its first half, then those of its second.
+
+
+# %% tags=["corpus"]
+def spell(merges):
+    tokens = [bytes([byte]) for byte in range(256)]
+    for first, second in merges:
+        tokens.append(tokens[first] + tokens[second])
+    return tokens
+
+
+first_merges = recount_and_merge(words, 12)
+print(first_merges)
+print([token.decode() for token in spell(first_merges)[256:]])
+
+# %% [markdown]
+# The most frequent pair is a space and a `t` (32 and 116 are their bytes): many words
+# begin with `t`. The eleventh merge makes ` the` out of two earlier tokens.
+#
+# ### Learning, counted once
+#
+# Every one of these twelve merges looked at all words. That is a waste: a merge changes
+# only the words that hold the pair. How many are they?
+
+# %% tags=["corpus"]
+for token in spell(first_merges)[256:259]:
+    holding = [word for word in words if token in word.encode()]
+    print(f"{token.decode()!r} stands in {len(holding):,} of {len(words):,} words")
+    assert len(holding) < len(words) / 3
+
+# %% [markdown]
+# And these are the most frequent pairs of all; later ones are rarer by far. So keep a
+# table of the pairs: how many there are of each, and in which words. To merge a pair,
+# visit its words. Take out what each word had contributed, merge, and put in what it
+# contributes now.
+#
+# `defaultdict` is a dictionary in which a missing entry begins as 0, or as an empty
+# set. A word stays on the list of a pair that it no longer holds: visiting it changes
+# nothing.
+
+# %% tags=["lib:bpe.PairTable"]
+from collections import defaultdict
+from collections.abc import Mapping
+
+
+class PairTable:
+    def __init__(self, words: Mapping[str, int]) -> None:
+        self.spelt = [list(word.encode("utf-8")) for word in words]
+        self.times = list(words.values())
+        self.counts: dict[Pair, int] = defaultdict(int)
+        self.places: dict[Pair, set[int]] = defaultdict(set)
+        for place in range(len(self.spelt)):
+            self._count(place, self.times[place], self.counts)
+
+    def _count(self, place: int, times: int, counts: dict[Pair, int]) -> None:
+        for pair in zip(self.spelt[place], self.spelt[place][1:]):
+            counts[pair] += times
+            self.places[pair].add(place)
+
+    def merge(self, pair: Pair, new_id: int) -> list[Pair]:
+        change: dict[Pair, int] = defaultdict(int)
+        for place in list(self.places[pair]):
+            self._count(place, -self.times[place], change)
+            self.spelt[place] = merge_pair(self.spelt[place], pair, new_id)
+            self._count(place, self.times[place], change)
+        for other in change:
+            self.counts[other] += change[other]
+        return [other for other in change if change[other]]
+
+
+# %% [markdown]
+# Try it on two words: `other`, three times, and `bathe`, once. Merge `t` and `h`, which
+# are the bytes 116 and 104.
+
+# %%
+table = PairTable({"other": 3, "bathe": 1})
+changed = table.merge((116, 104), 256)
+print(table.spelt)
+for pair in changed:
+    print(pair, "now", table.counts[pair], "times")
+
+# %% [markdown]
+# Both words are spelt with 256 now. Pairs that ended with `t` or began with `h` are
+# gone, pairs with 256 have come; `e` and `r` of *other* were not touched, so they do
+# not appear in the list.
+#
+# Which pair is the most frequent? To look through all counts at every merge would again
+# be slow. A *heap* is a list that hands out its smallest entry first, and takes new
+# ones, in a few steps. Python has it as `heapq`. We put `(-count, pair)` in: the
+# smallest is the pair with the largest count, and of equals the one with the smaller
+# ids. When a count changes we put in a new entry and leave the old one lying. An entry
+# that no longer agrees with the table is thrown away when it comes out.
+
+# %% tags=["lib:bpe.learn_merges"]
+import heapq
+
+
+def learn_merges(words: Mapping[str, int], n_merges: int) -> list[Pair]:
+    table = PairTable(words)
+    queue = [(-count, pair) for pair, count in table.counts.items()]
+    heapq.heapify(queue)  # the smallest comes out first: the largest count
+    merges: list[Pair] = []
+    while queue and len(merges) < n_merges:
+        count, pair = heapq.heappop(queue)
+        if -count == table.counts[pair] > 1:  # otherwise it is rare, or out of date
+            for other in table.merge(pair, 256 + len(merges)):
+                heapq.heappush(queue, (-table.counts[other], other))
+            merges.append(pair)
+    return merges
+
+
+# %% [markdown]
+# It stops early if no pair occurs twice any more: merging what occurs once teaches
+# nothing. Are the merges the same, and what is gained? A thirtieth of the text is
+# enough to see it; on all of it the plain way takes most of a minute.
+
+# %% tags=["same:bpe.learn_merges", "corpus"]
+import time
+
+few_words = Counter(split_words(train_text[:30_000]))
+start = time.process_time()
+plain = recount_and_merge(few_words, 768)
+middle = time.process_time()
+fast = learn_merges(few_words, 768)
+ratio = (middle - start) / (time.process_time() - middle)
+print("768 merges, all the same:", plain == fast)
+print("at least 15 times as fast:", ratio >= 15)
+assert plain == fast
+assert ratio >= 15, f"only {ratio:.1f} times: this machine is too busy for the promise"
+
+# %% [markdown]
+# The same merges in the same order, and faster by more than an order of magnitude. Now
+# the whole training split: 768 merges, so that the vocabulary has 1,024 tokens. (The
+# better of two times counts: other programs run on your machine, too.)
+
+# %% tags=["corpus"]
+times = []
+for _ in range(2):
+    start = time.process_time()
+    merges = learn_merges(Counter(split_words(train_text)), 768)
+    times.append(time.process_time() - start)
+tokens, seconds = spell(merges), min(times)
+print(len(tokens), "tokens, in at most 1.5 s of processor time:", seconds <= 1.5)
+assert merges[:12] == first_merges and len(tokens) == 1024
+assert seconds <= 1.5, f"{seconds:.1f} s: this machine is too slow for the promise"
+print("last: ", [token.decode() for token in tokens[-8:]])
+print("longest:", [token.decode() for token in sorted(tokens, key=len)[-8:]])
+
+# %% [markdown]
+# The longest are names of people, which stand in capitals above their speeches, and
+# frequent words with their space.
+#
+# ### Encoding
+#
+# To [encode](../book/glossary.md#tokenizer) a new text, cut it into words and merge
+# each word as the training would have done: in the order in which the merges were
+# learnt. `ranks` says for a pair which id it becomes, and the earlier it was learnt,
+# the smaller is that id. Watch it:
+
+# %% tags=["corpus"]
+ranks = {pair: 256 + k for k, pair in enumerate(merges)}
+ids = list(b" whether")
+while known := [pair for pair in zip(ids, ids[1:]) if pair in ranks]:
+    first = min(known, key=ranks.get)
+    ids = merge_pair(ids, first, ranks[first])
+    print(f"merge {ranks[first] - 255}:", "|".join(tokens[i].decode() for i in ids))
+
+# %% [markdown]
+# The merges come in growing order, with gaps for those that this word has no pair for.
+# The library writes the same loop with one `min` over all pairs, where a pair that is
+# no merge gets the rank infinity.
+
+
+# %% tags=["lib:bpe.apply_merges"]
+def apply_merges(ids: list[int], ranks: Mapping[Pair, int]) -> list[int]:
+    while len(ids) > 1:
+        first = min(zip(ids, ids[1:]), key=lambda pair: ranks.get(pair, float("inf")))
+        if first not in ranks:
+            break
+        ids = merge_pair(ids, first, ranks[first])
+    return ids
+
+
+# %%
+assert apply_merges(list(b" whether"), ranks) == ids
+print("the same ids")
+
+# %% [markdown]
+# ### Any bytes to ids and back
+#
+# Now a class that keeps the merges. Three details:
+#
+# - Words come back again and again, so it remembers those that it has encoded, up to
+#   65,536.
+# - Bytes that are no utf-8 cannot be cut into words as they are. The option
+#   `"surrogateescape"` turns each into a stand-in character and, on the way out, back.
+# - `alphabet` is the order of the bytes. Ours is 0, 1, 2, ...; GPT-2 has another.
+
+# %% tags=["lib:bpe.ByteBPE"]
+from collections.abc import Iterable
+
+from lib.bpe import KNOWN_WORDS, _check_merges
+
+
+class ByteBPE:
+    def __init__(
+        self, merges: Iterable[Pair], alphabet: Iterable[int] = range(256)
+    ) -> None:
+        self.merges, self.alphabet = [tuple(pair) for pair in merges], list(alphabet)
+        _check_merges(self.merges, self.alphabet)
+        self.tokens = [bytes([byte]) for byte in self.alphabet]
+        for first, second in self.merges:
+            self.tokens.append(self.tokens[first] + self.tokens[second])
+        self._ids = {byte: i for i, byte in enumerate(self.alphabet)}
+        self._ranks = {pair: 256 + k for k, pair in enumerate(self.merges)}
+        self._known: dict[str, list[int]] = {}  # words that were encoded before
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.tokens)
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        ids: list[int] = []
+        for word in split_words(data.decode("utf-8", "surrogateescape")):
+            ids += self._known.get(word) or self._encode_word(word)
+        return ids
+
+    def _encode_word(self, word: str) -> list[int]:
+        data = word.encode("utf-8", "surrogateescape")
+        ids = apply_merges([self._ids[byte] for byte in data], self._ranks)
+        if len(self._known) < KNOWN_WORDS:
+            self._known[word] = ids
+        return ids
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        ids = [int(i) for i in ids]
+        for position, i in enumerate(ids):
+            if not 0 <= i < self.vocab_size:
+                raise ValueError(
+                    f"ids[{position}]={i} is outside 0 .. {self.vocab_size - 1}"
+                )
+        return b"".join(self.tokens[i] for i in ids)
+
+    def token_bytes(self, i: int) -> bytes:
+        return self.decode_bytes([i])
+
+
+# %% [markdown]
+# (`_check_merges` refuses a merge of tokens that do not exist.) Decoding is simple:
+# look up the bytes of each id and join them. There is nothing to search, and it never
+# fails.
+
+# %%
+small = ByteBPE(merges)
+for data in ("naïve 😀".encode(), b"\xff\xfe\x00 no text"):
+    ids = small.encode_bytes(data)
+    print(len(data), "bytes,", len(ids), "tokens:", small.decode_bytes(ids))
+    assert small.decode_bytes(ids) == data
+
+# %% [markdown]
+# ### GPT-2's file
+#
+# OpenAI published GPT-2's merges as a text file, one merge per line. To make all bytes
+# visible in it, each byte is written as a character: those that can be seen stand for
+# themselves, and each of the others gets a character from 256 on. The space becomes
+# `Ġ`. The ids of the bytes follow this order too: `!` has the id 0.
+
+
+# %% tags=["lib:bpe.gpt2_bytes"]
+def gpt2_bytes() -> dict[str, int]:
+    seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    unseen = sorted(set(range(256)) - set(seen))
+    return {chr(b): b for b in seen} | {chr(256 + i): b for i, b in enumerate(unseen)}
+
+
+# %% [markdown]
+# A line such as `Ġ t` merges two tokens, each a byte or made by a line above. So read
+# the lines in order and give each new token the next id.
+
+# %% tags=["lib:bpe.read_gpt2_merges"]
+from pathlib import Path
+
+
+def read_gpt2_merges(path: str | Path) -> list[Pair]:
+    lines = Path(path).read_text("utf-8").removesuffix("\n").split("\n")
+    ids = {character: i for i, character in enumerate(gpt2_bytes())}
+    merges, start = [], int(lines[0].startswith("#version"))
+    for number, line in enumerate(lines[start:], start + 1):
+        parts = line.split(" ")
+        if len(parts) != 2 or not ids.keys() >= set(parts):
+            raise ValueError(
+                f"path={str(path)!r}, line {number}: {line!r} must be two tokens "
+                "with a space between, each a byte or made by a line above"
+            )
+        merges.append((ids[parts[0]], ids[parts[1]]))
+        ids["".join(parts)] = len(ids)
+    return merges
+
+
+# %% [markdown]
+# ### Text and special tokens
+#
+# The last class adds text, files, and [special
+# tokens](../book/glossary.md#special-token). A model needs marks that no text contains,
+# to tell where a document ends or who is speaking. GPT-2 has one, `<|endoftext|>`.
+# Their ids come after the merges. If somebody types the characters `<|endoftext|>` into
+# a chat, they must *not* become that mark, so `encode` makes special tokens only where
+# the caller says `allowed_special=True`.
+
+# %%
+import json
+from typing import Self
+
+from lib.bpe import SAVED, _count_merges, _cut_at, _number_special
+
+print(_cut_at({"<|end|>": 1024}, "one<|end|>two"))
+
+# %% [markdown]
+# `_cut_at` cuts a text at the marks. `_number_special` gives each mark its id, and
+# `_count_merges` refuses a vocabulary that is too small; all three are short and stay
+# in the library. `SAVED` names what a file holds.
+
+
+# %% tags=["lib:bpe.BPETokenizer"]
+
+
+class BPETokenizer(ByteBPE):
+    def __init__(
+        self,
+        merges: Iterable[Pair],
+        special_tokens: Iterable[str] = (),
+        alphabet: Iterable[int] = range(256),
+    ) -> None:
+        super().__init__(merges, alphabet)
+        self.special_tokens = _number_special(special_tokens, len(self.tokens))
+        self.tokens += [mark.encode("utf-8") for mark in self.special_tokens]
+
+    @classmethod
+    def train(
+        cls, text: str, vocab_size: int, special_tokens: Sequence[str] = ()
+    ) -> Self:
+        n_merges = _count_merges(text, vocab_size, special_tokens)
+        return cls(learn_merges(Counter(split_words(text)), n_merges), special_tokens)
+
+    @classmethod
+    def from_gpt2(cls, merges_path: str | Path) -> Self:
+        merges = read_gpt2_merges(merges_path)
+        return cls(merges, ["<|endoftext|>"], gpt2_bytes().values())
+
+    def encode(self, text: str, allowed_special: bool = False) -> list[int]:
+        marks = self.special_tokens if allowed_special else {}
+        ids: list[int] = []
+        for part in _cut_at(marks, text):
+            ids += [marks[part]] if part in marks else self.encode_bytes(part.encode())
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def save(self, path: str | Path) -> None:
+        kept = [self.merges, list(self.special_tokens), self.alphabet]
+        half = Path(f"{path}.tmp")  # a crash while writing leaves the old file whole
+        half.write_text(json.dumps(dict(zip(SAVED, kept))), "utf-8")
+        half.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        try:
+            saved = json.loads(Path(path).read_text("utf-8"))
+            return cls(*(saved[name] for name in SAVED))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"path={str(path)!r} holds no saved tokenizer") from error
+
+
+# %% [markdown]
+# The bytes of a model's text need not be utf-8 at every moment: it may stop in the
+# middle of a character. `decode` then puts `�`, the sign for "no character".
+
+# %%
+tokenizer = BPETokenizer(merges, ["<|endoftext|>"])
+chat = "the end<|endoftext|>"
+allowed = tokenizer.encode(chat, allowed_special=True)
+print("ordinary text:", len(tokenizer.encode(chat)), "tokens")
+print("allowed:      ", len(allowed), "tokens, the last is", allowed[-1])
+print("half an emoji:", tokenizer.decode(tokenizer.encode("😀")[:2]))
+assert tokenizer.special_tokens["<|endoftext|>"] not in tokenizer.encode(chat)
+
+# %% [markdown]
+# The id 1024 is the mark. And here are the first seven of GPT-2's 50,000 merges
+# ([Radford et al.](../book/bibliography.md)), from a file as OpenAI wrote it.
+
+# %%
+from tempfile import TemporaryDirectory
+
+with TemporaryDirectory() as folder:
+    path = Path(folder, "merges.txt")
+    path.write_text("#version: 0.2\nĠ t\nĠ a\nh e\ni n\nr e\no n\nĠt he\n", "utf-8")
+    gpt2 = BPETokenizer.from_gpt2(path)
+print(gpt2.encode("!"), gpt2.encode("\n"), gpt2.encode(" the"))
+assert gpt2.encode("!") == [0] and gpt2.encode(" the") == [262]
+
+# %% [markdown]
+# `!` is 0, the newline 198, ` the` 262, as in the real GPT-2. With the whole file you
+# have its tokenizer.
+
+# %% [markdown]
+# ## Check
+#
+# ### Nothing is lost
+#
+# The whole corpus, and then bytes drawn at random, which no text ever looks like.
+
+# %% tags=["corpus"]
+import torch
+
+tokenizer = BPETokenizer.train(train_text, 1024)
+assert tokenizer.merges == merges
+for text in (train_text, validation_text):
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+generator = torch.Generator().manual_seed(0)
+noise = bytes(torch.randint(256, (10_000,), generator=generator).tolist())
+assert tokenizer.decode_bytes(tokenizer.encode_bytes(noise)) == noise
+print("all texts and all bytes come back")
+
+# %% [markdown]
+# ### Encoding agrees with training
+#
+# After the last merge, the table of the training holds each word in its final spelling.
+# Encoding the word must give the same ids. (That our ids are also those of `tiktoken`
+# and of Hugging Face's `tokenizers`, with the same merges, is tested in the
+# repository.)
+
+# %% tags=["corpus"]
+table = PairTable(words)
+for k, pair in enumerate(merges):
+    table.merge(pair, 256 + k)
+for word, ids in zip(words, table.spelt):
+    assert tokenizer.encode(word) == ids
+print(f"{len(words):,} words are encoded as they were left by the training")
+
+# %% [markdown]
+# ### The classic bug: comparing losses per token
+#
+# You swap the tokenizer, train again, and the loss has gone up. Is the new one worse?
+# Take the bigram model of lesson [02](02_bigram.ipynb): count pairs of *tokens*,
+# smooth, and measure the loss on the validation split. With a thousand tokens most
+# pairs never occur, so smoothing with 1 would drown the counts; every tokenizer gets
+# 0.1.
+
+
+# %%
+from lib.bigram import BigramLM, count_pairs
+
+
+def encode_both(tokenizer):
+    """The training and the validation split as ids."""
+    texts = train_text, validation_text
+    return [torch.tensor(tokenizer.encode(text)) for text in texts]
+
+
+def bigram_loss(train, validation, vocab_size):
+    """Nats per token and nats per character on the validation split."""
+    counts = count_pairs(train, vocab_size).double() + 0.1
+    p = counts / counts.sum(dim=1, keepdim=True)
+    loss = -p[validation[:-1], validation[1:]].log().mean().item()
+    return loss, loss * len(validation) / len(validation_text)
+
+
+# %% tags=["corpus"]
+from lib.tokenizer import CharTokenizer
+
+losses = {}
+for name, t in {"characters": CharTokenizer(corpus.text), "BPE": tokenizer}.items():
+    train, validation = encode_both(t)
+    losses[name] = bigram_loss(train, validation, t.vocab_size)
+    print(f"{name}: {len(validation):,} tokens for {len(validation_text):,} characters")
+    print("  {:.2f} nats per token, {:.2f} per character".format(*losses[name]))
+assert losses["BPE"][0] > losses["characters"][0] + 0.4
+assert losses["BPE"][1] < losses["characters"][1] - 0.4
+
+# %% [markdown]
+# Per token BPE looks terrible: 4.08 nats instead of 2.48. Per character it is far
+# better: 1.81 instead of 2.48. Both models predict *the same text*; the one spreads its
+# surprise over 111,540 guesses, the other over 49,420 harder ones. Only the total
+# counts, and dividing it by the number of characters makes it comparable. The same trap
+# waits for [perplexity](../book/glossary.md#perplexity), for the loss of one batch, and
+# for "trained on so many tokens".
+
+# %% [markdown]
+# ## Look
+#
+# The same line, cut by vocabularies of growing size. They need no training of their
+# own: merges are learnt in order, so the small vocabulary is the beginning of the large
+# one.
+
+# %% tags=["corpus"]
+merges = learn_merges(words, 2048 - 256)
+assert merges[:768] == tokenizer.merges
+line = "And he that will not fight for such a hope, go home to bed"
+for V in (256, 300, 512, 1024, 2048):
+    cut = BPETokenizer(merges[: V - 256])
+    ids = cut.encode(line)
+    print(f"{V:>4}: {len(ids)} tokens", "|".join(cut.decode([i]) for i in ids))
+
+# %% [markdown]
+# With 256 tokens each letter stands alone. Soon the frequent small words are whole,
+# then the longer ones; the rare ones stay in pieces.
+#
+# How long is a token in the mean? Measure it on both splits.
+
+# %% mystnb={"image": {"alt": "Line chart: characters per token against the size of the vocabulary, from 256 to 2048. Both lines rise steeply from 1 at first and then ever more slowly; the line of the training split lies above that of the validation split."}} tags=["corpus"]
+from lib import plot
+
+sizes = [256, 300, 384, 512, 768, 1024, 1536, 2048]
+encoded = {V: encode_both(BPETokenizer(merges[: V - 256])) for V in sizes}
+lengths = {"training split": [], "validation split": []}
+for train, validation in encoded.values():
+    lengths["training split"].append(len(train_text) / len(train))
+    lengths["validation split"].append(len(validation_text) / len(validation))
+for name, length in lengths.items():
+    print(f"{name}:", ", ".join(f"{V}: {n:.2f}" for V, n in zip(sizes, length)))
+    assert length == sorted(length) and length[0] == 1
+    assert length[3] - length[0] > length[-1] - length[-3]
+plot.line_chart(lengths, "tokens in the vocabulary", "characters per token", sizes)
+
+# %% [markdown]
+# *The first few hundred merges do most of the work; each further one is rarer and gains
+# less.*
+#
+# At 1,024 tokens, a token of the validation split has 2.26 characters. So a context of
+# 64 positions now covers 144 characters instead of 64:
+
+# %% tags=["corpus"]
+context_length = 64
+covered = context_length * lengths["validation split"][sizes.index(1024)]
+print(f"{context_length} positions cover {covered:.0f} characters")
+assert covered > 2 * context_length
+
+# %% [markdown]
+# ## Experiment: how large a vocabulary?
+#
+# The price of a larger vocabulary: the table of the bigram model has $V^2$ entries, and
+# a GPT's embedding and head grow with $V$. And each pair of tokens is seen less often.
+# Take the bigram model through all sizes.
+
+# %% mystnb={"image": {"alt": "Line chart over the size of the vocabulary. The loss per token rises all the way; the loss per character falls steeply at first and is almost flat at the end."}} tags=["corpus"]
+curves = {"per token": [], "per character": []}
+for V in sizes:
+    per_token, per_character = bigram_loss(*encoded[V], V)
+    curves["per token"].append(per_token)
+    curves["per character"].append(per_character)
+    print(f"{V:>5} tokens, a table of {V * V:>9,}:", end=" ")
+    print(f"{per_token:.3f} nats per token, {per_character:.3f} per character")
+per_token, per_character = curves.values()
+assert per_token == sorted(per_token)
+assert per_character[0] - per_character[3] > 0.4
+assert abs(per_character[-1] - per_character[-2]) < 0.1
+plot.line_chart(curves, "tokens in the vocabulary", "validation loss (nats)", sizes)
+
+# %% [markdown]
+# *Per token the loss only rises. Per character it falls, and then hardly changes any
+# more.*
+#
+# The model is the same all along: it reads one token. But one token is more and more
+# characters, so it knows more of the past. At 512 tokens its table has 262,144 entries,
+# and it reaches 1.931 nats. The model of *two characters* from the
+# [solutions](../solutions/02_bigram.ipynb) of lesson 02 has a table of 274,625, and
+# stops at 2.046. It keeps room for every two characters, `qx` as much as `th`. Tokens
+# spend the same room on pieces that occur.
+#
+# From 1,536 to 2,048 tokens nothing is gained: the table now has four million entries
+# for a text of a million characters. A GPT does not count pairs, and with more text it
+# can use more tokens: GPT-2 takes 50,257 ([Radford et al.](../book/bibliography.md)).
+#
+# What does the bigram model write, now that its one token of memory is longer? For
+# writing we leave the smoothing out: a pair that never occurred is then never drawn.
+
+# %% tags=["corpus"]
+from lib.generate import sample
+from lib.ladder import rung
+
+V = tokenizer.vocab_size
+start = time.process_time()
+counts = count_pairs(encoded[V][0], V)
+seconds = time.process_time() - start
+writer = BigramLM(V)
+writer.logits.weight.data = counts.float().log()  # the log of 0 is minus infinity
+prompt = torch.tensor([tokenizer.encode("\n")])
+written = sample(writer, prompt, 60, 1.0, torch.Generator().manual_seed(1))
+text = tokenizer.decode(written[0, 1:])
+rung("Bigram over BPE tokens", V * V, losses["BPE"][1], seconds, text)
+
+# %% [markdown]
+# Many of the words are words now, because tokens are. Still, each token knows only the
+# one before it. This rung of the [ladder](../book/ladder.md) is in nats per
+# *character*, like all others.
+#
+# ### What the model cannot see
+#
+# The model sees ids. What is inside a token it can only learn from the company that the
+# token keeps.
+
+# %% tags=["corpus"]
+for text in ("strawberry", " strawberry", "Strawberry", "STRAWBERRY"):
+    ids = tokenizer.encode(text)
+    print(ids, "|".join(tokenizer.decode([i]) for i in ids))
+assert tokenizer.encode("strawberry")[0] != tokenizer.encode(" strawberry")[0]
+assert len(tokenizer.encode("strawberry")) < len("strawberry")
+
+# %% [markdown]
+# How many `r` are in it? You look at the letters; a model gets a few numbers, and none
+# of them says how it is spelt. And for the model the four lines are four different
+# words: with a space before it, with a capital, in capitals. It has to learn that they
+# belong together.
+#
+# Numbers are worse. Let a tokenizer learn from the years from 1900 until 2000.
+
+# %%
+years = BPETokenizer.train(" ".join(str(year) for year in range(1900, 2000)), 268)
+for text in (" 1984", " 1994", " 2084"):
+    print("|".join(years.decode([i]) for i in years.encode(text)))
+assert len(years.encode(" 1984")) < len(years.encode(" 2084"))
+
+# %% [markdown]
+# Where a number is cut depends on which numbers were frequent, not on the value of its
+# digits. That makes adding hard. Newer models give each digit, or each group of three,
+# its own token; exercise 3 does the former.
+#
+# And a tokenizer is best at what it has seen most. The same question in four languages:
+
+# %% tags=["corpus"]
+questions = {
+    "English": "What is the meaning of life?",
+    "French": "Quel est le sens de la vie ?",
+    "German": "Was ist der Sinn des Lebens?",
+    "Chinese": "生命的意义是什么？",
+}
+for language, question in questions.items():
+    n = len(tokenizer.encode(question))
+    print(f"{language}: {len(question)} characters, {n} tokens")
+costs = {k: len(tokenizer.encode(q)) / len(q) for k, q in questions.items()}
+assert costs["English"] < min(costs["French"], costs["German"])
+assert costs["Chinese"] == 3  # nothing but bytes
+
+# %% [markdown]
+# Our tokenizer has only seen English. French and German fall into smaller pieces, and a
+# Chinese character costs three tokens, its three bytes. Tokens are what you pay for,
+# and what fills the context: the same question is dearer in one language than in
+# another. It can be repaired by learning the merges from text in many languages.
+
+# %% [markdown]
+# ## Predict, then run
+#
+# <details><summary>Every word of the training text becomes twice as frequent. Which merges change?</summary>
+#
+# None. All counts double, so the order of the pairs stays. Only at the end more merges
+# are possible, because pairs that occurred once now occur twice.
+#
+# </details>
+#
+# <details><summary>You encode "and t" and "he" and join the ids. Are they the ids of "and the"? Do they decode to it?</summary>
+#
+# Not the same ids, but the same text: decoding joins bytes and does not care. But the
+# model has hardly ever seen the word cut like that. Prompts that end in the middle of a
+# word, or with a space, are continued badly for this reason.
+#
+# </details>
+#
+# <details><summary>Without cutting into words first, would the tokens be longer or shorter?</summary>
+#
+# Longer: all pairs that could be merged before still can, and now a merge may also
+# reach across a cut. On the text that they were learnt from, such tokens cover more; in
+# another text, whole phrases come back less often than words.
+#
+# </details>
+
+# %% tags=["corpus"]
+doubled = {word: 2 * n for word, n in few_words.items()}
+assert learn_merges(doubled, 768) == fast
+joined = tokenizer.encode("and t") + tokenizer.encode("he")
+print(joined, "and", tokenizer.encode("and the"), "both give", tokenizer.decode(joined))
+assert joined != tokenizer.encode("and the")
+assert tokenizer.decode(joined) == "and the"
+
+
+# %% [markdown]
+# And the third: learn 100 merges from 10,000 characters, once cut into words and once
+# as a single long word.
+
+# %% tags=["corpus"]
+start = train_text[:10_000]
+n_tokens = {}
+for name, pieces in (("words", split_words(start)), ("one word", [start])):
+    merges_here = learn_merges(Counter(pieces), 100)
+    ranks_here = {pair: 256 + k for k, pair in enumerate(merges_here)}
+    n_tokens[name] = sum(len(apply_merges([*p.encode()], ranks_here)) for p in pieces)
+    longest = sorted(spell(merges_here)[256:], key=len)[-4:]
+    print(f"{name}: {n_tokens[name]:,} tokens, the longest {longest}")
+assert n_tokens["one word"] < n_tokens["words"]
+
+# %% [markdown]
+# ## Exercises
+
+# %%
+from lib.checks_11 import (
+    check_bits_per_byte,
+    check_decode_stream,
+    check_longest_match,
+    check_split_digits,
+)
+
+# %% [markdown]
+# ### Exercise 1: Bits per byte
+#
+# *warm-up · 10 minutes* · [Solution](../solutions/11_tokenization.ipynb#exercise-1-bits-per-byte)
+#
+# Papers often report *bits per byte*, because even the number of characters is a matter
+# of taste: is an emoji of two parts one character or two? Given a loss in nats per
+# token, the number of tokens, and the text that they stand for, return the loss in bits
+# per byte of the text in utf-8.
+#
+# <details><summary>Hint</summary>
+#
+# First the total in nats. One bit is $\ln 2$ nats, as in lesson 01.
+# `text.encode("utf-8")` gives the bytes.
+#
+# </details>
+
+
+# %%
+def bits_per_byte(loss, n_tokens, text):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_bits_per_byte(bits_per_byte)
+
+# %% [markdown]
+# ### Exercise 2: The longest token first
+#
+# *core · 20 minutes* · [Solution](../solutions/11_tokenization.ipynb#exercise-2-the-longest-token-first)
+#
+# There is another way to encode with the same vocabulary: at each place take the
+# longest token that fits, then go on behind it. BERT's tokenizer works like that. Write
+# it for one word: `word` is `bytes`, and `tokens` is a list of `bytes` in which each of
+# the 256 single bytes occurs. Return the list of ids, where the id of a token is its
+# place in `tokens`. Is it the same as BPE?
+#
+# <details><summary>Hint</summary>
+#
+# A dictionary from token to id makes looking up fast. At place `i`, try the ends
+# `len(word)`, `len(word) - 1`, ... down to `i + 1`; the first `word[i:end]` in the
+# dictionary is the longest.
+#
+# </details>
+
+
+# %%
+def longest_match(word, tokens):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_longest_match(longest_match)
+
+# %% [markdown]
+# ### Exercise 3: Each digit for itself
+#
+# *core · 15 minutes* · [Solution](../solutions/11_tokenization.ipynb#exercise-3-each-digit-for-itself)
+#
+# Write `split_digits(text)`: like `split_words`, but each digit (or other sign that
+# `\p{N}` stands for) is a word of its own, so that no merge ever joins two. A space
+# before a number stays with its first digit: `" 42"` becomes `" 4"` and `"2"`.
+# Everything else is cut as before, and the words are still the whole text.
+#
+# <details><summary>Hint</summary>
+#
+# Which part of the pattern takes digits, and which sign in it says "one or more"?
+# `SPLIT.pattern` is the pattern as a string.
+#
+# </details>
+
+
+# %%
+def split_digits(text):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_split_digits(split_digits)
+
+# %% [markdown]
+# ### Exercise 4: Show it as it comes
+#
+# *stretch · 30 minutes* · [Solution](../solutions/11_tokenization.ipynb#exercise-4-show-it-as-it-comes)
+#
+# A chat shows the text while the model writes it, token by token. But a token may end
+# in the middle of a character, and nobody wants to see `�`. Write
+# `decode_stream(tokens)`: given the tokens as a list of `bytes`, return a list of as
+# many strings. The k-th is what can be shown after the k-th token: all characters that
+# are complete by then and were not shown before. The bytes of an unfinished character
+# wait. All tokens together are valid utf-8.
+#
+# <details><summary>Hint</summary>
+#
+# Keep the bytes that were not shown yet. `bytes.decode` raises `UnicodeDecodeError`
+# when they do not decode, and its attribute `start` says where the trouble begins: what
+# stands before can be shown. Python's `codecs.getincrementaldecoder` is a shorter way.
+#
+# </details>
+
+
+# %%
+def decode_stream(tokens):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_decode_stream(decode_stream)
+
+# %% [markdown]
+# ## Recap
+#
+# - You built **byte pair encoding**: begin with 256 bytes, so that nothing is ever
+#   unknown; merge the most frequent pair within words; encode in the order of the
+#   merges.
+# - You made the training **fast** by counting once: 768 merges, the same as by counting
+#   again, in at most 1.5 s of processor time on a million characters.
+# - You saw the **classic bug**: per token the loss rises from 2.48 to 4.08 nats, per
+#   character it falls to 1.81. Compare per character, or per byte.
+# - You saw what it **costs**: tables grow with the vocabulary, letters and digits
+#   disappear inside tokens, and other languages pay more.
+#
+# With this you have all parts of GPT-2: its tokenizer, its model, its training and its
+# sampling. What is open is the other half of the story. The Transformer was invented to
+# *translate*: to read one sequence and write another. That needs an encoder and a
+# decoder: lesson 12.
+#
+# The library entries of what you built: [all of `bpe`](../book/api.md#bpe).
+
+# %% [markdown]
+# ## To read
+#
+# - Gage (1994), *A new algorithm for data compression*: the idea, in a magazine for C
+#   programmers.
+# - Sennrich et al. (2016), section 3.2: byte pair encoding for rare words in
+#   translation, with a program of half a page.
+# - Radford et al. (2019), section 2.2: why bytes, and why no merges across kinds of
+#   characters.
+# - Kudo (2018), sections 1 to 3: another tokenizer, which sees a word as many possible
+#   cuts and trains the model on all of them.
+# - All references with what to read in them: [bibliography](../book/bibliography.md).

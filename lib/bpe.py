@@ -1,0 +1,378 @@
+"""Byte pair encoding: tokens longer than a character, learnt from a text."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import regex
+
+__all__ = [
+    "split_words",
+    "merge_pair",
+    "PairTable",
+    "learn_merges",
+    "apply_merges",
+    "gpt2_bytes",
+    "read_gpt2_merges",
+    "ByteBPE",
+    "BPETokenizer",
+]
+
+Pair = tuple[int, int]
+
+SPLIT = regex.compile(
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+)
+KNOWN_WORDS = 65_536  # as many encoded words does a tokenizer remember
+SAVED = ("merges", "special_tokens", "alphabet")
+
+
+def split_words(text: str) -> list[str]:
+    """Cut a text into the words that no token reaches across, as GPT-2 does.
+
+    A word is letters, digits or signs with at most one space before them, an English
+    ending such as ``'ll``, or white space. Together the words are the text.
+
+    Source: Radford et al. (2019), section 2.2; the pattern is in GPT-2's own code.
+
+    Home lesson: 11_tokenization
+    """
+    return SPLIT.findall(text)
+
+
+def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
+    """Replace a pair of neighbours by one id, wherever it stands, from left to right.
+
+    Args:
+        ids: one word.
+        pair: the two ids to merge.
+        new_id: the id that takes their place; one that ``ids`` does not hold.
+
+    Source: Gage (1994), where one unused byte takes the place of two.
+
+    Home lesson: 11_tokenization
+    """
+    merged: list[int] = []
+    for i in ids:
+        if merged and (merged[-1], i) == pair:
+            merged[-1] = new_id
+        else:
+            merged.append(i)
+    return merged
+
+
+class PairTable:
+    """All pairs of neighbours in a collection of words: how many there are, and where.
+
+    Args:
+        words: each different word and how often it occurs.
+
+    Attributes:
+        counts: how often each pair occurs.
+        places: the numbers of the words that hold each pair, or once held it.
+
+    Home lesson: 11_tokenization
+    """
+
+    def __init__(self, words: Mapping[str, int]) -> None:
+        self.spelt = [list(word.encode("utf-8")) for word in words]
+        self.times = list(words.values())
+        self.counts: dict[Pair, int] = defaultdict(int)
+        self.places: dict[Pair, set[int]] = defaultdict(set)
+        for place in range(len(self.spelt)):
+            self._count(place, self.times[place], self.counts)
+
+    def _count(self, place: int, times: int, counts: dict[Pair, int]) -> None:
+        for pair in zip(self.spelt[place], self.spelt[place][1:]):
+            counts[pair] += times
+            self.places[pair].add(place)
+
+    def merge(self, pair: Pair, new_id: int) -> list[Pair]:
+        """Merge a pair in all words and return the pairs whose count has changed."""
+        change: dict[Pair, int] = defaultdict(int)
+        for place in list(self.places[pair]):
+            self._count(place, -self.times[place], change)
+            self.spelt[place] = merge_pair(self.spelt[place], pair, new_id)
+            self._count(place, self.times[place], change)
+        for other in change:
+            self.counts[other] += change[other]
+        return [other for other in change if change[other]]
+
+
+def learn_merges(words: Mapping[str, int], n_merges: int) -> list[Pair]:
+    """Merge the most frequent pair of neighbours, again and again.
+
+    The first merge makes token 256, the next 257, and so on; the tokens 0 to 255 are
+    the bytes. Of pairs that are equally frequent the one with the smaller ids comes
+    first. Pairs are counted once; a merge then changes only the words that hold it.
+
+    Args:
+        words: each different word and how often it occurs.
+        n_merges: how many merges to learn; fewer if no pair occurs twice any more.
+
+    Returns:
+        The pairs in the order in which they were merged.
+
+    Source: Gage (1994); Sennrich et al. (2016), section 3.2.
+
+    Home lesson: 11_tokenization
+    """
+    table = PairTable(words)
+    queue = [(-count, pair) for pair, count in table.counts.items()]
+    heapq.heapify(queue)  # the smallest comes out first: the largest count
+    merges: list[Pair] = []
+    while queue and len(merges) < n_merges:
+        count, pair = heapq.heappop(queue)
+        if -count == table.counts[pair] > 1:  # otherwise it is rare, or out of date
+            for other in table.merge(pair, 256 + len(merges)):
+                heapq.heappush(queue, (-table.counts[other], other))
+            merges.append(pair)
+    return merges
+
+
+def apply_merges(ids: list[int], ranks: Mapping[Pair, int]) -> list[int]:
+    """Merge the neighbours of one word in the order in which merges were learnt.
+
+    Args:
+        ids: the bytes of the word as ids.
+        ranks: pair -> the id that it becomes; a smaller id was learnt earlier.
+
+    Source: Sennrich et al. (2016), section 3.2.
+
+    Home lesson: 11_tokenization
+    """
+    while len(ids) > 1:
+        first = min(zip(ids, ids[1:]), key=lambda pair: ranks.get(pair, float("inf")))
+        if first not in ranks:
+            break
+        ids = merge_pair(ids, first, ranks[first])
+    return ids
+
+
+def gpt2_bytes() -> dict[str, int]:
+    """Return the character that GPT-2 writes for each byte, in the order of its ids.
+
+    Bytes that can be seen come first and stand for themselves; each of the others gets
+    a character from 256 on, so that ``Ġ`` is the space.
+
+    Source: Radford et al. (2019), the function ``bytes_to_unicode`` of their code.
+
+    Home lesson: 11_tokenization
+    """
+    seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    unseen = sorted(set(range(256)) - set(seen))
+    return {chr(b): b for b in seen} | {chr(256 + i): b for i, b in enumerate(unseen)}
+
+
+def read_gpt2_merges(path: str | Path) -> list[Pair]:
+    """Read merges from a file in GPT-2's format: a line ``Ġ t`` merges `` `` and ``t``.
+
+    Raises:
+        ValueError: for a line that does not join two tokens of the lines above.
+
+    Home lesson: 11_tokenization
+    """
+    lines = Path(path).read_text("utf-8").removesuffix("\n").split("\n")
+    ids = {character: i for i, character in enumerate(gpt2_bytes())}
+    merges, start = [], int(lines[0].startswith("#version"))
+    for number, line in enumerate(lines[start:], start + 1):
+        parts = line.split(" ")
+        if len(parts) != 2 or not ids.keys() >= set(parts):
+            raise ValueError(
+                f"path={str(path)!r}, line {number}: {line!r} must be two tokens "
+                "with a space between, each a byte or made by a line above"
+            )
+        merges.append((ids[parts[0]], ids[parts[1]]))
+        ids["".join(parts)] = len(ids)
+    return merges
+
+
+class ByteBPE:
+    """Any bytes to ids and back: the tokens are the 256 bytes and one for each merge.
+
+    Args:
+        merges: pairs of ids, in the order in which they were learnt; the k-th makes the
+            token ``256 + k`` out of two earlier ones.
+        alphabet: the 256 bytes in the order of their ids.
+
+    Attributes:
+        tokens: ``tokens[i]`` are the bytes of token ``i``.
+
+    Raises:
+        ValueError: for a merge of tokens that do not exist, or an alphabet that is not
+            the 256 bytes; in `decode_bytes` for an id outside ``0 .. vocab_size - 1``.
+
+    Source: Sennrich et al. (2016), section 3.2; Radford et al. (2019), section 2.2.
+
+    Home lesson: 11_tokenization
+    """
+
+    def __init__(
+        self, merges: Iterable[Pair], alphabet: Iterable[int] = range(256)
+    ) -> None:
+        self.merges, self.alphabet = [tuple(pair) for pair in merges], list(alphabet)
+        _check_merges(self.merges, self.alphabet)
+        self.tokens = [bytes([byte]) for byte in self.alphabet]
+        for first, second in self.merges:
+            self.tokens.append(self.tokens[first] + self.tokens[second])
+        self._ids = {byte: i for i, byte in enumerate(self.alphabet)}
+        self._ranks = {pair: 256 + k for k, pair in enumerate(self.merges)}
+        self._known: dict[str, list[int]] = {}  # words that were encoded before
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens."""
+        return len(self.tokens)
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """Return the ids of any bytes; those that are not utf-8 keep their own."""
+        ids: list[int] = []
+        for word in split_words(data.decode("utf-8", "surrogateescape")):
+            ids += self._known.get(word) or self._encode_word(word)
+        return ids
+
+    def _encode_word(self, word: str) -> list[int]:
+        data = word.encode("utf-8", "surrogateescape")
+        ids = apply_merges([self._ids[byte] for byte in data], self._ranks)
+        if len(self._known) < KNOWN_WORDS:
+            self._known[word] = ids
+        return ids
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Return the bytes that ``ids`` (integers or a 1-d tensor) stand for."""
+        ids = [int(i) for i in ids]
+        for position, i in enumerate(ids):
+            if not 0 <= i < self.vocab_size:
+                raise ValueError(
+                    f"ids[{position}]={i} is outside 0 .. {self.vocab_size - 1}"
+                )
+        return b"".join(self.tokens[i] for i in ids)
+
+    def token_bytes(self, i: int) -> bytes:
+        """Return the bytes of one token."""
+        return self.decode_bytes([i])
+
+
+class BPETokenizer(ByteBPE):
+    """Text to ids and back, with tokens learnt from a text, and special tokens.
+
+    Args:
+        merges: as in `ByteBPE`.
+        special_tokens: marks such as ``"<|endoftext|>"`` that no text makes by itself;
+            their ids come last, in this order.
+        alphabet: as in `ByteBPE`.
+
+    Attributes:
+        special_tokens: the id of each.
+
+    Raises:
+        TypeError: for a text, or special tokens, of another type.
+        ValueError: for a special token that is empty or there twice; in `train` for an
+            empty text, or a vocabulary without room for 256 bytes and the special
+            tokens; in `encode` for half of a surrogate pair, which is no text; in
+            `load` for a file that `save` did not write.
+
+    Source: Radford et al. (2019), section 2.2.
+
+    Home lesson: 11_tokenization
+    """
+
+    def __init__(
+        self,
+        merges: Iterable[Pair],
+        special_tokens: Iterable[str] = (),
+        alphabet: Iterable[int] = range(256),
+    ) -> None:
+        super().__init__(merges, alphabet)
+        self.special_tokens = _number_special(special_tokens, len(self.tokens))
+        self.tokens += [mark.encode("utf-8") for mark in self.special_tokens]
+
+    @classmethod
+    def train(
+        cls, text: str, vocab_size: int, special_tokens: Sequence[str] = ()
+    ) -> Self:
+        """Learn from a text; it stops early where no pair occurs twice any more."""
+        n_merges = _count_merges(text, vocab_size, special_tokens)
+        return cls(learn_merges(Counter(split_words(text)), n_merges), special_tokens)
+
+    @classmethod
+    def from_gpt2(cls, merges_path: str | Path) -> Self:
+        """Read GPT-2's own ``merges.txt``, for the same 50,257 ids."""
+        merges = read_gpt2_merges(merges_path)
+        return cls(merges, ["<|endoftext|>"], gpt2_bytes().values())
+
+    def encode(self, text: str, allowed_special: bool = False) -> list[int]:
+        """Return the ids of a text; a special token in it is text unless allowed."""
+        marks = self.special_tokens if allowed_special else {}
+        ids: list[int] = []
+        for part in _cut_at(marks, text):
+            ids += [marks[part]] if part in marks else self.encode_bytes(part.encode())
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of ``ids``; what is no utf-8 becomes U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def save(self, path: str | Path) -> None:
+        """Write merges, special tokens and alphabet to a JSON file."""
+        kept = [self.merges, list(self.special_tokens), self.alphabet]
+        half = Path(f"{path}.tmp")  # a crash while writing leaves the old file whole
+        half.write_text(json.dumps(dict(zip(SAVED, kept))), "utf-8")
+        half.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a tokenizer that `save` wrote."""
+        try:
+            saved = json.loads(Path(path).read_text("utf-8"))
+            return cls(*(saved[name] for name in SAVED))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"path={str(path)!r} holds no saved tokenizer") from error
+
+
+def _check_merges(merges: list[Pair], alphabet: list[int]) -> None:
+    if sorted(alphabet) != list(range(256)):
+        raise ValueError("alphabet must hold each of the bytes 0 .. 255 once")
+    for k, (first, second) in enumerate(merges):
+        if not (0 <= first < 256 + k and 0 <= second < 256 + k):
+            allowed = f"must join two of the tokens 0 .. {255 + k}"
+            raise ValueError(f"merges[{k}]={(first, second)} {allowed}")
+
+
+def _number_special(special_tokens: Iterable[str], start: int) -> dict[str, int]:
+    marks = list(special_tokens)
+    if isinstance(special_tokens, str) or not all(isinstance(m, str) for m in marks):
+        raise TypeError(f"special_tokens={special_tokens!r} must be a list of strings")
+    if "" in marks or len(set(marks)) < len(marks):
+        raise ValueError(f"special_tokens={marks} must be different and not empty")
+    return {mark: start + k for k, mark in enumerate(marks)}
+
+
+def _count_merges(text: str, vocab_size: int, special_tokens: Sequence[str]) -> int:
+    least = 256 + len(_number_special(special_tokens, 256))
+    _check_text(text)
+    if not text:
+        raise ValueError("text='' has no pairs to learn from")
+    if vocab_size < least:
+        needed = f"256 bytes and {least - 256} special tokens need {least}"
+        raise ValueError(f"vocab_size={vocab_size} is too small: {needed}")
+    return vocab_size - least
+
+
+def _cut_at(marks: Mapping[str, int], text: str) -> list[str]:
+    """Cut a text into marks and what stands between; the longest mark wins."""
+    _check_text(text)
+    longest_first = sorted(marks, key=len, reverse=True)
+    pattern = "|".join(map(re.escape, longest_first))
+    return re.split(f"({pattern})", text) if marks else [text]
+
+
+def _check_text(text: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"text has the type {type(text).__name__}; it must be str")

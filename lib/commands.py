@@ -1,0 +1,273 @@
+"""The commands: ``python -m lib.train``, ``lib.generate`` and ``lib.presets``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import distributed
+from typer import Argument, Option
+
+from lib.checkpoint import load_checkpoint
+from lib.device import choose_device
+from lib.generate import stream_text
+from lib.presets import PRESETS, build_model, count_parameters
+from lib.run import Run, RunSettings, checkpoint_path
+
+__all__ = ["train_command", "generate_command", "presets_command", "run"]
+
+DEFAULT = RunSettings()
+
+
+def run(command: Callable) -> None:
+    """Run a command line; wrong input ends in one line on stderr and exit status 1."""
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    app.command()(command)
+    try:
+        app()
+    except (ValueError, TypeError, OSError) as error:
+        sys.exit(f"error: {error}")
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def train_command(
+    context: typer.Context,
+    out: Annotated[Path, Option(help="Folder of the run; its checkpoint goes there.")],
+    preset: Annotated[
+        str, Option(help="A model of `python -m lib.presets`.")
+    ] = DEFAULT.preset,
+    text: Annotated[
+        str | None, Option(help="Any utf-8 text.  [default: Tiny Shakespeare]")
+    ] = None,
+    resume: Annotated[
+        bool, Option("--resume", help="Go on with the run in the folder.")
+    ] = False,
+    epochs: Annotated[
+        float, Option(help="Updates, as passes over the training text.")
+    ] = DEFAULT.epochs,
+    steps: Annotated[int | None, Option(help="Updates, instead of epochs.")] = None,
+    batch_size: Annotated[
+        int, Option(help="Rows per update, in all processes together.")
+    ] = DEFAULT.batch_size,
+    accumulation: Annotated[
+        int, Option(help="Parts of each batch, to save memory.")
+    ] = DEFAULT.accumulation,
+    context_length: Annotated[
+        int | None, Option(help="Tokens per row.  [default: the preset's]")
+    ] = None,
+    tokenizer: Annotated[
+        str, Option(help="characters, bpe, or auto for the preset's.")
+    ] = DEFAULT.tokenizer,
+    vocab_size: Annotated[
+        int | None, Option(help="Tokens of bpe.  [default: the preset's]")
+    ] = None,
+    dropout: Annotated[
+        float | None, Option(help="Share of numbers set to 0.  [default: the preset's]")
+    ] = None,
+    optimizer: Annotated[str, Option(help="muon or adamw.")] = DEFAULT.optimizer,
+    learning_rate: Annotated[
+        float, Option(help="Of AdamW; of Muon's embeddings, head and vectors.")
+    ] = DEFAULT.learning_rate,
+    muon_learning_rate: Annotated[
+        float, Option(help="Of Muon's matrices.")
+    ] = DEFAULT.muon_learning_rate,
+    weight_decay: Annotated[
+        float, Option(help="Of matrices and tables.")
+    ] = DEFAULT.weight_decay,
+    schedule: Annotated[
+        str, Option(help="linear, cosine or constant.")
+    ] = DEFAULT.schedule,
+    warmup: Annotated[
+        int, Option(help="Steps in which the learning rate rises.")
+    ] = DEFAULT.warmup,
+    clip: Annotated[float, Option(help="Largest norm of a gradient.")] = DEFAULT.clip,
+    seed: Annotated[int, Option(help="Of weights, batches, dropout.")] = DEFAULT.seed,
+    dtype: Annotated[
+        str, Option(help="float32, bfloat16, or auto: bfloat16 where it is fast.")
+    ] = DEFAULT.dtype,
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...")] = "auto",
+    every: Annotated[
+        int | None, Option(help="Evaluate, save each N steps.  [default: ten times]")
+    ] = None,
+    compile_: Annotated[
+        bool, Option("--compile", help="Slow start, faster steps.")
+    ] = False,
+) -> None:
+    """Train a model of the course on a text.
+
+    Ctrl-C saves; --resume goes on where the run stopped. On several processes or
+    machines: torchrun --nproc-per-node 2 -m lib.train ...
+
+    Example: python -m lib.train --preset tiny --text my.txt --epochs 10 --out runs/x
+    """
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name in RunSettings.__dataclass_fields__
+    }
+    if resume:
+        _refuse_changes(context, out, given)
+    device = _join_processes(device)
+    settings = None if resume else RunSettings(**given)
+    work = Run(out, settings, device, compile_, f"python -m lib.train {_words()}")
+    t = work.training
+    first = not distributed.is_initialized() or distributed.get_rank() == 0
+    if first:
+        n = count_parameters(t.model)
+        typer.echo(
+            f"{work.settings.preset}: {n:,} parameters on {work.device}; "
+            f"{len(work.tokens):,} tokens; steps {t.n_done} to {t.config.n_steps}"
+        )
+    try:
+        work.train(every)
+    except KeyboardInterrupt:
+        if first:
+            typer.echo(
+                f"stopped after step {t.n_done}; go on with "
+                f"python -m lib.train --out {out} --resume"
+            )
+        raise typer.Exit(130) from None
+    if first:
+        step, loss = t.validation[-1]
+        typer.echo(f"step {step}: validation loss {loss:.4f} nats per token")
+        typer.echo(f'write with it: python -m lib.generate {out} --prompt "..."')
+
+
+def generate_command(
+    path: Annotated[Path, Argument(help="Folder of a run, or a checkpoint file.")],
+    prompt: Annotated[str, Option(help="The text to go on from.")] = "\n",
+    length: Annotated[int, Option(help="Tokens to write.")] = 500,
+    strategy: Annotated[
+        str | None, Option(help="greedy, sample, top-k or top-p.")
+    ] = None,
+    temperature: Annotated[float, Option(help="Below 1: sharper.")] = 1.0,
+    top_k: Annotated[
+        int | None, Option(help="Only the k likeliest tokens.  [top-k: 10]")
+    ] = None,
+    top_p: Annotated[
+        float | None, Option(help="Only the likeliest that reach p.  [top-p: 0.9]")
+    ] = None,
+    repetition_penalty: Annotated[
+        float, Option(help="Above 1: tokens that were there are less likely.")
+    ] = 1.0,
+    stop: Annotated[str | None, Option(help="End before this string.")] = None,
+    samples: Annotated[int, Option(help="Texts to write.")] = 1,
+    cache: Annotated[bool, Option(help="Keep keys and values.")] = True,
+    seed: Annotated[int | None, Option(help="Same seed, same text.")] = None,
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...")] = "auto",
+) -> None:
+    """Continue a prompt with a trained model, token by token.
+
+    Example: python -m lib.generate runs/x --prompt "ROMEO:" --top-p 0.9
+    """
+    how = _strategy(strategy, temperature, top_k, top_p)
+    checkpoint = load_checkpoint(checkpoint_path(path))
+    if checkpoint.tokenizer is None:
+        raise ValueError(f"path={str(path)!r} holds no vocabulary")
+    where = choose_device(device)
+    model = checkpoint.model.to(where)
+    generator = torch.Generator(where)
+    generator.manual_seed(seed) if seed is not None else generator.seed()
+    how |= {"repetition_penalty": repetition_penalty, "use_cache": cache}
+    for number in range(samples):
+        if number:
+            typer.echo("-" * 40)
+        typer.echo(prompt, nl=False)
+        for piece in stream_text(
+            model,
+            checkpoint.tokenizer,
+            prompt,
+            length,
+            stop,
+            generator=generator,
+            **how,
+        ):
+            typer.echo(piece, nl=False)
+        typer.echo()
+
+
+def presets_command() -> None:
+    """List the models of the course with their sizes."""
+    typer.echo(
+        f"{'preset':12} {'parameters':>13} {'layers':>6} {'heads':>5} "
+        f"{'width':>5} {'context':>7} {'tokens':>6}"
+    )
+    for name, config in PRESETS.items():
+        with torch.device("meta"):  # sizes without memory
+            n = count_parameters(build_model(config))
+        sizes = [getattr(config, a, "") for a in ("n_layers", "n_heads", "d_model")]
+        typer.echo(
+            f"{name:12} {n:13,} {sizes[0]:>6} {sizes[1]:>5} {sizes[2]:>5} "
+            f"{config.context_length:7,} {config.vocab_size:6,}"
+        )
+
+
+def _strategy(
+    name: str | None, temperature: float, top_k: int | None, top_p: float | None
+) -> dict:
+    """Return the settings of a strategy; refuse those that contradict it."""
+    used = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    wrong = {
+        None: [],
+        "greedy": ["temperature", "top_k", "top_p"],
+        "sample": ["top_k", "top_p"],
+        "top-k": ["top_p"],
+        "top-p": ["top_k"],
+    }
+    if name not in wrong:
+        names = [n for n in wrong if n]
+        raise ValueError(f"strategy={name!r} must be one of {', '.join(names)}")
+    default = {"temperature": 1.0, "top_k": None, "top_p": None}
+    for option in wrong[name]:
+        if used[option] != default[option]:
+            flag = option.replace("_", "-")
+            raise ValueError(
+                f"--{flag} {used[option]} does not go with strategy={name!r}"
+            )
+    match name:
+        case "greedy":
+            used["temperature"] = 0.0
+        case "top-k":
+            used["top_k"] = 10 if top_k is None else top_k
+        case "top-p":
+            used["top_p"] = 0.9 if top_p is None else top_p
+    return used
+
+
+def _words() -> str:
+    return shlex.join(sys.argv[1:])
+
+
+def _refuse_changes(context: typer.Context, out: Path, given: dict) -> None:
+    """Refuse settings on the command line that are not those of the run."""
+    kept = load_checkpoint(checkpoint_path(out)).notes["settings"]
+    for name, value in given.items():
+        typed = context.get_parameter_source(name).name == "COMMANDLINE"
+        if typed and value != kept[name]:
+            raise ValueError(
+                f"{name}={value!r} cannot change: the run in {out} has {kept[name]!r}"
+            )
+
+
+def _join_processes(device: str) -> str:
+    """Under torchrun, join the other processes; return this one's device."""
+    if "RANK" not in os.environ:
+        return device
+    kind = choose_device(device).type
+    distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+    if distributed.get_rank() > 0:
+        os.environ["COURSE_QUIET"] = "1"  # one progress bar is enough
+    if kind != "cuda":
+        return kind
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return f"cuda:{os.environ['LOCAL_RANK']}"

@@ -1,0 +1,52 @@
+"""Which machine computes, and in which number format it is fast."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["choose_device", "choose_dtype", "has_bfloat16"]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return a device by name; ``"auto"`` takes an accelerator where there is one.
+
+    Raises:
+        ValueError: for a device that this machine does not have.
+    """
+    if name == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device={name!r} cannot be used here: {reason}") from error
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the number format of matrix products by name.
+
+    ``"auto"`` takes bfloat16 where the device computes with it, else float32.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name in DTYPES:
+        return DTYPES[name]
+    if name != "auto":
+        raise ValueError(f"dtype={name!r} must be 'auto' or one of {list(DTYPES)}")
+    return torch.bfloat16 if has_bfloat16(device) else torch.float32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        found = torch.cpu.get_capabilities()
+        return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False

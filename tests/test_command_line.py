@@ -1,0 +1,361 @@
+"""The commands do what their help says, and name what is wrong in one line."""
+
+import inspect
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib.checkpoint import load_checkpoint, save_checkpoint
+from lib.commands import generate_command, presets_command, run, train_command
+from lib.gpt import GPT, GPTConfig
+from lib.presets import PRESETS
+from lib.run import Run
+
+ROOT = Path(__file__).parents[1]
+TEXT = "To be, or not to be: that is the question.\n" * 45
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run a command here, in an empty folder; return its status, output and error."""
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text(TEXT)
+
+    def start(function, *words) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            run(function)
+        output, error = capsys.readouterr()
+        if isinstance(end.value.code, str):  # Python writes it to stderr, status 1
+            return 1, output, end.value.code
+        return end.value.code or 0, output, error
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a finished run that writes a little like its text."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "text.txt").write_text(TEXT)
+    words = ["--steps", "40", "--batch-size", "8", "--text", folder / "text.txt"]
+    words += ["--preset", "demo", "--out", folder / "run", "--device", "cpu"]
+    before, sys.argv = sys.argv, ["lib.train", *map(str, words)]
+    try:
+        with pytest.raises(SystemExit):
+            run(train_command)
+    finally:
+        sys.argv = before
+    return folder / "run"
+
+
+SHORT = ["--preset", "demo", "--text", "text.txt", "--batch-size", 4, "--out", "run"]
+SHORT += ["--device", "cpu"]
+
+
+# Training
+
+
+def test_training_says_what_it_does_and_keeps_notes(command):
+    status, output, error = command(train_command, *SHORT, "--steps", 5, "--seed", 7)
+    assert (status, error) == (0, "")
+    lines = output.splitlines()
+    n_tokens = int(0.9 * len(TEXT))
+    assert re.fullmatch(
+        rf"demo: [\d,]+ parameters on cpu; {n_tokens:,} tokens; steps 0 to 5", lines[0]
+    )
+    assert re.fullmatch(r"step 5: validation loss \d\.\d{4} nats per token", lines[1])
+    assert "python -m lib.generate run" in lines[2]
+    notes = load_checkpoint("run").notes
+    assert notes["seed"] == 7 and notes["data"] == "text.txt"
+    assert notes["command"].startswith("python -m lib.train --preset demo --text")
+    assert [n for n, _ in notes["validation"]] == [1, 2, 3, 4, 5]
+    assert len(notes["data_sha256"]) == 64
+
+
+def test_epochs_are_passes_over_the_training_text(command):
+    command(train_command, *SHORT, "--epochs", 0.5, "--every", 4)
+    notes = load_checkpoint("run").notes
+    n_steps = -(-0.5 * int(0.9 * len(TEXT)) // (4 * 32))  # rounded up
+    assert notes["config"]["n_steps"] == n_steps
+    assert [n for n, _ in notes["validation"]] == [4, n_steps]
+
+
+def test_options_reach_the_run(command):
+    given = {"context-length": 9, "vocab-size": 270, "tokenizer": "bpe"}
+    given |= {"optimizer": "adamw", "learning-rate": 0.01, "clip": 0.5, "dropout": 0.2}
+    given |= {"schedule": "cosine", "warmup": 3, "accumulation": 2, "steps": 2}
+    given |= {"weight-decay": 0.1, "muon-learning-rate": 0.03, "dtype": "float32"}
+    words = [w for name, value in given.items() for w in (f"--{name}", value)]
+    assert command(train_command, *SHORT, *words)[0] == 0
+    loaded = load_checkpoint("run")
+    config = loaded.model.config
+    assert (config.context_length, config.dropout, config.vocab_size) == (9, 0.2, 270)
+    assert loaded.tokenizer.vocab_size == 270
+    kept = loaded.notes["settings"]
+    assert {n: kept[n.replace("-", "_")] for n in given} == given
+    config = loaded.notes["config"]
+    assert config["optimizer"] == "adamw" and config["n_warmup"] == 3
+
+
+def test_ctrl_c_says_how_to_go_on_and_that_works(command, monkeypatch):
+    draw, calls = Run.next_batch, []
+
+    def next_batch(self):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return draw(self)
+
+    monkeypatch.setattr(Run, "next_batch", next_batch)
+    words = [*SHORT, "--steps", 6, "--every", 2]
+    status, output, _ = command(train_command, *words)
+    assert status == 130
+    assert "stopped after step 3; go on with python -m lib.train --out run" in output
+    assert len(load_checkpoint("run").run["run.losses"]) == 3
+    for changed in (["--steps", 7], ["--seed", 1], ["--text", "other.txt"]):
+        status, _, error = command(
+            train_command, "--out", "run", "--resume", *changed
+        )
+        name = changed[0].removeprefix("--")
+        assert status == 1 and error.startswith(f"error: {name}=")
+        assert "cannot change: the run in run has" in error
+    status, output, _ = command(
+        train_command, "--out", "run", "--resume", "--steps", 6, "--every", 2
+    )
+    assert status == 0 and "steps 3 to 6" in output
+    notes = load_checkpoint("run").notes
+    assert [n for n, _ in notes["validation"]] == [2, 4, 6]
+    assert "--resume" not in notes["command"]
+    command(train_command, *[w if w != "run" else "whole" for w in words])
+    losses = [load_checkpoint(f).run["run.losses"].tolist() for f in ("run", "whole")]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--preset", "gpt5"], "preset 'gpt5' must be one of demo, bigram, "),
+        (["--text", "none.txt"], "path='none.txt' cannot be read"),
+        (["--text", "latin.txt"], "latin.txt.* is not utf-8 at byte"),
+        (["--text", "empty.txt"], "empty.txt|text=''"),
+        (["--text", "short.txt"], "text has .* tokens; context_length=32 needs 33 or"),
+        (["--device", "abacus"], "device='abacus' cannot be used here"),
+        (["--device", "cuda:77"], "device='cuda:77' cannot be used here"),
+        (["--optimizer", "sgd"], "optimizer='sgd' must be in"),
+        (["--schedule", "step"], "schedule='step' must be in"),
+        (["--dtype", "int8"], "dtype='int8' must be in"),
+        (["--tokenizer", "words"], "tokenizer='words' must be auto, characters or bpe"),
+        (["--vocab-size", 99], "vocab_size=99 is too small"),
+        (["--tokenizer", "characters", "--vocab-size", 99], "needs tokenizer='bpe'"),
+        (["--steps", 0], "n_steps=0 must be at least 1"),
+        (["--epochs", 0], "epochs=0.0 must be above 0"),
+        (["--batch-size", 0], "batch_size=0 must be at least 1"),
+        (["--context-length", 0], "context_length=0 must be at least 1"),
+        (["--learning-rate", 0], "learning_rate=0.0 must be above 0"),
+        (["--warmup", -3], "n_warmup=-3 must be 0 or more"),
+        (["--clip", 0], "clip=0.0 must be above 0"),
+        (["--dropout", 1], r"dropout=1.0 must lie in \[0, 1\)"),
+        (["--preset", "bigram", "--dropout", 0.1], "preset 'bigram' has no dropout"),
+        (["--out", "text.txt/x"], "cannot be written"),
+    ],
+)
+def test_what_cannot_be_trained(command, words, message):
+    Path("latin.txt").write_bytes(b"x" * 999 + b"\xe9" + b"x" * 99)
+    Path("empty.txt").touch()
+    Path("short.txt").write_text(TEXT[:200])
+    status, output, error = command(train_command, *SHORT, "--steps", 2, *words)
+    assert status == 1 and error.startswith("error: ")
+    assert re.search(message, error) and "\n" not in error
+    assert not Path("run").exists()
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(command, trained):
+    before = (trained / "checkpoint.safetensors").read_bytes()
+    status, _, error = command(train_command, *SHORT, "--out", trained)
+    assert status == 1 and "holds a run already: resume it, or move it" in error
+    assert (trained / "checkpoint.safetensors").read_bytes() == before
+    status, _, error = command(train_command, "--out", "nowhere", "--resume")
+    assert status == 1 and "there is no such checkpoint" in error
+
+
+# Writing
+
+
+def write(command, trained, *words) -> str:
+    status, output, error = command(
+        generate_command, trained, "--prompt", "To be", "--device", "cpu", *words
+    )
+    assert (status, error) == (0, "")
+    assert output.startswith("To be") and output.endswith("\n")
+    return output.removeprefix("To be").removesuffix("\n")
+
+
+def test_writing_greedily(command, trained):
+    text = write(command, trained, "--strategy", "greedy", "--length", 60)
+    assert len(text) == 60 and set(text) <= set(TEXT)
+    assert write(command, trained, "--temperature", 0, "--length", 60) == text
+    assert write(command, trained, "--top-k", 1, "--length", 60) == text
+    path = trained / "checkpoint.safetensors"
+    assert write(command, path, "--temperature", 0, "--length", 60) == text
+    no_cache = ["--no-cache", "--temperature", 0, "--length", 60]
+    assert write(command, trained, *no_cache) == text
+
+
+def test_the_same_seed_writes_the_same_text(command, trained):
+    for how in ([], ["--top-k", 5], ["--strategy", "top-p"], ["--temperature", 2]):
+        one, same, other = (
+            write(command, trained, *how, "--length", 50, "--seed", seed)
+            for seed in (1, 1, 2)
+        )
+        assert one == same != other
+        assert write(command, trained, *how, "--length", 50) != one
+
+
+def test_strategies_by_name_have_their_defaults(command, trained):
+    for name, same in (("top-k", ["--top-k", 10]), ("top-p", ["--top-p", 0.9])):
+        ours, expected = (
+            write(command, trained, *how, "--seed", 3, "--length", 80)
+            for how in (["--strategy", name], same)
+        )
+        assert ours == expected
+        assert ours != write(command, trained, "--seed", 3, "--length", 80)
+    one, same = (["--strategy", "sample"], [])
+    assert write(command, trained, *one, "--seed", 3) == write(
+        command, trained, *same, "--seed", 3
+    )
+
+
+def test_writing_ends_before_a_stop(command, trained):
+    whole = write(command, trained, "--seed", 5, "--length", 99)
+    stop = whole[30:33]
+    assert write(
+        command, trained, "--seed", 5, "--length", 99, "--stop", stop
+    ) == whole[: whole.index(stop)]
+
+
+def test_several_samples_are_set_apart(command, trained):
+    words = ["--samples", 3, "--length", 10, "--seed", 1, "--prompt", "be"]
+    output = command(generate_command, trained, *words)[1]
+    texts = output.split("-" * 40 + "\n")
+    assert len(set(texts)) == 3 and all(t.startswith("be") for t in texts)
+    assert [len(t) for t in texts] == [13] * 3
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--prompt", "To bé"], r"text\[4\]='é' is not in the vocabulary"),
+        (["--prompt", ""], "prompt='' is empty"),
+        (["--stop", ""], "stop='' is in every text"),
+        (["--length", -1], "n_new=-1 must be 0 or more"),
+        (["--temperature", -1], "temperature=-1.0 must be 0 or more"),
+        (["--top-k", 0], "k=0 must be at least 1"),
+        (["--strategy", "top-k", "--top-k", 0], "k=0 must be at least 1"),
+        (["--strategy", "top-p", "--top-p", 0], "p=0.0 must be above 0"),
+        (["--top-p", 2], "p=2.0 must be above 0 and at most 1"),
+        (["--repetition-penalty", 0], "penalty=0.0 must be above 0"),
+        (["--strategy", "beam"], "strategy='beam' must be one of greedy, sample,"),
+        (["--strategy", "greedy", "--top-k", 3], "--top-k 3 does not go with .*greedy"),
+        (["--strategy", "greedy", "--temperature", 0.5], "--temperature 0.5 does not"),
+        (["--strategy", "sample", "--top-p", 0.5], "--top-p 0.5 does not go with"),
+        (["--strategy", "top-k", "--top-p", 0.5], "--top-p 0.5 does not go with"),
+        (["--strategy", "top-p", "--top-k", 5], "--top-k 5 does not go with .*top-p"),
+        (["--device", "abacus"], "device='abacus' cannot be used here"),
+    ],
+)
+def test_what_cannot_be_written(command, trained, words, message):
+    words = ["--prompt", "To", "--length", 3, *words]
+    status, _, error = command(generate_command, trained, *words)
+    assert status == 1 and error.startswith("error: ")
+    assert re.search(message, error) and "\n" not in error
+
+
+def test_writing_with_what_is_no_checkpoint(command):
+    for path in ("nowhere", "text.txt"):
+        status, _, error = command(generate_command, path)
+        assert status == 1 and "there is no such checkpoint" in error
+    Path("x.safetensors").write_text(TEXT)
+    assert "is damaged" in command(generate_command, "x.safetensors")[2]
+    save_checkpoint("x.safetensors", GPT(GPTConfig()))
+    assert "holds no vocabulary" in command(generate_command, "x.safetensors")[2]
+
+
+# Help
+
+
+def test_the_list_of_presets(command):
+    status, output, _ = command(presets_command)
+    lines = output.splitlines()
+    assert status == 0 and [line.split()[0] for line in lines[1:]] == [*PRESETS]
+    assert "gpt2           124,439,808     12    12   768   1,024 50,257" in lines
+
+
+@pytest.mark.parametrize("function", [train_command, generate_command])
+def test_the_help_explains_every_option(command, function):
+    status, output, _ = command(function, "--help")
+    assert status == 0 and "Example: python -m lib." in output
+    names = {n.strip("_").replace("_", "-") for n in inspect.signature(function).parameters}
+    for name in names - {"context", "path"}:
+        assert re.search(rf"--{name}\b[^\n]* [\w\n]", output), name
+    entries = re.split(r"\n  (?=-)", output.split("Options:")[1])[1:]
+    for entry in entries:
+        words = re.sub(r"--?[\w-]+|\b(TEXT|INTEGER|FLOAT|PATH)\b|\[.*?\]|[,/]", "", entry)
+        assert len(words.split()) >= 2, entry
+    assert len(entries) >= len(names) - 2
+
+
+def test_unknown_and_missing_options(command):
+    status, _, error = command(train_command, "--preset", "demo")
+    assert status == 2 and "Missing option '--out'" in error
+    status, _, error = command(train_command, *SHORT, "--colour", "red")
+    assert status == 2 and "No such option" in error
+    status, _, error = command(train_command, *SHORT, "--steps", "many")
+    assert status == 2 and "Invalid value for '--steps'" in error
+
+
+# In processes of their own
+
+
+def python(*words) -> subprocess.Popen:
+    words = [sys.executable, "-m", *map(str, words)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_the_modules_are_commands(trained):
+    good = python("lib.generate", trained, "--prompt", "To be", "--temperature", 0)
+    bad = python("lib.generate", trained, "--prompt", "é", "--length", 5)
+    output, error = good.communicate()
+    assert good.returncode == 0 and error == "" and len(output) == 5 + 500 + 1
+    output, error = bad.communicate()
+    assert bad.returncode == 1 and re.fullmatch("error: text.0.='é' is not .*\n", error)
+
+
+def test_two_processes_train_like_one(tmp_path, command):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    words = [*SHORT[:-4], "--steps", 8, "--accumulation", 2, "--every", 4]
+    words += ["--device", "cpu", "--text", tmp_path / "text.txt"]
+    torchrun = "torch.distributed.run", "--nproc-per-node", 2, "--master-port", port
+    pair = python(*torchrun, "-m", "lib.train", *words, "--out", tmp_path / "two")
+    assert command(train_command, *words, "--out", tmp_path / "one")[0] == 0
+    output, error = pair.communicate()
+    assert pair.returncode == 0, error
+    assert output.count("parameters on cpu") == output.count("validation loss") == 1
+    assert os.listdir(tmp_path / "two") == ["checkpoint.safetensors"]
+    one, two = (load_checkpoint(tmp_path / name) for name in ("one", "two"))
+    assert two.run["run.losses"].tolist() == pytest.approx(
+        one.run["run.losses"].tolist(), abs=1e-5
+    )
+    assert [n for n, _ in two.notes["validation"]] == [4, 8]
+    assert two.notes["validation"][-1][1] == pytest.approx(
+        one.notes["validation"][-1][1], abs=1e-4
+    )

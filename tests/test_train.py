@@ -1,0 +1,478 @@
+"""Training: schedules and optimisers against torch and against their formulas, steps
+that may be cut into parts, and a run that Ctrl-C does not harm.
+"""
+
+import math
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from against_torch import assert_near, few, random, random_weights
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lib import optimizer
+from lib.bigram import BigramLM
+from lib.gpt import GPT, GPTConfig
+from lib.metrics import cross_entropy
+from lib.optimizer import Muon, make_optimizers, orthogonalize
+from lib.schedule import SCHEDULES, cosine_schedule, linear_schedule, warmup
+from lib.train import TrainConfig, Training, train
+
+KELLER_JORDAN = (3.4445, -4.7750, 2.0315)  # what torch's Muon multiplies with
+shapes = pytest.mark.parametrize("shape", [(8, 8), (6, 20), (20, 6), (1, 5), (5, 1)])
+both_optimizers = pytest.mark.parametrize("name", ["adamw", "muon"])
+
+
+# Schedules
+
+
+@given(st.integers(0, 50), st.integers(0, 20))
+def test_the_warm_up_rises_in_equal_steps(step, n_warmup):
+    expected = (step + 1) / n_warmup if step < n_warmup else 1.0
+    assert warmup(step, n_warmup) == pytest.approx(expected)
+    assert 0 < warmup(step, n_warmup) <= 1
+
+
+@pytest.mark.parametrize("end", [0.0, 0.1, 0.5])
+def test_the_cosine_equals_torchs(end):
+    sgd = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    torchs = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 40, end)
+    for step in range(41):
+        assert cosine_schedule(step, 40, 0, end) == pytest.approx(sgd.param_groups[0]["lr"])
+        sgd.step()
+        torchs.step()
+
+
+def test_the_cosine_begins_after_the_warm_up():
+    assert [cosine_schedule(s, 50, 4) for s in range(5)][:4] == pytest.approx(
+        [0.25, 0.5, 0.75, 1.0]
+    )
+    assert cosine_schedule(4, 50, 4) == 1
+    assert cosine_schedule(27, 50, 4) == pytest.approx(0.55)  # half way from 1 to 0.1
+    assert cosine_schedule(50, 50, 4) == pytest.approx(0.1)
+    assert cosine_schedule(90, 50, 4) == pytest.approx(0.1)
+
+
+def test_the_line_stays_and_then_falls():
+    factors = [linear_schedule(s, 100, 10) for s in range(101)]
+    assert factors[:10] == pytest.approx([n / 10 for n in range(1, 11)])
+    assert factors[10:41] == [1.0] * 31
+    assert factors[70] == pytest.approx(0.5) and factors[100] == 0
+    falls = [a - b for a, b in zip(factors[40:], factors[41:])]
+    assert falls == pytest.approx([1 / 60] * 60)
+    assert linear_schedule(100, 100, 0, end=0.2) == pytest.approx(0.2)
+    assert linear_schedule(50, 100, 0, decay=1.0) == pytest.approx(0.5)
+
+
+def test_the_schedules_by_name():
+    assert [SCHEDULES["constant"](s, 9, 2) for s in range(4)] == [0.5, 1, 1, 1]
+    for name, factor in (("cosine", cosine_schedule), ("linear", linear_schedule)):
+        for step in range(9):
+            assert SCHEDULES[name](step, 9, 2) == factor(step, 9, 2)
+    for factor in (cosine_schedule, linear_schedule):
+        with pytest.raises(ValueError, match="n_steps=0 must be at least 1"):
+            factor(0, 0, 0)
+
+
+@given(st.sampled_from(list(SCHEDULES)), st.integers(1, 60), st.integers(0, 70))
+def test_every_rate_of_a_run_is_above_zero(name, n_steps, n_warmup):
+    factors = [SCHEDULES[name](s, n_steps, n_warmup) for s in range(n_steps)]
+    assert all(0 < f <= 1 for f in factors)
+
+
+# Muon
+
+
+def singular_values(matrices: Tensor) -> Tensor:
+    return torch.linalg.svdvals(matrices.double())
+
+
+@shapes
+def test_orthogonalize_pushes_all_singular_values_to_one(shape):
+    matrices = random(3, *shape)
+    result = orthogonalize(matrices)
+    assert result.shape == matrices.shape
+    assert (singular_values(result) - 1).abs().max() < 0.15
+    one_by_one = torch.cat([orthogonalize(m[None]) for m in matrices])
+    assert_near(result, one_by_one, atol=1e-5)
+
+
+@shapes
+@pytest.mark.parametrize("rounds", range(1, 6))
+def test_orthogonalize_changes_the_singular_values_as_its_formula(shape, rounds):
+    matrices = random(3, *shape)
+    u, s, v = torch.linalg.svd(matrices.double(), full_matrices=False)
+    s = s / (1.01 * s.norm(dim=-1, keepdim=True))
+    for a, b, c in optimizer.POLAR_EXPRESS[:rounds]:
+        s = a * s + b * s**3 + c * s**5
+    expected = u * s.unsqueeze(-2) @ v
+    assert_near(orthogonalize(matrices, rounds), expected, atol=1e-3)
+
+
+@few
+@given(st.floats(-2.6, 0), st.floats(-10, 20))
+def test_small_singular_values_and_sizes_do_not_matter(log10_value, log2_size):
+    u, v = (torch.linalg.qr(random(6, 6, seed=s))[0] for s in (0, 1))
+    values = torch.ones(6)
+    values[-1] = 10**log10_value  # 0.001 of the norm, sqrt(5), at the least
+    result = orthogonalize(2**log2_size * (u * values @ v)[None])
+    assert (singular_values(result) - 1).abs().max() < 0.15
+
+
+def test_rounds_are_one_to_five_and_zeros_stay_zero():
+    assert torch.equal(orthogonalize(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
+    for rounds in (0, 6):
+        with pytest.raises(ValueError, match=f"rounds={rounds} must be in 1 .. 5"):
+            orthogonalize(random(1, 2, 3), rounds)
+
+
+def test_bfloat16_where_the_processor_has_it(monkeypatch):
+    monkeypatch.setattr(optimizer, "has_bfloat16", lambda device: True)
+    result = orthogonalize(random(2, 6, 20))
+    assert result.dtype == torch.bfloat16
+    assert (singular_values(result) - 1).abs().max() < 0.2
+    monkeypatch.setattr(optimizer, "has_bfloat16", lambda device: False)
+    assert orthogonalize(random(2, 6, 20)).dtype == torch.float32
+
+
+def precise_newton_schulz(grad, ns_coefficients, ns_steps, eps):
+    """Torch's function in float32, with the norm of ours, which is 1 % larger."""
+    x, (a, b, c) = grad.T if len(grad) > len(grad.T) else grad, ns_coefficients
+    x = x / (1.01 * x.norm() + eps)
+    for _ in range(ns_steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if len(grad) > len(grad.T) else x
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("precise", [False, True])
+def test_muon_equals_torchs(monkeypatch, precise, decay):
+    monkeypatch.setattr(optimizer, "POLAR_EXPRESS", (KELLER_JORDAN,) * 5)
+    monkeypatch.setattr(optimizer, "has_bfloat16", lambda device: False)
+    if precise:
+        place = "torch.optim._muon._zeropower_via_newtonschulz"
+        monkeypatch.setattr(place, precise_newton_schulz)
+    sizes = [(8, 8), (6, 20), (20, 6), (6, 20)]
+    ours = [nn.Parameter(random(*s, seed=n)) for n, s in enumerate(sizes)]
+    torchs = [nn.Parameter(p.detach().clone()) for p in ours]
+    start = [p.detach().clone() for p in ours]
+    settings = {"lr": 0.05, "momentum": 0.8, "weight_decay": decay}
+    one, other = Muon(ours, **settings), torch.optim.Muon(torchs, **settings)
+    for step in range(4):
+        for n, (p, same) in enumerate(zip(ours, torchs)):
+            p.grad = random(*p.shape, seed=10 * step + n)
+            same.grad = p.grad.clone()
+        one.step()
+        other.step()
+    for p, same, before in zip(ours, torchs, start):
+        if precise:
+            assert_near(p.detach(), same.detach(), atol=2e-5)
+        else:
+            moved, same_moved = p - before, same - before
+            assert (moved - same_moved).norm() < 0.05 * same_moved.norm()
+
+
+def test_muon_leaves_alone_what_has_no_gradient():
+    moving, still = (nn.Parameter(random(3, 4)) for _ in range(2))
+    muon = Muon([moving, still], lr=0.1, weight_decay=0.5)
+    moving.grad = random(3, 4, seed=1)
+    before = still.detach().clone()
+    assert muon.step(lambda: torch.tensor(7.0)) == 7
+    assert torch.equal(still, before) and not torch.equal(moving, before)
+
+
+# Which optimiser gets what
+
+
+def make_model(**changes) -> GPT:
+    torch.manual_seed(0)
+    return GPT(GPTConfig(**changes))
+
+
+def names_of(model: nn.Module, group: dict) -> set[str]:
+    by_id = {id(p): name for name, p in model.named_parameters()}
+    return {by_id[id(p)] for p in group["params"]}
+
+
+def test_muon_takes_the_matrices_of_blocks_and_adamw_the_rest():
+    model = make_model(final_norm=True, attention_bias=True)
+    config = TrainConfig(
+        9, 0.1, "muon", 0.2, embedding_learning_rate=0.3, weight_decay=0.5
+    )
+    adamw, muon = make_optimizers(model, config)
+    tables, matrices, vectors = adamw.param_groups
+    assert names_of(model, tables) == {"tokens.weight", "positions.table.weight"}
+    assert names_of(model, matrices) == {"head.weight"}
+    taken = names_of(model, muon.param_groups[0])
+    weights = ("q_proj", "k_proj", "v_proj", "out_proj", "up", "down")
+    assert {name.split(".")[-2] for name in taken} == set(weights)
+    assert len(taken) == 12 and all(name.startswith("blocks") for name in taken)
+    every = {name for name, p in model.named_parameters() if p.dim() == 1}
+    assert names_of(model, vectors) == every
+    decays = [g["weight_decay"] for g in (tables, matrices, vectors)]
+    assert decays == [0.5, 0.5, 0.0] and muon.param_groups[0]["weight_decay"] == 0.5
+    rates = [g["initial_lr"] for o in (adamw, muon) for g in o.param_groups]
+    assert rates == [0.3, 0.1, 0.1, 0.2]
+
+
+@both_optimizers
+@pytest.mark.parametrize("tied", [False, True])
+def test_every_weight_is_taken_once(name, tied):
+    model = make_model(tie_weights=tied, head_bias=not tied)
+    optimizers = make_optimizers(model, TrainConfig(9, optimizer=name))
+    taken = [p for o in optimizers for g in o.param_groups for p in g["params"]]
+    assert {id(p) for p in taken} == {id(p) for p in model.parameters()}
+    assert len(taken) == len(list(model.parameters()))
+    assert len(optimizers) == (2 if name == "muon" else 1)
+    if tied:
+        tables = names_of(model, optimizers[0].param_groups[0])
+        assert "tokens.weight" in tables
+
+
+def test_adamw_alone_for_a_table_of_bigrams():
+    (adamw,) = make_optimizers(BigramLM(5), TrainConfig(9, optimizer="muon"))
+    assert len(adamw.param_groups) == 1
+
+
+@both_optimizers
+def test_vectors_do_not_decay(name):
+    model = make_model(attention_bias=True, final_norm=True)
+    random_weights(model)
+    config = TrainConfig(9, 0.1, name, 0.1, weight_decay=0.5)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    for each in make_optimizers(model, config):
+        each.step()
+    for n, p in model.named_parameters():
+        shrunk = 1.0 if p.dim() == 1 else 1 - 0.1 * 0.5
+        assert_near(p.detach(), shrunk * before[n])
+
+
+def test_adamw_equals_its_formula():
+    model = make_model()
+    config = TrainConfig(9, 0.01, weight_decay=0.1, betas=(0.8, 0.9))
+    (adamw,) = make_optimizers(model, config)
+    p, (b1, b2) = model.head.weight, config.betas
+    expected = p.detach().double()
+    m = v = torch.zeros_like(expected)
+    for step in range(1, 4):
+        for weight in model.parameters():
+            weight.grad = random(*weight.shape, seed=step)
+        g = p.grad.double()
+        adamw.step()
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        m_hat, v_hat = m / (1 - b1**step), v / (1 - b2**step)
+        expected = expected - 0.01 * 0.1 * expected
+        expected = expected - 0.01 * m_hat / (v_hat.sqrt() + 1e-8)
+        assert_near(p.detach(), expected)
+
+
+# Steps
+
+
+def make_batch(n: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Rows that count on: what comes next is the number after."""
+    starts = torch.randint(
+        10, (n, 1), generator=torch.Generator().manual_seed(seed)
+    )
+    rows = (starts + torch.arange(9)) % 10
+    return rows[:, :-1], rows[:, 1:]
+
+
+def make_training(n_steps: int = 10, **changes) -> Training:
+    return Training(make_model(), TrainConfig(n_steps, **changes))
+
+
+@pytest.mark.parametrize("parts", [2, 3, 6, 9])
+@pytest.mark.parametrize("rows", [6, 7])
+def test_a_batch_in_parts_is_a_batch_in_one(parts, rows):
+    whole, cut = make_training(clip=None), make_training(clip=None, accumulation=parts)
+    batch = make_batch(rows)
+    batch[1][0] = 3  # so that the rows are not equally hard
+    losses = [t.step(batch) for t in (whole, cut)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
+    for p, same in zip(whole.model.parameters(), cut.model.parameters()):
+        assert_near(same.grad, p.grad, atol=1e-6)
+
+
+def test_the_loss_is_that_of_the_whole_batch_before_the_update():
+    t, batch = make_training(), make_batch()
+    expected = cross_entropy(t.model(batch[0]), batch[1]).item()
+    assert t.step(batch) == pytest.approx(expected, abs=1e-6)
+    assert t.losses == [pytest.approx(expected, abs=1e-6)] and t.n_done == 1
+    assert cross_entropy(t.model(batch[0]), batch[1]).item() < expected
+
+
+def test_gradients_of_the_last_step_are_forgotten():
+    one, two = make_training(clip=None), make_training(clip=None)
+    one.step(make_batch())
+    two.model.load_state_dict(one.model.state_dict())
+    for t in (one, two):
+        t.step(make_batch(seed=1))
+    for p, same in zip(one.model.parameters(), two.model.parameters()):
+        assert torch.equal(p.grad, same.grad)
+
+
+@pytest.mark.parametrize("clip", [None, 1e-3, 1e3])
+def test_all_gradients_together_are_clipped(clip):
+    t, unclipped = make_training(clip=clip), make_training(clip=None)
+    for each in (t, unclipped):
+        each.step(make_batch())
+
+    def norm(training):
+        squares = (p.grad.square().sum() for p in training.model.parameters())
+        return math.sqrt(sum(squares))
+
+    expected = min(norm(unclipped), clip or math.inf)
+    assert norm(t) == pytest.approx(expected, rel=1e-3)
+
+
+@both_optimizers
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_rate_of_each_step_is_the_schedules(name, schedule):
+    t = make_training(6, schedule=schedule, n_warmup=2, optimizer=name)
+    for step in range(6):
+        t.step(make_batch())
+        for group in (g for o in t.optimizers for g in o.param_groups):
+            factor = SCHEDULES[schedule](step, 6, 2)
+            assert group["lr"] == pytest.approx(group["initial_lr"] * factor)
+
+
+@both_optimizers
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_loss_falls(name, dtype):
+    rate = {"learning_rate": 0.02, "optimizer": name, "dtype": dtype}
+    t = make_training(25, n_warmup=2, **rate)
+    losses = train(t, make_batch)
+    assert losses is t.losses and len(losses) == t.n_done == 25
+    assert abs(losses[0] - math.log(10)) < 0.05 and losses[-1] < 1.0
+    assert all(p.dtype == torch.float32 for p in t.model.parameters())
+
+
+def test_bfloat16_multiplies_in_bfloat16():
+    found = []
+    for dtype in ("bfloat16", "float32"):
+        t = make_training(dtype=dtype)
+        t.model.blocks[0].ffn.up.register_forward_hook(
+            lambda module, given, output: found.append(output.dtype)
+        )
+        t.step(make_batch())
+    assert found == [torch.bfloat16, torch.float32]
+
+
+def test_the_same_seed_gives_the_same_losses():
+    def losses(seed):
+        generator = torch.Generator().manual_seed(seed)
+
+        def next_batch():
+            return make_batch(seed=torch.randint(99, (1,), generator=generator).item())
+
+        return train(make_training(optimizer="muon"), next_batch)
+
+    assert losses(1) == losses(1) != losses(2)
+
+
+def test_the_loss_may_be_another_function_of_any_batch():
+    model, given = nn.Linear(3, 1), []
+
+    def loss_of(model, x, y, weights):
+        given.append(len(x))
+        return (weights * (model(x) - y).square()).mean()
+
+    t = Training(model, TrainConfig(30, 0.1, accumulation=2), loss_of)
+    x = random(8, 3)
+    train(t, lambda: (x, x.sum(1, keepdim=True), torch.ones(8, 1)))
+    assert given == [4] * 60 and t.losses[-1] < 0.1 * t.losses[0]
+
+
+# Runs
+
+
+def test_it_evaluates_and_saves_every_so_often_and_at_the_end():
+    t, saved = make_training(11), []
+    values = iter([2.0, 1.5, 1.25])
+    train(t, make_batch, 4, lambda: next(values), lambda: saved.append(t.n_done))
+    assert t.validation == [(4, 2.0), (8, 1.5), (11, 1.25)]
+    assert saved == [4, 8, 11]
+
+
+def test_without_every_it_neither_evaluates_nor_saves():
+    t, saved = make_training(3), []
+    train(t, make_batch, evaluate=lambda: 1 / 0, save=lambda: saved.append(1))
+    assert t.validation == [] and saved == []
+
+
+def interrupting(at: int, times: int = 1):
+    """A source of batches in which somebody presses Ctrl-C."""
+    calls = []
+
+    def next_batch():
+        calls.append(1)
+        for _ in range(times if len(calls) == at else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+        return make_batch(seed=len(calls))
+
+    return next_batch
+
+
+def test_ctrl_c_ends_the_step_saves_and_stops():
+    t, saved, before = make_training(9), [], signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(t, interrupting(at=3), save=lambda: saved.append(t.n_done))
+    assert t.n_done == len(t.losses) == 3 and saved == [3]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_after_ctrl_c_a_second_call_goes_on():
+    whole, cut = make_training(9), make_training(9)
+    train(whole, interrupting(at=99))
+    next_batch = interrupting(at=4)
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, next_batch)
+    assert train(cut, next_batch) == whole.losses
+    assert train(cut, lambda: 1 / 0) == whole.losses  # nothing is left to do
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    t, saved = make_training(9), []
+    with pytest.raises(KeyboardInterrupt):
+        train(t, interrupting(at=3, times=2), save=lambda: saved.append(t.n_done))
+    assert t.n_done == 2 and saved == []
+
+
+def test_it_trains_in_another_thread():
+    t = make_training(3)
+    thread = threading.Thread(target=train, args=(t, make_batch))
+    thread.start()
+    thread.join()
+    assert t.n_done == 3
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"n_steps": 0}, "n_steps=0 must be at least 1"),
+        ({"accumulation": 0}, "accumulation=0 must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0 must be above 0"),
+        ({"learning_rate": math.nan}, "learning_rate=nan must be above 0"),
+        ({"muon_learning_rate": -1.0}, "muon_learning_rate=-1.0 must be above 0"),
+        ({"optimizer": "sgd"}, "optimizer='sgd' must be in .*'adamw', 'muon'"),
+        ({"schedule": "step"}, "schedule='step' must be in .*'constant', 'cosine'"),
+        ({"dtype": "float16"}, "dtype='float16' must be in .*'float32', 'bfloat16'"),
+        ({"n_warmup": -1}, "n_warmup=-1 must be 0 or more"),
+        ({"clip": 0.0}, "clip=0.0 must be above 0, or None"),
+    ],
+)
+def test_settings_that_do_not_exist(values, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TrainConfig(9), **values)

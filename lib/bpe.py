@@ -30,7 +30,6 @@ SPLIT = regex.compile(
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 )
 KNOWN_WORDS = 65_536  # as many encoded words does a tokenizer remember
-SAVED = ("merges", "special_tokens", "alphabet")
 
 
 def split_words(text: str) -> list[str]:
@@ -49,10 +48,7 @@ def split_words(text: str) -> list[str]:
 def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
     """Replace a pair of neighbours by one id, wherever it stands, from left to right.
 
-    Args:
-        ids: one word.
-        pair: the two ids to merge.
-        new_id: the id that takes their place; one that ``ids`` does not hold.
+    ``new_id`` must be an id that ``ids`` does not hold.
 
     Source: Gage (1994), where one unused byte takes the place of two.
 
@@ -68,7 +64,7 @@ def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
 
 
 class PairTable:
-    """All pairs of neighbours in a collection of words: how many there are, and where.
+    """How often each pair of neighbours occurs in words, and in which of them.
 
     Args:
         words: each different word and how often it occurs.
@@ -106,18 +102,14 @@ class PairTable:
 
 
 def learn_merges(words: Mapping[str, int], n_merges: int) -> list[Pair]:
-    """Merge the most frequent pair of neighbours, again and again.
+    """Merge the most frequent pair of neighbours again and again; return the pairs.
 
-    The first merge makes token 256, the next 257, and so on; the tokens 0 to 255 are
-    the bytes. Of pairs that are equally frequent the one with the smaller ids comes
-    first. Pairs are counted once; a merge then changes only the words that hold it.
+    The first merge makes token 256, the next 257; the tokens 0 to 255 are the bytes. Of
+    equally frequent pairs the one with the smaller ids comes first.
 
     Args:
         words: each different word and how often it occurs.
         n_merges: how many merges to learn; fewer if no pair occurs twice any more.
-
-    Returns:
-        The pairs in the order in which they were merged.
 
     Source: Gage (1994); Sennrich et al. (2016), section 3.2.
 
@@ -137,11 +129,9 @@ def learn_merges(words: Mapping[str, int], n_merges: int) -> list[Pair]:
 
 
 def apply_merges(ids: list[int], ranks: Mapping[Pair, int]) -> list[int]:
-    """Merge the neighbours of one word in the order in which merges were learnt.
+    """Merge neighbours of one word in the order in which the merges were learnt.
 
-    Args:
-        ids: the bytes of the word as ids.
-        ranks: pair -> the id that it becomes; a smaller id was learnt earlier.
+    ``ranks`` says which id a pair becomes; a smaller id was learnt earlier.
 
     Source: Sennrich et al. (2016), section 3.2.
 
@@ -197,8 +187,7 @@ class ByteBPE:
     """Any bytes to ids and back: the tokens are the 256 bytes and one for each merge.
 
     Args:
-        merges: pairs of ids, in the order in which they were learnt; the k-th makes the
-            token ``256 + k`` out of two earlier ones.
+        merges: pairs of ids as `learn_merges` returns them.
         alphabet: the 256 bytes in the order of their ids.
 
     Attributes:
@@ -249,9 +238,8 @@ class ByteBPE:
         ids = [int(i) for i in ids]
         for position, i in enumerate(ids):
             if not 0 <= i < self.vocab_size:
-                raise ValueError(
-                    f"ids[{position}]={i} is outside 0 .. {self.vocab_size - 1}"
-                )
+                last = self.vocab_size - 1
+                raise ValueError(f"ids[{position}]={i} is outside 0 .. {last}")
         return b"".join(self.tokens[i] for i in ids)
 
     def token_bytes(self, i: int) -> bytes:
@@ -263,20 +251,15 @@ class BPETokenizer(ByteBPE):
     """Text to ids and back, with tokens learnt from a text, and special tokens.
 
     Args:
-        merges: as in `ByteBPE`.
-        special_tokens: marks such as ``"<|endoftext|>"`` that no text makes by itself;
-            their ids come last, in this order.
-        alphabet: as in `ByteBPE`.
-
-    Attributes:
-        special_tokens: the id of each.
+        merges: as in `ByteBPE`, and so is ``alphabet``.
+        special_tokens: marks such as ``"<|endoftext|>"``; their ids come last. The
+            attribute of this name is a dictionary with the id of each.
 
     Raises:
         TypeError: for a text, or special tokens, of another type.
         ValueError: for a special token that is empty or there twice; in `train` for an
-            empty text, or a vocabulary without room for 256 bytes and the special
-            tokens; in `encode` for half of a surrogate pair, which is no text; in
-            `load` for a file that `save` did not write.
+            empty text or a vocabulary that is too small; in `encode` for half of a
+            surrogate pair; in `load` for a file that `save` did not write.
 
     Source: Radford et al. (2019), section 2.2.
 
@@ -321,18 +304,18 @@ class BPETokenizer(ByteBPE):
 
     def save(self, path: str | Path) -> None:
         """Write merges, special tokens and alphabet to a JSON file."""
-        kept = [self.merges, list(self.special_tokens), self.alphabet]
+        kept = {"merges": self.merges, "alphabet": self.alphabet}
+        kept["special_tokens"] = list(self.special_tokens)
         half = Path(f"{path}.tmp")  # a crash while writing leaves the old file whole
-        half.write_text(json.dumps(dict(zip(SAVED, kept))), "utf-8")
+        half.write_text(json.dumps(kept), "utf-8")
         half.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a tokenizer that `save` wrote."""
         try:
-            saved = json.loads(Path(path).read_text("utf-8"))
-            return cls(*(saved[name] for name in SAVED))
-        except (ValueError, KeyError, TypeError) as error:
+            return cls(**json.loads(Path(path).read_text("utf-8")))
+        except (ValueError, TypeError) as error:
             raise ValueError(f"path={str(path)!r} holds no saved tokenizer") from error
 
 

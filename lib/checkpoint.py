@@ -52,6 +52,8 @@ class Checkpoint:
             raise ValueError("the checkpoint holds weights only; it cannot be resumed")
         if self.notes["config"] != json.loads(json.dumps(asdict(training.config))):
             raise ValueError("the checkpoint comes from a training with other settings")
+        if self.model.config != training.model.config:
+            raise ValueError("the checkpoint holds another model than the training")
         training.model.load_state_dict(self.model.state_dict())
         for number, optimizer in enumerate(training.optimizers):
             _load_optimizer(optimizer, f"optimizer.{number}.", self.run)
@@ -60,6 +62,8 @@ class Checkpoint:
         training.validation[:] = [tuple(pair) for pair in self.notes["validation"]]
         generator.set_state(self.run["run.generator"])
         torch.set_rng_state(self.run["run.torch"])
+        if "run.cuda" in self.run:
+            torch.cuda.set_rng_state(self.run["run.cuda"])
 
 
 def save_checkpoint(
@@ -216,6 +220,8 @@ def _run_tensors(training: Training, generator: torch.Generator) -> dict[str, Te
         "run.generator": generator.get_state(),
         "run.torch": torch.get_rng_state(),
     }
+    if next(training.model.parameters()).is_cuda:
+        tensors["run.cuda"] = torch.cuda.get_rng_state()
     for number, optimizer in enumerate(training.optimizers):
         for place, state in optimizer.state_dict()["state"].items():
             for name, tensor in state.items():

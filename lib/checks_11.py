@@ -36,11 +36,13 @@ def check_bits_per_byte(bits_per_byte) -> str:
             loss * n_tokens / bit: "That is the total; divide it by the bytes.",
             loss / bit: "That is in bits per token.",
         }
+        nearly = math.isclose(given, right, rel_tol=0.02)
+        otherwise = "Nearly: do not round." if nearly else "Total nats, then bits."
         expect(
             math.isclose(given, right, rel_tol=1e-6),
             f"{loss} nats per token, {n_tokens} tokens, {n_bytes} bytes make "
-            f"{right:.4f} bits per byte; you return {given:.4f}. "
-            + hint_for(given, hints, "Total nats, then bits, then per byte."),
+            f"{right:.6f} bits per byte; you return {given:.6f}. "
+            + hint_for(given, hints, otherwise),
         )
     return "Now losses can be compared across tokenizers and languages."
 
@@ -64,12 +66,35 @@ def _from_the_end(word: bytes, tokens: list[bytes]) -> list[int]:
     return ids
 
 
+def _longest_anywhere(word: bytes, tokens: list[bytes]) -> list[int]:
+    """Take the longest token of all that occurs, then cut what is left and right."""
+    if not word:
+        return []
+    best = max((token for token in tokens if token in word), key=len)
+    left, _, right = word.partition(best)
+    middle = [tokens.index(best)]
+    return _longest_anywhere(left, tokens) + middle + _longest_anywhere(right, tokens)
+
+
+def _growing(word: bytes, tokens: list[bytes]) -> list[int]:
+    """Let the piece grow only as long as it is a token."""
+    ids, i = [], 0
+    while i < len(word):
+        end = i + 1
+        while end < len(word) and word[i : end + 1] in tokens:
+            end += 1
+        ids.append(tokens.index(word[i:end]))
+        i = end
+    return ids
+
+
 @exercise
 def check_longest_match(longest_match) -> str:
     """Takes a function of word, tokens."""
     learnt = [b"ab", b"bc", b"abc", b"cd", b"bcde", b"\xc3\xa9"]
     alphabet = [bytes([byte]) for byte in range(256)]
-    words = b"abcde", b"abcd", b"bcabxcd", "é".encode() + b"ab", b"z", b""
+    # In "abcd" the longest token of all comes first; in "bcde", "bcd" is no token.
+    words = b"abcd", b"abcde", b"bcabxcd", b"bcde", b"xbcde", "éab".encode(), b"z", b""
     for word in words:
         # The order says nothing about the length: long tokens first, then last.
         for tokens in ([*alphabet, *learnt], [*reversed(learnt), *alphabet]):
@@ -82,7 +107,7 @@ def check_longest_match(longest_match) -> str:
                 f"{right}; you return {given}. "
                 + _longest_hint(given, word, tokens, right),
             )
-    return "It finds no merge order, only lengths."
+    return "It asks how long tokens are, never when they were merged."
 
 
 def _longest_hint(
@@ -92,8 +117,17 @@ def _longest_hint(
         return "Those are the tokens; return their ids, their places in the list."
     if given == list(word) or given == _longest(word, tokens, min):
         return "You took the shortest; begin with the longest piece and shrink it."
+    if given == _growing(word, tokens):
+        return "A longer token may fit although a shorter piece is none."
+    if given == _longest_anywhere(word, tokens):
+        return (
+            "You began with the longest token anywhere in the word; begin at its left."
+        )
     if given == _from_the_end(word, tokens):
-        return "You went from the end to the beginning; begin at the left."
+        return (
+            "Did you go from the end, or in the order of merges? Begin at the left, "
+            "with the longest token that fits there."
+        )
     if given == right[: len(given)]:
         return "Go on behind the token until the word is used up."
     if sum(len(tokens[i]) for i in given if isinstance(i, int)) > len(word):
@@ -164,6 +198,7 @@ def check_decode_stream(decode_stream) -> str:
         [b"caf", b"\xc3", b"\xa9", b"!"],
         [b"a" + emoji[:1], emoji[1:3], emoji[3:] + b"b\xc3", b"\xa9"],
         [bytes([byte]) for byte in "né中😀".encode()],
+        ["a\ufffd".encode(), b"b\xef\xbf", b"\xbd", b"c"],
         [],
     ]
     for tokens in cases:
@@ -186,6 +221,8 @@ def _stream_hint(tokens: list[bytes], given: list[str], right: list[str]) -> str
         return "The bytes of an unfinished character are lost; keep them for later."
     if given == [text.decode("utf-8", "ignore") for text in joined]:
         return "Each piece is what is new; you show the text from the start each time."
+    if "\ufffd" in "".join(right):
+        return "A \ufffd of the text itself is whole: do not hold it back or drop it."
     if len(given) != len(tokens):
         return f"{len(tokens)} tokens need {len(tokens)} strings; some may be empty."
     if "".join(given) == "".join(right):

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -110,11 +111,8 @@ def train_command(
 
     Example: python -m lib.train --preset tiny --text my.txt --epochs 10 --out runs/x
     """
-    given = {
-        name: value
-        for name, value in context.params.items()
-        if name in RunSettings.__dataclass_fields__
-    }
+    known = RunSettings.__dataclass_fields__
+    given = {name: v for name, v in context.params.items() if name in known}
     if resume:
         _refuse_changes(context, out, given)
     device = _join_processes(device)
@@ -179,19 +177,15 @@ def generate_command(
     generator = torch.Generator(where)
     generator.manual_seed(seed) if seed is not None else generator.seed()
     how |= {"repetition_penalty": repetition_penalty, "use_cache": cache}
+    write = partial(stream_text, model, checkpoint.tokenizer, prompt, length, stop)
+    if samples < 1:
+        raise ValueError(f"samples={samples} must be at least 1")
     for number in range(samples):
-        if number:
-            typer.echo("-" * 40)
-        typer.echo(prompt, nl=False)
-        for piece in stream_text(
-            model,
-            checkpoint.tokenizer,
-            prompt,
-            length,
-            stop,
-            generator=generator,
-            **how,
-        ):
+        pieces = write(generator=generator, **how)
+        first = next(pieces)  # wrong input is refused before anything is shown
+        typer.echo("-" * 40 + "\n" if number else "", nl=False)
+        typer.echo(prompt + first, nl=False)
+        for piece in pieces:
             typer.echo(piece, nl=False)
         typer.echo()
 
@@ -264,7 +258,7 @@ def _join_processes(device: str) -> str:
     if "RANK" not in os.environ:
         return device
     kind = choose_device(device).type
-    distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
     if distributed.get_rank() > 0:
         os.environ["COURSE_QUIET"] = "1"  # one progress bar is enough
     if kind != "cuda":

@@ -34,7 +34,7 @@ CHOICES = {
     "norm": [*NORMS],
     "position": [*POSITIONS, "rotary"],
     "ffn": [*ACTIVATIONS, "swiglu"],
-    "init": ["normal", "fan_in"],
+    "init": ["normal", "gpt2", "fan_in"],
 }
 
 
@@ -60,9 +60,10 @@ class GPTConfig:
         tie_weights: whether the head uses the token embeddings as its weights.
         dropout: share of numbers set to 0 in training, after the embedding and after
             each part of a block.
-        init: ``"normal"``, all weights from N(0, 0.02) as in GPT-2, or ``"fan_in"``,
-            matrices from N(0, 0.7 / sqrt(fan-in)) and embeddings from N(0, 0.5), which
-            narrow models learn faster from.
+        init: ``"normal"``, all weights from N(0, 0.02); ``"gpt2"``, the same with those
+            that write into the stream divided by the root of their number; or
+            ``"fan_in"``, for narrow models: so too, but with matrices from
+            N(0, 0.7 / sqrt(fan-in)) and embeddings from N(0, 0.5).
 
     Raises:
         ValueError: for a size below 1, an unknown choice, a dropout outside [0, 1), or
@@ -189,8 +190,10 @@ def _initialise(model: GPT) -> None:
             continue
         std = 0.02
         if c.init == "fan_in":
-            is_table = name.startswith(("tokens", "positions"))
-            std = 0.5 if is_table else 0.7 / math.sqrt(weight.size(1))
-        if name.endswith(("out_proj.weight", "down.weight")):
+            tables = ("positions",) if c.tie_weights else ("positions", "tokens")
+            table = name.startswith(tables)  # a tied table is drawn like a head
+            std = 0.5 if table else 0.7 / math.sqrt(weight.size(1))
+        writes = name.endswith(("out_proj.weight", "down.weight"))
+        if writes and c.init != "normal":
             std /= math.sqrt(2 * c.n_layers)  # as many summands as the stream gets
         nn.init.normal_(weight, std=std)

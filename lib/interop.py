@@ -100,7 +100,8 @@ def gpt2_config(hf: dict) -> GPTConfig:
     _check_config(hf)
     sizes = {ours: hf[theirs] for theirs, ours in SIZES.items()}
     ffn, tied = FFNS[hf["activation_function"]], hf.get("tie_word_embeddings", True)
-    return GPTConfig(**sizes, **PARTS, ffn=ffn, attention_bias=True, tie_weights=tied)
+    own = {"attention_bias": True, "tie_weights": tied, "init": "gpt2"}
+    return GPTConfig(**sizes, **PARTS, **own, ffn=ffn)
 
 
 def _check_config(hf: dict) -> None:

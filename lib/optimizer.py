@@ -35,7 +35,8 @@ def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
 
     Args:
         matrices: ``(n, R, C)``, treated one by one.
-        rounds: how many, 1 to 5; after 3 the values are roughly, after 5 closely, 1.
+        rounds: how many, 1 to 5. Values between 0.001 and 1 of the largest possible come
+            to 0.13 .. 1.87 after 3 rounds, and to 0.87 .. 1.13 after 5.
 
     Returns:
         Matrices of the same shape; in bfloat16 where the processor computes with it.
@@ -66,8 +67,9 @@ class Muon(torch.optim.Muon):
     PyTorch's own step multiplies in bfloat16, matrix by matrix. A processor without
     bfloat16 arithmetic takes twenty times as long for that as in float32.
 
-    Args: those of ``torch.optim.Muon``; ``ns_steps`` are the rounds of `orthogonalize`,
-    and ``ns_coefficients`` are not used.
+    Of the arguments of ``torch.optim.Muon`` it uses ``params``, ``lr``,
+    ``weight_decay``, ``momentum`` (always Nesterov's), and ``ns_steps``, the rounds of
+    `orthogonalize`.
 
     Source: Jordan et al. (2024), Muon.
 

@@ -66,6 +66,7 @@ def _gpt2(d_model: int, n_heads: int, n_layers: int) -> GPTConfig:
         final_norm=True,
         head_bias=False,
         tie_weights=True,
+        init="gpt2",
     )
 
 

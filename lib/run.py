@@ -69,8 +69,8 @@ class RunSettings:
         Raises:
             ValueError: for settings outside their range.
         """
-        if not self.epochs > 0:
-            raise ValueError(f"epochs={self.epochs} must be above 0")
+        if not 0 < self.epochs < math.inf:
+            raise ValueError(f"epochs={self.epochs} must be above 0 and finite")
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
         steps = self.epochs * n_tokens / (self.batch_size * context_length)
@@ -164,8 +164,8 @@ class Run:
             if len(ids) <= self.length:
                 raise ValueError(
                     f"the {name} text has {len(ids)} tokens; context_length="
-                    f"{self.length} needs {self.length + 1} or more: take a longer text "
-                    "or a shorter context"
+                    f"{self.length} needs {self.length + 1} or more: "
+                    "take a longer text or a shorter context"
                 )
             splits.append(ids)
         return splits

@@ -44,6 +44,26 @@ def from_the_end(word, tokens):
     return ids
 
 
+def longest_anywhere(word, tokens):
+    for length in range(len(word), 0, -1):
+        for i in range(len(word) - length + 1):
+            if word[i : i + length] in tokens:
+                left = longest_anywhere(word[:i], tokens)
+                right = longest_anywhere(word[i + length :], tokens)
+                return [*left, tokens.index(word[i : i + length]), *right]
+    return []
+
+
+def grow_while_a_token(word, tokens):
+    ids, piece = [], b""
+    for byte in word:
+        if piece + bytes([byte]) not in tokens:
+            ids.append(tokens.index(piece))
+            piece = b""
+        piece += bytes([byte])
+    return [*ids, tokens.index(piece)] if piece else ids
+
+
 def earliest_token_first(word, tokens):
     pairs = [(a, b) for a in range(len(tokens)) for b in range(len(tokens))]
     spelt = {tokens[a] + tokens[b]: (a, b) for a, b in pairs}
@@ -84,6 +104,12 @@ def whole_token_waits(tokens):
     return shown
 
 
+def no_mark_at_the_end(tokens):
+    data = [b"".join(tokens[: k + 1]) for k in range(len(tokens))]
+    texts = ["", *(text.decode(errors="replace").rstrip("\ufffd") for text in data)]
+    return [text[len(before) :] for before, text in zip(texts, texts[1:])]
+
+
 WRONG = {
     "check_bits_per_byte": [
         (lambda loss, n, text: bits(loss, n, text) * math.log(2), "That is in nats"),
@@ -95,14 +121,18 @@ WRONG = {
         ),
         (lambda loss, n, text: bits(loss, 1, text), "multiply by their number"),
         (lambda loss, n, text: loss * n / math.log(2), "That is the total"),
+        (lambda loss, n, text: round(bits(loss, n, text), 4), "do not round"),
+        (lambda loss, n, text: round(bits(loss, n, text), 1), "do not round"),
         (lambda loss, n, text: None, "is a `return` missing"),
     ],
     "check_longest_match": [
         (longest(shortest=True), "You took the shortest"),
         (longest(one_byte=True), "go on n bytes further"),
         (longest(once=True), "until the word is used up"),
-        (from_the_end, "begin at the left"),
-        (earliest_token_first, "try the longest piece first"),
+        (from_the_end, "Did you go from the end"),
+        (longest_anywhere, "the longest token anywhere in the word"),
+        (grow_while_a_token, "although a shorter piece is none"),
+        (earliest_token_first, "or in the order of merges"),
         (
             lambda word, tokens: [tokens[i] for i in longest()(word, tokens)],
             "return their ids",
@@ -123,5 +153,6 @@ WRONG = {
         (lambda tokens: [b"".join(tokens).decode()], "some may be empty"),
         (rest_at_the_end, "Show what is complete at once"),
         (whole_token_waits, "only the unfinished character waits"),
+        (no_mark_at_the_end, "of the text itself is whole"),
     ],
 }

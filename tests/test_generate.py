@@ -1,4 +1,4 @@
-"""Writing: with a cache as without, within the context, piece by piece, up to a stop."""
+"""Writing: with a cache as without, within the context, by pieces, up to a stop."""
 
 import inspect
 

@@ -174,7 +174,7 @@ def test_dropout_works_in_training_only_and_at_each_of_its_places():
     assert set(dropped.tolist()) == {0.0, 2.0}
 
 
-@pytest.mark.parametrize("init", ["normal", "fan_in"])
+@pytest.mark.parametrize("init", ["normal", "gpt2", "fan_in"])
 def test_the_weights_are_drawn_as_wide_as_documented(init):
     sizes = {"vocab_size": 99, "d_model": 64, "d_ff": 128, "n_layers": 3}
     model = GPT(GPTConfig(**sizes, attention_bias=True, final_norm=True, init=init))
@@ -182,12 +182,22 @@ def test_the_weights_are_drawn_as_wide_as_documented(init):
         if weight.dim() == 1:
             assert (weight == (0 if name.endswith("bias") else 1)).all()
         elif name.startswith("blocks"):
-            std = 0.02 if init == "normal" else 0.7 / weight.size(1) ** 0.5
-            if name.endswith(("out_proj.weight", "down.weight")):
+            std = 0.7 / weight.size(1) ** 0.5 if init == "fan_in" else 0.02
+            writes = name.endswith(("out_proj.weight", "down.weight"))
+            if writes and init != "normal":
                 std /= 6**0.5  # six parts write into the stream
             assert weight.std().item() == pytest.approx(std, rel=0.05)
-        elif init == "normal":
+        elif init != "fan_in":
             assert weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize("init", ["normal", "gpt2", "fan_in"])
+def test_a_tied_model_knows_nothing_at_the_start(init):
+    sizes = {"vocab_size": 500, "d_model": 64, "final_norm": True}
+    config = GPTConfig(**sizes, head_bias=False, tie_weights=True, init=init)
+    ids = torch.randint(500, (8, 32), generator=torch.Generator().manual_seed(0))
+    loss = F.cross_entropy(GPT(config)(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    assert abs(loss.item() - math.log(500)) < 0.5
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_the_greedy_text_is_theirs(their_model: GPT2LMHeadModel, folder: Path) -
 
 def test_the_configuration_says_what_gpt2_is(folder: Path) -> None:
     wanted = {"ffn": "gelu_tanh", "attention_bias": True, "tie_weights": True}
-    assert load_gpt2(str(folder)).config == dataclasses.replace(OURS, **wanted)
+    assert load_gpt2(str(folder)).config == dataclasses.replace(OURS, init="gpt2", **wanted)
 
 
 def test_shards_are_put_together(their_model: GPT2LMHeadModel, tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_there_and_back(options: dict, tmp_path: Path) -> None:
     back = load_gpt2(tmp_path / "new" / "folder")
     assert_same_logits(back, there)
     wanted = options | {"attention_bias": True, "n_kv_heads": None}
-    assert back.config == dataclasses.replace(OURS, **wanted)
+    assert back.config == dataclasses.replace(OURS, init="gpt2", **wanted)
 
 
 def test_what_is_written_is_what_was_read(folder: Path, tmp_path: Path) -> None:

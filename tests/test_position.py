@@ -216,7 +216,9 @@ def test_rotary_is_not_learned_not_saved_and_keeps_the_number_format():
     assert list(rotary.parameters()) == [] and rotary.state_dict() == {}
     assert rotary(x.bfloat16()).dtype == torch.bfloat16
     # Far positions need angles in more digits than bfloat16 has.
-    assert_near(rotary(x.bfloat16()), rotary(x.bfloat16().float()).double(), average=1e-2)
+    assert_near(
+        rotary(x.bfloat16()), rotary(x.bfloat16().float()).double(), average=1e-2
+    )
 
 
 def test_far_positions_are_turned_right():

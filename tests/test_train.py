@@ -43,7 +43,9 @@ def test_the_cosine_equals_torchs(end):
     sgd = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     torchs = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 40, end)
     for step in range(41):
-        assert cosine_schedule(step, 40, 0, end) == pytest.approx(sgd.param_groups[0]["lr"])
+        assert cosine_schedule(step, 40, 0, end) == pytest.approx(
+            sgd.param_groups[0]["lr"]
+        )
         sgd.step()
         torchs.step()
 
@@ -279,9 +281,7 @@ def test_adamw_equals_its_formula():
 
 def make_batch(n: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Rows that count on: what comes next is the number after."""
-    starts = torch.randint(
-        10, (n, 1), generator=torch.Generator().manual_seed(seed)
-    )
+    starts = torch.randint(10, (n, 1), generator=torch.Generator().manual_seed(seed))
     rows = (starts + torch.arange(9)) % 10
     return rows[:, :-1], rows[:, 1:]
 

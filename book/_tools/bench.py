@@ -36,7 +36,7 @@ from lib.train import TrainConfig, Training, estimate_loss, train  # noqa: E402
 BENCHMARKS = ROOT / "data" / "benchmarks.json"
 
 # The documented run of nanoGPT on a processor, by our code.
-REFERENCE = GPTConfig(65, 128, 4, 4, 512, 64, final_norm=True)
+REFERENCE = GPTConfig(65, 128, 4, 4, 512, 64, final_norm=True, init="gpt2")
 REFERENCE_TRAINING = TrainConfig(
     2_000, 1e-3, weight_decay=0.1, betas=(0.9, 0.99), n_warmup=100
 )
@@ -100,7 +100,9 @@ def training(text: str) -> list[dict]:
         run.step(random_batch(tokens, batch, length, g))  # warm caches, import AdamW
         torch.manual_seed(seed)
         run = Training(GPT(config), how)
-        taken = seconds(lambda: train(run, lambda: random_batch(tokens, batch, length, g)))
+        taken = seconds(
+            lambda: train(run, lambda: random_batch(tokens, batch, length, g))
+        )
         return taken, estimate_loss(run.model, validation, length)
 
     seeds = [random.SystemRandom().randrange(10**6) for _ in range(3)]

@@ -9,6 +9,8 @@ text, and notes it in the file.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import shlex
 import sys
 from pathlib import Path
 
@@ -33,8 +35,14 @@ def main() -> int:
     options = parser.parse_args()
     checkpoint = load_checkpoint(options.run)
     notes = {name: checkpoint.notes[name] for name in KEPT}
-    text = split_text(load_corpus().text)[1]
-    validation = torch.tensor(checkpoint.tokenizer.encode(text))
+    words = shlex.split(notes["command"])
+    words[words.index("--out") + 1] = f"runs/{options.name}"  # anybody's folder
+    notes["command"] = shlex.join(words)
+    corpus = load_corpus().text
+    if hashlib.sha256(corpus.encode()).hexdigest() != notes["data_sha256"]:
+        print(f"{options.run} was trained on another text: set COURSE_DATA")
+        return 1
+    validation = torch.tensor(checkpoint.tokenizer.encode(split_text(corpus)[1]))
     for ending, dtype in (("", torch.float32), ("-fp16", torch.float16)):
         path = ROOT / "data" / f"{options.name}{ending}.safetensors"
         model = checkpoint.model.to(dtype).float()  # with the precision of the file

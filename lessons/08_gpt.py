@@ -1,0 +1,1271 @@
+# %% [markdown]
+# # 08 · GPT
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/08_gpt.ipynb)
+#
+# You put all parts together into a GPT, know where each of its numbers sits, and load
+# the numbers that OpenAI trained into it.
+#
+# - **You will build** the class `GPT`, its configuration, its start, and the way from
+#   GPT-2's files to your model.
+# - **You will see** one class with 5,162 parameters or with 124,439,808, and a model
+#   that is sure of nonsense before it has learned anything.
+# - **Needs** lesson [07](07_transformer_block.ipynb).
+# - **Takes** about two and a half hours to read and do; the notebook runs in under 60 s.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% [markdown]
+# ## The question
+#
+# Every part of a Transformer lies on the table, and lesson
+# [07](07_transformer_block.ipynb) stacked them: one block reached 2.0934 nats, three
+# blocks 2.0977, an honest null. So depth does not pay yet, at that budget. But nobody
+# uses a model of one block. GPT-2 has twelve of them in its smallest size, and it is
+# made of the parts that you have built.
+#
+# How do the parts become that model? Where do its 124 million parameters sit? And what
+# numbers should they hold before the first step of training?
+#
+# There is a proof that you got all of it right: OpenAI's own numbers, loaded into your
+# own class, must work.
+
+# %% [markdown]
+# ## By hand
+#
+# ### 5,162, on paper
+#
+# In lesson [00](00_quickstart.ipynb) the computer counted the parameters of the model
+# that counts. Now you know what they are, so do it on paper. Ten tokens, vectors of 16
+# numbers, 32 positions, two blocks with 32 units in the middle, two heads.
+#
+# Start with the outside. Ten token vectors of 16 numbers are 160, 32 position vectors
+# are 512. The head reads 16 numbers and writes ten, plus ten biases: 170. Then one
+# block, part by part:
+
+# %%
+tokens, positions, head = 10 * 16, 32 * 16, 16 * 10 + 10
+attention = 4 * 16 * 16  # queries, keys, values, output: four matrices, no biases
+feed_forward = (16 * 32 + 32) + (32 * 16 + 16)  # up and down, with biases
+norms = 2 * (16 + 16)  # two norms, each with a gain and a bias
+block = attention + feed_forward + norms
+total = tokens + positions + 2 * block + head
+print(f"block: {attention:,} + {feed_forward:,} + {norms} = {block:,}")
+print(f"all:   {tokens} + {positions} + 2 x {block:,} + {head} = {total:,}")
+assert total == 5_162
+
+# %% [markdown]
+# It comes out. The number of heads plays no part: two heads share the same four
+# matrices that one head would have.
+#
+# ### Sure of nonsense
+#
+# A model that has learned nothing should say so: the same score for every token. Let
+# there be two tokens, each of them right half of the time. One model gives them the
+# [logits](../book/glossary.md#logits) 0 and 0, the other 0.1 and 0, the third 8 and 0.
+# What does each pay on average?
+
+# %%
+import torch
+
+for pair in ([0.0, 0.0], [0.1, 0.0], [8.0, 0.0]):
+    p = torch.tensor(pair).softmax(dim=0)
+    loss = -p.log().mean()
+    print(f"logits {pair}: probabilities {p[0]:.4f}, {p[1]:.4f}, loss {loss:.2f}")
+
+# %% [markdown]
+# Equal scores cost $\ln 2 = 0.69$ nats, and so do nearly equal ones. The third model is
+# sure, without a reason. Half of the time it is right and pays nothing; half of the
+# time it pays 8. Its mean is 4 nats. So *large* logits at the start are a debt, and the
+# first steps of training are spent on paying it back.
+#
+# ### Many small notes
+#
+# In a pre-norm stack every part adds a note to the stream. 24 blocks pin 48 notes. If
+# each is +1 or -1, at random, how large is the sum? Not 48: most cancel. Try it 10,000
+# times.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+notes = 2.0 * torch.randint(2, (10_000, 48), generator=generator) - 1  # +1 or -1
+print(f"typical size of a sum of 48 notes: {notes.sum(dim=1).std():.1f}")
+print(f"root of 48: {48**0.5:.1f}")
+shrunk = (notes / 48**0.5).sum(dim=1).std()
+print(f"notes divided by the root of 48:   {shrunk:.1f}")
+assert abs(shrunk - 1) < 0.05
+
+# %% [markdown]
+# Independent notes add like steps of a random walk: the size of the sum grows with the
+# *root* of their number. Divide each note by that root, and the sum of 48 is as large
+# as a single note was.
+
+# %% [markdown]
+# ## The formula
+#
+# | part | parameters | in GPT-2's smallest |
+# |---|---|---|
+# | token vectors | $V D$ | 50,257 x 768 |
+# | position vectors | $T D$ | 1,024 x 768 |
+# | attention, one block | $4 D^2$, with biases $+ 4 D$ | |
+# | feed-forward, one block | $2 D F + F + D$ | $F = 4 D$ |
+# | two norms, one block | $4 D$ | |
+# | last norm | $2 D$, or none | |
+# | head | $V D$, with a bias $+ V$; tied: none | tied |
+#
+# | symbol | in code | what it is |
+# |---|---|---|
+# | $V$ | `vocab_size` | number of different tokens |
+# | $D$ | `d_model` | numbers in a vector |
+# | $L$ | `n_layers` | number of blocks |
+# | $F$ | `d_ff` | units in the middle of a feed-forward network |
+# | $T$ | `context_length` | number of positions |
+#
+# Put $F = 4 D$ into the rows of a block: $4 D^2 + 8 D^2 = 12 D^2$, and a few single
+# $D$. So GPT-2 has
+#
+# $$N = V D + T D + L\,(12 D^2 + 13 D) + 2 D$$
+#
+# parameters, and in a large model one term rules: $N \approx 12 L D^2$ (Kaplan et al.,
+# 2020, table 1).
+#
+# Two formulas for the start. Equal logits give each token the probability $1 / V$, so
+# the first loss should be near
+#
+# $$L_0 = -\ln \frac{1}{V} = \ln V$$
+#
+# and all weights are drawn from a bell curve around 0 with a small standard deviation,
+# those of the last matrix of each part with a smaller one, because $2 L$ parts write
+# into the same stream:
+#
+# $$W \sim \mathcal{N}(0,\ 0.02) \qquad\qquad W_\text{out},\ W_\text{down} \sim \mathcal{N}\!\left(0,\ \frac{0.02}{\sqrt{2 L}}\right)$$
+#
+# Where it stands: the model in section 3.1 of Radford et al. (2018), the 0.02 in their
+# section 4.1; the last norm and the root in section 2.3 of Radford et al. (2019). (They
+# write the root of $N$, the number of residual layers; that is $2 L$.) Vaswani et al.
+# (2017) tie their weights in section 3.4.
+
+# %% [markdown]
+# ## Build
+#
+# ### The plain way
+#
+# You could stop here. A GPT is the `LanguageModel` of lesson
+# [04](04_attention.ipynb), filled with blocks, and a function can do the filling.
+
+# %% tags=["naive:gpt.GPT"]
+from torch import Tensor, nn
+
+from lib.attention import MultiHeadAttention
+from lib.block import Block
+from lib.ffn import FeedForward
+from lib.language_model import LanguageModel
+
+
+def plain_gpt(vocab_size, d_model, n_heads, n_layers, d_ff, context_length):
+    blocks = []
+    for _ in range(n_layers):
+        attention = MultiHeadAttention(d_model, n_heads, bias=False)
+        blocks.append(Block(attention, FeedForward(d_model, d_ff)))
+    return LanguageModel(vocab_size, d_model, context_length, blocks)
+
+
+# %% [markdown]
+# `count_parameters` adds up the sizes of all parameters, as you have done several
+# times. Six numbers in, 5,162 out?
+
+# %%
+from lib.presets import count_parameters
+
+torch.manual_seed(0)
+plain = plain_gpt(10, 16, 2, 2, 32, 32)
+print(f"{count_parameters(plain):,} parameters")
+assert count_parameters(plain) == total
+
+# %% [markdown]
+# That is the model of lesson 00. Three things are still in the way:
+#
+# - Six numbers in a row are easy to mix up, and there will be more: a last norm, biases
+#   or none, which bend. Who saves a model must save them all.
+# - The weights start as PyTorch likes it.
+# - The head cannot be tied.
+
+# %% [markdown]
+# ### One object instead of ten arguments
+#
+# A *dataclass* is a class that only holds values: Python writes its `__init__` from the
+# list of fields. `frozen=True` forbids changes, so a configuration that was printed at
+# the start of a run is still true at its end. `__post_init__` runs after the values are
+# there; it is the place to refuse wrong ones. The defaults are the model that counts.
+
+# %% tags=["lib:gpt.GPTConfig"]
+from dataclasses import dataclass
+
+from lib.gpt import CHOICES
+from lib.shapes import require_sizes
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    vocab_size: int = 10
+    d_model: int = 16
+    n_heads: int = 2
+    n_layers: int = 2
+    d_ff: int = 32
+    context_length: int = 32
+    n_kv_heads: int | None = None
+    norm: str = "layer"
+    position: str = "learned"
+    ffn: str = "gelu"
+    attention_bias: bool = False
+    final_norm: bool = False
+    head_bias: bool = True
+    tie_weights: bool = False
+    dropout: float = 0.0
+    init: str = "normal"
+
+    def __post_init__(self) -> None:
+        sizes = {n: v for n, v in vars(self).items() if type(v) is int}
+        require_sizes(**sizes)
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be in {allowed}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
+        if self.tie_weights and self.head_bias:
+            raise ValueError(
+                "tie_weights=True needs head_bias=False: embeddings have none"
+            )
+
+
+# %% [markdown]
+# `CHOICES` says which words are allowed. Everything that you have met is there; the
+# other words are for lessons 09 and 16. Look at what two wrong configurations say.
+
+# %%
+for name, allowed in CHOICES.items():
+    print(f"{name:8} {allowed}")
+for wrong in (dict(d_model=0), dict(norm="batch")):
+    try:
+        GPTConfig(**wrong)
+    except ValueError as error:
+        print("ValueError:", error)
+
+# %% [markdown]
+# Both messages name the value and what is allowed. To change a configuration you make
+# a new one: `dataclasses.replace(config, n_layers=3)`.
+#
+# ### One block from a configuration
+#
+# `NORMS` and `ACTIVATIONS` are dictionaries from the words to the classes and
+# functions. `SelfAttention` is your `MultiHeadAttention` with three switches that are
+# off here: `n_kv_heads` and `rotary` wait for lesson 16, and a `cache`, with which it
+# keeps what it has read, for lesson 10.
+
+# %% tags=["lib:gpt._make_block"]
+from lib.ffn import SwiGLU
+from lib.gpt import ACTIVATIONS, NORMS
+from lib.position import Rotary
+from lib.self_attention import KVCache, SelfAttention
+
+
+def _make_block(c: GPTConfig, rotary: Rotary | None) -> Block:
+    attention = SelfAttention(
+        c.d_model, c.n_heads, c.attention_bias, c.n_kv_heads, rotary
+    )
+    if c.ffn == "swiglu":
+        ffn = SwiGLU(c.d_model, c.d_ff)
+    else:
+        ffn = FeedForward(c.d_model, c.d_ff, ACTIVATIONS[c.ffn])
+    return Block(attention, ffn, norm=NORMS[c.norm], dropout=c.dropout)
+
+
+# %% [markdown]
+# ### The model
+#
+# Now the whole. `GPT` *is* a `LanguageModel`: `super().__init__` makes token vectors,
+# positions, blocks, the last norm and the head, and the rest of `__init__` changes what
+# the configuration wants otherwise. The two lines about the head are weight tying; the
+# last line draws the first weights. You come to both below.
+#
+# `forward` is the one that you know. If you leave `cache` at None, `start` is 0, the
+# mask is the causal mask, and every block gets None for a cache. (`_make_positions`
+# makes the positions that are not learned.)
+
+# %% tags=["lib:gpt.GPT"]
+from lib.attention import causal_mask
+from lib.gpt import _initialise, _make_positions
+
+
+class GPT(LanguageModel):
+    def __init__(self, config: GPTConfig) -> None:
+        c, rotary = config, None
+        if c.position == "rotary":
+            rotary = Rotary(c.d_model // c.n_heads, c.context_length)
+        blocks = [_make_block(c, rotary) for _ in range(c.n_layers)]
+        final_norm = NORMS[c.norm](c.d_model) if c.final_norm else None
+        super().__init__(c.vocab_size, c.d_model, c.context_length, blocks, final_norm)
+        self.config = config
+        if c.position != "learned":
+            self.positions = _make_positions(c)
+        self.dropout = nn.Dropout(c.dropout)
+        if not c.head_bias:
+            self.head = nn.Linear(c.d_model, c.vocab_size, bias=False)
+        if c.tie_weights:
+            self.head.weight = self.tokens.weight
+        _initialise(self)
+
+    def forward(self, ids: Tensor, cache: list[KVCache] | None = None) -> Tensor:
+        start, n_new = 0 if cache is None else cache[0].length, ids.size(1)
+        mask = None  # one token alone may look at everything before it
+        if n_new > 1:
+            mask = causal_mask(start + n_new)[start:].to(ids.device)  # (T, start + T)
+        x = self.tokens(ids)  # (B, T) -> (B, T, D)
+        if self.positions is not None:
+            x = self.positions(x, start)
+        x = self.dropout(x)
+        for block, kept in zip(self.blocks, cache or [None] * len(self.blocks)):
+            x = block(x, mask, cache=kept)
+        return self.head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
+
+    def new_cache(self) -> list[KVCache]:
+        return [KVCache(self.context_length) for _ in self.blocks]
+
+
+# %% [markdown]
+# Is it still the plain model? Both have parameters of the same names, so one can load
+# the other's (`load_state_dict` complains about every name that is missing or too
+# many).
+
+# %% tags=["same:gpt.GPT"]
+model = GPT(GPTConfig())
+model.load_state_dict(plain.state_dict())
+ids = torch.randint(10, (4, 32), generator=generator)
+assert torch.allclose(model(ids), plain(ids), atol=1e-6)
+assert count_parameters(model) == count_parameters(plain) == 5_162
+print("with the same weights: the same logits as the plain model")
+
+# %% [markdown]
+# The same logits, so `SelfAttention` with its switches off computes what
+# `MultiHeadAttention` does.
+
+# %% [markdown]
+# ### Start near nothing
+#
+# Now the first weights. Take three blocks, 64 wide, for the 65 characters of
+# Shakespeare, with the last norm and the biases of GPT-2. Draw all matrices and tables
+# with one standard deviation, and look at the loss *before any training*. The tokens
+# are random: an untrained model cannot tell. (`no_grad` forgets the gradients, which
+# nobody needs here. A function whose name ends in `_` changes its argument in place.)
+
+# %%
+from dataclasses import replace
+
+from lib.metrics import cross_entropy
+
+parts = dict(attention_bias=True, final_norm=True, init="gpt2")
+small = GPTConfig(65, 64, 4, 3, 256, 32, **parts)
+random_ids = torch.randint(65, (32, 33), generator=generator)
+
+
+@torch.no_grad()
+def redraw(model, std):
+    for weight in model.parameters():
+        if weight.dim() == 2:
+            nn.init.normal_(weight, std=std)
+    return model
+
+
+# %%
+import math
+
+for std in (0.02, 0.1, 0.3, 1):
+    torch.manual_seed(0)
+    logits = redraw(GPT(small), std)(random_ids[:, :-1])
+    loss = cross_entropy(logits, random_ids[:, 1:])
+    print(f"std {std:4}: logits of size {logits.std():4.2f}, loss {loss:5.2f}", end="")
+    print(f" (ln 65 = {math.log(65):.2f})")
+    assert abs(logits.std() / (std * math.sqrt(64)) - 1) < 0.1
+    if std == 0.02:
+        assert abs(loss - math.log(65)) < 0.05
+assert loss > 4 * math.log(65)
+
+# %% [markdown]
+# With 0.02 the model starts at 4.19 nats: it knows nothing and says so. With 1 it
+# starts at 19.89. It knows just as little, and is sure of it.
+#
+# You can predict the size of the logits. The last norm gives the head 64 numbers of
+# size one. A logit is a sum of 64 such numbers, each times a weight of size `std`: a
+# random walk again, so its size is `std` times the root of the width.
+
+# %%
+for d_model in (64, 768, 1600):
+    size = 0.02 * math.sqrt(d_model)
+    print(f"{d_model:4} wide: weights of 0.02 give logits of size {size:.2f}")
+
+# %% [markdown]
+# It also says where 0.02 belongs. At the widths of GPT-2, 768 to 1,600, the logits are
+# between 0.5 and 1: small, not tiny. In a model that is much wider, 0.02 is too much.
+# In one that is much narrower, every part begins almost silent. The number is a habit
+# from models of that width, not a law.
+#
+# ### Notes that do not pile up
+#
+# Here is the function that draws them. Biases go to 0, gains stay at 1, matrices and
+# tables get the bell curve, and the two matrices that write into the stream get a
+# narrower one. (`"normal"` leaves that out, for two blocks as in the demo. `"fan_in"`
+# draws larger weights where a matrix reads fewer numbers, and the narrow models of later
+# lessons use it.)
+
+
+# %% tags=["lib:gpt._initialise"]
+@torch.no_grad()
+def _initialise(model: GPT) -> None:
+    c = model.config
+    for name, weight in model.named_parameters():
+        if weight.dim() == 1:
+            if name.endswith("bias"):
+                nn.init.zeros_(weight)
+            continue
+        std = 0.02
+        if c.init == "fan_in":
+            tables = ("positions",) if c.tie_weights else ("positions", "tokens")
+            table = name.startswith(tables)  # a tied table is drawn like a head
+            std = 0.5 if table else 0.7 / math.sqrt(weight.size(1))
+        writes = name.endswith(("out_proj.weight", "down.weight"))
+        if writes and c.init != "normal":
+            std /= math.sqrt(2 * c.n_layers)  # as many summands as the stream gets
+        nn.init.normal_(weight, std=std)
+
+
+# %% [markdown]
+# What would the last line but one be missed for? Build 24 blocks, 128 wide, and undo
+# the shrinking in a copy. `stream_sizes` runs the model by hand and takes the size of
+# the stream, the root of its mean square, at each depth. Look at the last column.
+
+# %%
+import copy
+
+deep = GPT(GPTConfig(65, 128, 4, 24, 512, 64, **parts))
+unshrunk = copy.deepcopy(deep)
+for block in unshrunk.blocks:
+    block.attention.out_proj.weight.data *= math.sqrt(2 * 24)
+    block.ffn.down.weight.data *= math.sqrt(2 * 24)
+
+
+@torch.no_grad()
+def stream_sizes(model, ids):
+    x, sizes = model.positions(model.tokens(ids)), []
+    for block in [nn.Identity(), *model.blocks]:
+        x = block(x, causal_mask(ids.size(1))) if sizes else x
+        sizes.append(x.square().mean().sqrt().item())
+    return sizes
+
+
+# %% [markdown]
+# Both models read the same random tokens.
+
+# %%
+lines = {
+    "weights shrunk by the root of 2 L": stream_sizes(deep, random_ids),
+    "not shrunk": stream_sizes(unshrunk, random_ids),
+}
+for name, sizes in lines.items():
+    shown = ", ".join(f"{sizes[depth]:.3f}" for depth in (0, 6, 12, 24))
+    print(f"{name:33}: {shown} after 0, 6, 12, 24 blocks")
+shrunk_growth, growth = (sizes[-1] / sizes[0] for sizes in lines.values())
+print(f"grown {shrunk_growth:.1f} times, and {growth:.1f} times")
+assert shrunk_growth < 2.5 and growth > 10 and sizes[1] > 1.8 * sizes[0]
+
+# %% [markdown]
+# Now all depths in one picture.
+
+# %% mystnb={"image": {"alt": "Line chart of the size of the residual stream over 24 blocks. Both lines start at 0.028. With shrunken weights the line creeps up to 0.049; without, it rises steeply at first, then less and less, to 0.331."}}
+from lib import plot
+
+axes = "blocks passed", "size of the residual stream"
+plot.line_chart(lines, *axes)
+
+# %% [markdown]
+# *With shrunken weights the stream grows a little and evenly. Without, the first block
+# alone doubles it, and after 24 blocks it is more than ten times as large as at the
+# start.*
+#
+# This is your random walk of 48 notes. Unshrunk, the notes drown the token that the
+# stream began with. Shrunk, all 48 together are not much larger than the token was.
+# That is all that the root promises. Whether a model trains better for it, this picture
+# does not say.
+
+# %% [markdown]
+# ### One table for two jobs
+#
+# The token vectors and the head's matrix have the same shape `(V, D)`, one row per
+# token. A row of the first says what the token writes onto the board. A row of the
+# second says what the board must look like for the token to come next. [Weight
+# tying](../book/glossary.md#weight-tying) uses one table for both: `self.head.weight =
+# self.tokens.weight` makes two names for one parameter. Write into one, read from the
+# other:
+
+# %%
+tied = GPT(replace(small, head_bias=False, tie_weights=True))
+tied.tokens.weight.data[0, 0] = 7
+print("written into tokens, read from head:", tied.head.weight[0, 0].item())
+assert tied.head.weight[0, 0] == 7
+
+# %% [markdown]
+# What does it save? $V D$ parameters. To count GPT-2 you need not fill half a gigabyte:
+# on the device `meta`, tensors have shapes and no numbers. `PRESETS` is a table of
+# configurations by name.
+
+# %%
+from lib.presets import PRESETS
+
+
+def count(config):
+    with torch.device("meta"):
+        return count_parameters(GPT(config))
+
+
+for name, config in {"small": small, "gpt2": PRESETS["gpt2"]}.items():
+    config = replace(config, head_bias=False)
+    with_tie, without = (count(replace(config, tie_weights=t)) for t in (True, False))
+    saved = without - with_tie
+    assert saved == config.vocab_size * config.d_model
+    print(f"{name:5}: {without:,} - {saved:,} = {with_tie:,}", end="")
+    print(f", saved {saved / without:.0%}")
+
+# %% [markdown]
+# For 65 characters it hardly matters: 3 %. For GPT-2 it is 38,597,376 of 163 million,
+# almost a quarter, and what is left is the number that everybody quotes: 124,439,808.
+#
+# ### From the demo to GPT-2
+#
+# The same class, other configurations: these are the GPTs that the course uses, and
+# OpenAI's four. (`PRESETS` also holds the models of lessons 02 to 05, which have no
+# `n_layers`.) Hold the last four against the formula.
+
+# %%
+gpts = {name: c for name, c in PRESETS.items() if hasattr(c, "n_layers")}
+for name, c in gpts.items():
+    V, T, D, L, N = c.vocab_size, c.context_length, c.d_model, c.n_layers, count(c)
+    print(f"{name:11} V {V:6,} D {D:5,} L {L:2} T {T:5,} {N:13,}", end="")
+    print(f"  12 L D² is {12 * L * D**2 / N:4.0%}")
+    if name.startswith("gpt2"):
+        assert N == V * D + T * D + L * (12 * D**2 + 13 * D) + 2 * D
+    assert N == 124_439_808 or name != "gpt2"
+
+# %% [markdown]
+# From 5,162 to 1,557,611,200 parameters, with one class. The last column shows where
+# the rule of thumb holds: in the largest models $12 L D^2$ is nearly everything. (In
+# the demo it is too much, because its feed-forward network is two times as wide as $D$,
+# not four times.)
+#
+# So where do they sit? Sort the parameters by the part that they belong to. In the
+# picture a column is a model, and its four cells add up to one.
+
+
+# %%
+def shares(config):
+    with torch.device("meta"):
+        model = GPT(config)
+    sums = dict.fromkeys(("tables and head", "attention", "feed-forward", "norms"), 0)
+    for name, parameter in model.named_parameters():
+        part = "tables and head"
+        for word, title in (("norm", "norms"), ("ffn.", "feed-forward")):
+            part = title if word in name else part
+        part = "attention" if ".attention." in name else part
+        sums[part] += parameter.numel()
+    return {part: size / sum(sums.values()) for part, size in sums.items()}
+
+
+# %% mystnb={"image": {"alt": "A table of colours: seven models from demo to gpt2-xl in columns, four parts in rows. Feed-forward is the darkest cell of every column, attention is paler. Tables and head are darkest for gpt2 and small. The row norms is nearly white."}}
+by_model = {name: shares(config) for name, config in gpts.items()}
+for name in ("demo", "gpt2", "gpt2-xl"):
+    print(name, {part: f"{share:.1%}" for part, share in by_model[name].items()})
+for share in by_model.values():
+    assert max(share, key=share.get) == "feed-forward" and share["norms"] < 0.03
+assert 1.9 < share["feed-forward"] / share["attention"] < 2.1  # the last: gpt2-xl
+shown = ["demo", "toy", "tiny", "small", "medium", "gpt2", "gpt2-xl"]
+matrix = torch.tensor([list(by_model[name].values()) for name in shown]).T
+axes = "model", "part"
+plot.heat_map(matrix, list(share), shown, *axes, size=(8, 4.2), label="share")
+
+# %% [markdown]
+# *In every model most parameters sit in the feed-forward networks. Attention has half
+# as many, where $F = 4 D$. The tables weigh much where the vocabulary is large and the
+# model is not, and fade as it grows. The norms are nothing.*
+#
+# GPT-2's smallest keeps 31.6 % of its numbers in tables. In its largest, made of the
+# same parts, they are 5.3 %: $V D$ grows with the width, the blocks with its square.
+
+# %% [markdown]
+# ### GPT-2's files
+#
+# You have a model with as many parameters as GPT-2. Are they the *same* ones? OpenAI's
+# weights come as two files: `config.json` with the sizes, and `model.safetensors` with
+# tensors by name. Three things differ from ours, and none of them is deep:
+#
+# 1. **Names.** Here is the dictionary (`{i}` is the number of the block, `*` stands for
+#    q, k and v).
+
+# %%
+from lib.interop import FILES, MODULES, SIZES
+
+print("sizes:", SIZES)
+for theirs, ours in MODULES.items():
+    print(f"  {theirs:18} {ours}")
+
+# %% [markdown]
+# 2. **Rows and columns.** GPT-2's linear layer, called `Conv1D`, computes $x W$.
+#    PyTorch's computes $x W^\top$. So its matrices are stored turned round
+#    (*transposed*).
+# 3. **Three in one.** `c_attn` holds the matrices of queries, keys and values side by
+#    side.
+#
+# See both on the smallest case: two numbers in, and three times two out.
+
+# %%
+c_attn = torch.tensor([[1.0, 2, 3, 4, 5, 6], [10.0, 20, 30, 40, 50, 60]])  # (D, 3 D)
+x = torch.tensor([1.0, 0.5])
+print("GPT-2:  x W =", (x @ c_attn).tolist())
+q, k, v = c_attn.T.chunk(3)  # turned, then cut into three of (D, D)
+print("ours: q, k, v =", [(x @ part.T).tolist() for part in (q, k, v)])
+assert torch.equal(torch.cat([x @ part.T for part in (q, k, v)]), x @ c_attn)
+
+# %% [markdown]
+# Three steps, then. First the configuration: their names for our fields, and a refusal
+# of everything that our model cannot compute (`_check_config` holds the list).
+
+# %% tags=["lib:interop.gpt2_config"]
+from lib.interop import FFNS, PARTS, _check_config
+
+
+def gpt2_config(hf: dict) -> GPTConfig:
+    hf = {"n_positions": hf.get("n_ctx"), "activation_function": "gelu_new", **hf}
+    if hf.get("n_inner") is None:
+        hf["n_inner"] = 4 * (hf.get("n_embd") or 0)
+    _check_config(hf)
+    sizes = {ours: hf[theirs] for theirs, ours in SIZES.items()}
+    ffn, tied = FFNS[hf["activation_function"]], hf.get("tie_word_embeddings", True)
+    own = {"attention_bias": True, "tie_weights": tied, "init": "gpt2"}
+    return GPTConfig(**sizes, **PARTS, **own, ffn=ffn)
+
+
+# %% [markdown]
+# Second, the copying, by name. `tensor_names` fills in the block numbers: for each of
+# their names it lists ours, three for `c_attn` and one otherwise. Look for the two
+# differences: `turn` is the second, `chunk` the third.
+
+# %% tags=["lib:interop.copy_weights", "lib:interop.turn"]
+from lib.interop import CONV1D, _check_names, tensor_names
+
+
+@torch.no_grad()
+def copy_weights(model: GPT, tensors: dict[str, Tensor]) -> None:
+    _check_names(tensors, model.config)
+    ours = dict(model.named_parameters())
+    for name, parts in tensor_names(model.config).items():
+        targets, shape = [ours[part] for part in parts], tuple(tensors[name].shape)
+        needed = tuple(turn(name, torch.cat(targets)).shape)
+        if shape != needed:
+            raise ValueError(f"{name} has shape {shape}; it must be {needed}")
+        rows = turn(name, tensors[name]).chunk(len(targets))
+        for target, piece in zip(targets, rows):
+            target.copy_(piece)
+
+
+def turn(name: str, tensor: Tensor) -> Tensor:
+    return tensor.T if name.endswith(CONV1D) else tensor
+
+
+# %% [markdown]
+# A missing name, an unknown one or a wrong shape is an error; nothing is skipped in
+# silence. Third, both together. A name such as `"gpt2"` is fetched once, checked, and
+# kept in a cache; otherwise it is a folder.
+
+# %% tags=["lib:interop.load_gpt2"]
+from lib.interop import RELEASED, _read_json, _read_tensors, fetch
+
+
+def load_gpt2(path_or_name: str | Path) -> GPT:
+    released = path_or_name in RELEASED
+    folder = fetch(path_or_name) if released else Path(path_or_name)
+    if not folder.is_dir():
+        allowed = f"a folder or one of {[*RELEASED]}"
+        raise ValueError(f"path_or_name={str(path_or_name)!r} must be {allowed}")
+    model = GPT(gpt2_config(_read_json(folder / FILES[0])))
+    copy_weights(model, _read_tensors(folder))
+    return model
+
+
+# %% [markdown]
+# `load_gpt2("gpt2")` gives you the real one. It downloads half a gigabyte, so this page
+# does not do it. It makes a GPT-2 file of its own instead: a tiny model with random
+# weights, written as GPT-2 names and turns things. That is the way back, and it lets
+# others load what you trained.
+
+# %% tags=["lib:interop.export_gpt2"]
+import json
+from tempfile import TemporaryDirectory
+
+from lib.interop import _hf_config, gpt2_tensors, save_file
+
+
+def export_gpt2(model: GPT, folder: str | Path) -> None:
+    config, folder = _hf_config(model.config), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as draft:
+        Path(draft, FILES[0]).write_text(json.dumps(config, indent=2), "utf-8")
+        save_file(gpt2_tensors(model), Path(draft, FILES[1]), {"format": "pt"})
+        for file in FILES:
+            os.replace(Path(draft, file), folder / file)
+
+
+# %% [markdown]
+# (Files are written to a draft folder and then moved, so nobody ever finds half a
+# file.) Make the tiny one. Biases and gains get random numbers too, or a mix-up among
+# zeros and ones would not be seen.
+
+# %%
+tiny_config = replace(
+    PRESETS["gpt2"], vocab_size=50, d_model=32, n_heads=4, n_layers=2, d_ff=128
+)
+torch.manual_seed(0)
+original = GPT(replace(tiny_config, context_length=16))
+for parameter in original.parameters():
+    nn.init.normal_(parameter, std=0.3)
+folder = TemporaryDirectory()
+export_gpt2(original, folder.name)
+print("files:", sorted(path.name for path in Path(folder.name).iterdir()))
+
+# %%
+file_tensors = _read_tensors(Path(folder.name))
+for name, tensor in file_tensors.items():
+    if ".h.1." not in name:
+        print(f"{name:35} {tuple(tensor.shape)}")
+assert file_tensors["transformer.h.0.attn.c_attn.weight"].shape == (32, 96)
+
+# %% [markdown]
+# These are GPT-2's own names and shapes: `c_attn` has 32 rows and 3 x 32 = 96 columns.
+# There is no head in the list, because it is tied. Read the file back:
+
+# %%
+loaded = load_gpt2(folder.name)
+ids = torch.randint(50, (3, 16), generator=generator)
+assert vars(loaded.config) == vars(original.config)
+assert torch.equal(loaded(ids), original(ids))
+print("written and read: the same logits, to the last digit")
+
+# %% [markdown]
+# The way there and back is whole. But two mistakes that cancel would pass this test,
+# too: if both functions forgot to turn a matrix, nobody would notice. That needs a
+# judge from outside.
+
+# %% [markdown]
+# ## Check
+#
+# ### Equal to GPT-2, in GPT-2's own names
+#
+# Forget our classes. Compute GPT-2 straight from the tensors of the file, as OpenAI's
+# code does: `x @ W + b`, three in one, GPT-2's names. First the layers (`unflatten`
+# cuts the last dimension into heads):
+
+# %%
+from torch.nn import functional as F
+
+
+def linear(t, name, x):
+    return x @ t[f"{name}.weight"] + t[f"{name}.bias"]
+
+
+def norm(t, name, x):
+    return F.layer_norm(x, x.shape[-1:], t[f"{name}.weight"], t[f"{name}.bias"])
+
+
+def attend(t, name, x, n_heads):
+    qkv = linear(t, f"{name}.c_attn", x).chunk(3, dim=-1)
+    q, k, v = (y.unflatten(-1, (n_heads, -1)).transpose(1, 2) for y in qkv)
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return linear(t, f"{name}.c_proj", mixed.transpose(1, 2).flatten(2))
+
+
+# %% [markdown]
+# Then the model. You can read every line by now.
+
+
+# %%
+def gpt2_logits(t, ids, n_layers, n_heads):
+    wte, wpe = t["transformer.wte.weight"], t["transformer.wpe.weight"]
+    x = wte[ids] + wpe[: ids.size(1)]
+    for i in range(n_layers):
+        h = f"transformer.h.{i}"
+        x = x + attend(t, f"{h}.attn", norm(t, f"{h}.ln_1", x), n_heads)
+        middle = linear(t, f"{h}.mlp.c_fc", norm(t, f"{h}.ln_2", x))
+        x = x + linear(t, f"{h}.mlp.c_proj", F.gelu(middle, approximate="tanh"))
+    return norm(t, "transformer.ln_f", x) @ wte.T
+
+
+difference = (gpt2_logits(file_tensors, ids, 2, 4) - loaded(ids)).abs().max().item()
+print("logits differ by less than 0.0001:", difference < 1e-4)
+assert difference < 1e-4
+
+# %% [markdown]
+# Equal. So that is GPT-2, a dozen lines and a file. The tests of this course go one
+# step further and compare with the GPT-2 of Hugging Face's `transformers` package,
+# logits and written text. (The package is large, so the lessons do without it.)
+
+# %% [markdown]
+# ### Equal to a GPT of PyTorch's parts
+#
+# PyTorch has no GPT, but it has a stack of blocks: `nn.TransformerEncoder`, which is a
+# GPT once it gets a causal mask. Copy the weights over as in lesson
+# [07](07_transformer_block.ipynb) and compare.
+
+
+# %%
+def torch_stack(model):
+    c = model.config
+    options = dict(dropout=0.0, batch_first=True, norm_first=True, activation="gelu")
+    layers = nn.ModuleList()
+    for block in model.blocks:
+        layer = nn.TransformerEncoderLayer(c.d_model, c.n_heads, c.d_ff, **options)
+        a, theirs = block.attention, layer.self_attn
+        three = (a.q_proj, a.k_proj, a.v_proj)
+        theirs.in_proj_weight.data = torch.cat([part.weight for part in three])
+        theirs.in_proj_bias.data = torch.cat([part.bias for part in three])
+        layer.linear1, layer.linear2 = block.ffn.up, block.ffn.down
+        theirs.out_proj.load_state_dict(a.out_proj.state_dict())
+        layers.append(layer)
+    return layers
+
+
+# %%
+torch.manual_seed(0)
+ours = redraw(GPT(small), 0.2)
+ids = random_ids[:, :32]
+x = ours.tokens(ids) + ours.positions.table.weight
+for layer in torch_stack(ours):
+    x = layer(x, src_mask=~causal_mask(32))
+theirs = ours.head(F.layer_norm(x, (64,)))
+print("logits as from PyTorch's blocks:", torch.allclose(ours(ids), theirs, atol=1e-5))
+assert torch.allclose(ours(ids), theirs, atol=1e-5)
+
+# %% [markdown]
+# ### Nothing leaks
+#
+# Change the future and look at the past: the logits up to the change must not move.
+
+# %%
+changed = ids.clone()
+changed[:, 20:] = (changed[:, 20:] + 1) % 65
+moved = (ours(changed) - ours(ids)).abs().amax(dim=(0, 2)) > 1e-5  # (T,)
+print("first position that moved:", moved.nonzero()[0].item())
+assert not moved[:20].any() and moved[20:].all()
+
+# %% [markdown]
+# ### The classic bug: tied in name only
+#
+# Somebody ties the weights by copying them: `clone()` makes a second tensor with the
+# same numbers. Or ties them properly, and later puts in a new head, or fills it with
+# fresh numbers. All of that runs. The model even gives the same logits at the start.
+
+# %%
+untied_head = replace(small, head_bias=False)
+torch.manual_seed(0)
+right = GPT(replace(untied_head, tie_weights=True))
+torch.manual_seed(0)
+wrong = GPT(untied_head)
+wrong.head.weight = nn.Parameter(wrong.tokens.weight.detach().clone())
+assert torch.equal(right(ids), wrong(ids))
+counts = [count_parameters(model) for model in (right, wrong)]
+print(f"same logits; {counts[0]:,} parameters and {counts[1]:,}")
+assert counts[1] - counts[0] == 65 * 64
+
+# %% [markdown]
+# The count gives it away: 4,160 too many, $V D$. Train both for 20 steps on the same
+# text and ask whether head and embedding are still the same table.
+
+# %% tags=["corpus"]
+from lib.corpus import load_corpus
+from lib.data import random_batch, split_text
+from lib.tokenizer import CharTokenizer
+from lib.train import estimate_loss, fit
+
+corpus = load_corpus()
+tokenizer = CharTokenizer(corpus.text)
+train, validation = (
+    torch.tensor(tokenizer.encode(text)) for text in split_text(corpus.text)
+)
+print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens")
+
+
+def train_gpt(model, learning_rate, n_steps=100):
+    generator = torch.Generator().manual_seed(0)
+    return fit(
+        model, lambda: random_batch(train, 16, 32, generator), n_steps, learning_rate
+    )
+
+
+# %% tags=["corpus"]
+for name, model in {"tied": right, "copied": wrong}.items():
+    train_gpt(model, 1e-3, n_steps=20)
+    cosine = F.cosine_similarity(model.head.weight, model.tokens.weight).mean()
+    print(f"{name:6}: head and embedding, mean cosine {cosine:.2f}")
+assert torch.equal(right.head.weight, right.tokens.weight) and cosine < 0.99
+
+# %% [markdown]
+# The copies have gone their own ways. Nothing is broken, and no loss would tell you:
+# the model is just another one than you think, with a larger file, and whoever loads it
+# as a tied model must throw one of the two tables away. So **count, and compare with
+# the formula**.
+
+# %% [markdown]
+# ## Look
+#
+# Here is what "sure of nonsense" looks like. The model has seen nothing and is asked
+# what follows one character. Move the slider: each bar is one of the 65 characters, and
+# its height the probability that it gets, for weights drawn wider and wider.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+from lib.frames import slider
+
+one = torch.tensor([[40]])
+first_guess = {}
+for std in (0.02, 0.05, 0.1, 0.2, 0.5, 1):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        first_guess[std] = redraw(GPT(small), std)(one)[0, 0].softmax(dim=0)
+
+
+def draw(std):
+    heights = dict(enumerate(first_guess[std].tolist()))
+    figure = plot.bar_chart(heights, "id of the character", "probability", top=1)
+    figure.axes[0].set_xticks(range(0, 65, 8), range(0, 65, 8))
+    return figure
+
+
+def describe(std):
+    top = first_guess[std].max()
+    return (
+        f"Probabilities of 65 characters for weights of standard deviation {std}. The "
+        f"highest bar has {top:.2f}."
+    )
+
+
+tops = [p.max().item() for p in first_guess.values()]
+assert tops == sorted(tops) and tops[0] < 0.03 and tops[-1] > 0.5
+slider(draw, list(first_guess), "standard deviation", alt=describe)
+
+# %% [markdown]
+# *With 0.02 all characters are about equally likely. The wider the weights, the higher
+# the highest bar. With 1 a single character gets more than half, for no reason at all.*
+
+# %% [markdown]
+# ## Experiment: does the start matter?
+#
+# Three models with three blocks, the same in all but their first weights: drawn with
+# 0.02, drawn with 1, and what PyTorch draws if you say nothing. The same 100 batches of
+# 16 windows of 32 characters, judged on the first 16,384 of the validation split. First
+# with a careful learning rate, then the last two again with one that is five times as
+# large, at which lesson 07 trained its three blocks.
+
+# %%
+from lib.norm import LayerNorm
+
+
+def make(start):
+    torch.manual_seed(0)
+    if start == "PyTorch's":
+        parts = [(MultiHeadAttention(64, 4), FeedForward(64, 256)) for _ in range(3)]
+        blocks = [Block(*pair) for pair in parts]
+        return LanguageModel(65, 64, 32, blocks, LayerNorm(64))
+    model = GPT(small)
+    return model if start == "0.02" else redraw(model, 1.0)
+
+
+# %% tags=["corpus"]
+runs = [(start, 0.001) for start in ("1", "0.02", "PyTorch's")]
+runs += [("0.02", 0.005), ("PyTorch's", 0.005)]
+curves, ends = {}, {}
+for start, rate in runs:
+    model = make(start)
+    curves[start, rate] = train_gpt(model, rate)
+    ends[start, rate] = estimate_loss(model, validation[:16_384], 32)
+    print(f"rate {rate}, start {start:9}: {ends[start, rate]:.2f} nats")
+    assert count_parameters(model) == 160_513
+
+# %% [markdown]
+# Compare the first three lines, then the last two.
+
+# %% tags=["corpus"]
+far, normal, default = (ends[start, 0.001] for start in ("1", "0.02", "PyTorch's"))
+fast_normal, fast_default = (ends[start, 0.005] for start in ("0.02", "PyTorch's"))
+assert far > math.log(65) and abs(normal - default) < 0.1
+assert fast_normal > fast_default + 0.05
+for start in ("0.02", "PyTorch's"):
+    assert max(curves[start, 0.001][10:]) < math.log(65)
+print(f"at the careful rate: {abs(normal - default):.2f} apart")
+print(f"at the higher rate:  {fast_normal - fast_default:.2f} apart")
+
+# %% [markdown]
+# Weights drawn with 1 cost dearly: after 100 steps the model is still worse than
+# guessing. Between 0.02 and PyTorch's start there is nothing to see at the careful
+# rate: 0.04 nats apart, with one seed each, is an honest null.
+
+# %% mystnb={"image": {"alt": "Training losses over 100 steps at the careful learning rate. The model drawn with 1 starts near 20 nats and comes down slowly and is still above the dashed line of guessing at the end. The other two start at that line and fall together."}} tags=["corpus"]
+careful = {start: losses for (start, rate), losses in curves.items() if rate == 0.001}
+plot.loss_curve(careful, {"guessing, ln 65": math.log(65)})
+
+# %% [markdown]
+# *The model that starts with large weights spends its training on getting rid of its
+# nonsense. The two others are below guessing before step 10 and close together at the
+# end.*
+#
+# The higher rate has a surprise: there the start with 0.02 is the worse of the two, by
+# 0.36 nats. GPT-2's number is no magic. At a width of 64, weights of 0.02 are very
+# small, and AdamW moves each of them by about the learning rate in every step (lesson
+# 09): with 0.005, four steps are as large as the weights. That this is the reason is a
+# guess; the run does not test it.
+#
+# Keep two things. Large weights do harm. And start, width and learning rate belong
+# together: change one, and look at the others again. None of these models goes on the
+# ladder: lesson 09 first learns how to train one.
+
+# %% [markdown]
+# ## Predict, then run
+#
+# <details><summary>GPT-2's smallest has 124 million parameters. You double its width, `d_model` and `d_ff`, and leave the rest. How many has it then? And if you double the context instead?</summary>
+#
+# Twice the width makes every matrix of a block four times as large, and every table
+# twice: 419 million, 3.4 times as many. Twice the context adds $T D$ more position
+# vectors, 0.6 %, and nothing else: attention has no parameter that belongs to a
+# distance. (It costs work and memory instead, lesson 17.)
+#
+# </details>
+#
+# <details><summary>While loading GPT-2 you forget to turn one of its four kinds of matrices. For which kind does nobody complain?</summary>
+#
+# For `attn.c_proj`, the only one that is square: turned or not, it fits. The other
+# three have the wrong shape and are refused. So a check of shapes is not enough;
+# compare logits.
+#
+# </details>
+#
+# <details><summary>The weights are tied, nothing is trained, and the loss is near $\ln V$. Which next token does the model find the likeliest?</summary>
+#
+# The one that it has just read. The stream still holds the token's own vector, and the
+# head compares it with all token vectors: nothing is more like it than itself. With
+# weights of 0.02 the preference is weak, twice an even share; with large ones it would
+# be strong, and wrong. That is one more reason to draw a tied table small.
+#
+# </details>
+
+# %%
+gpt2 = PRESETS["gpt2"]
+base = count(gpt2)
+wide = count(replace(gpt2, d_model=2 * 768, d_ff=2 * 3072))
+long = count(replace(gpt2, context_length=2 * 1024))
+print(f"twice as wide: {wide:,}, {wide / base:.1f} times as many")
+print(f"twice the context: {long:,}, {long / base - 1:.1%} more")
+assert 3 < wide / base < 4 and long - base == 1024 * 768
+
+# %% [markdown]
+# Turn one matrix of block 0 the wrong way, one kind after the other, and load it.
+
+# %%
+some = torch.randint(50, (3, 16), generator=generator)
+for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"):
+    full = f"transformer.h.0.{name}.weight"
+    other = GPT(original.config)
+    try:
+        copy_weights(other, file_tensors | {full: file_tensors[full].T})
+        difference = (other(some) - original(some)).abs().max()
+    except ValueError as error:
+        print("refused: ", error)
+    else:
+        print(f"accepted: {full}; logits off by up to {difference:.1f}")
+        assert name == "attn.c_proj" and difference > 1
+
+# %% [markdown]
+# And the favourite token of a tied model that has learned nothing:
+
+# %%
+with torch.no_grad():
+    p = GPT(replace(small, head_bias=False, tie_weights=True))(ids).softmax(dim=-1)
+repeats = (p.argmax(dim=-1) == ids).double().mean().item()
+share = p.gather(-1, ids.unsqueeze(-1)).mean().item()
+print(f"the likeliest is the token just read: {repeats:.0%} of positions")
+print(f"it gets {share:.3f}, an even share is {1 / 65:.3f}")
+assert repeats > 0.9 and share > 1.5 / 65
+
+# %% [markdown]
+# ## Exercises
+
+# %%
+from lib.checks_08 import (
+    check_count_by_formula,
+    check_shared_names,
+    check_split_c_attn,
+    check_widest,
+)
+
+# %% [markdown]
+# ### Exercise 1: Count any GPT
+#
+# *warm-up · 15 minutes* · [Solution](../solutions/08_gpt.ipynb#exercise-1-count-any-gpt)
+#
+# In lesson [00](00_quickstart.ipynb) you counted the demo. Now count *any* `GPTConfig`
+# with learned positions, layer norms, one of the two-matrix feed-forward networks and
+# full heads: return the number of parameters as an integer. Mind four switches:
+# `attention_bias`, `final_norm`, `head_bias`, `tie_weights`. Use the configuration's
+# numbers only, build no model.
+#
+# <details><summary>Hint</summary>
+#
+# Go down the first table of "The formula". `True` counts as 1 in a product, so
+# `config.final_norm * 2 * D` is $2 D$ or 0.
+#
+# </details>
+
+
+# %%
+def count_by_formula(config):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_count_by_formula(count_by_formula)
+
+# %% [markdown]
+# ### Exercise 2: Shared or copied?
+#
+# *core · 15 minutes* · [Solution](../solutions/08_gpt.ipynb#exercise-2-shared-or-copied)
+#
+# Write a detector for the classic bug. For any `nn.Module`, return a list with one
+# entry for each parameter that goes by more than one name: the list of its names, in
+# alphabetical order. For a tied GPT that is `[["head.weight", "tokens.weight"]]`; for a
+# GPT whose head is a copy, or has a table of its own, it is `[]`. The order of the
+# entries does not matter.
+#
+# <details><summary>Hint</summary>
+#
+# `model.named_parameters()` gives each parameter once, with its first name.
+# `model.named_parameters(remove_duplicate=False)` gives all names. Two parameters with
+# the same numbers need not be the same object: `is` and `id()` know the difference,
+# `==` does not.
+#
+# </details>
+
+
+# %%
+def shared_names(model):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_shared_names(shared_names)
+
+# %% [markdown]
+# ### Exercise 3: Three in one
+#
+# *core · 15 minutes* · [Solution](../solutions/08_gpt.ipynb#exercise-3-three-in-one)
+#
+# Do the hardest step of the loading yourself. You get GPT-2's `c_attn`: `weight` of
+# shape `(D, 3 D)` and `bias` of shape `(3 D,)`. Return a dictionary with the six keys
+# `"q_proj.weight"`, `"q_proj.bias"`, `"k_proj.weight"` and so on, whose tensors fit a
+# `MultiHeadAttention(D, n_heads)`. It must hold for every vector `x` that `x @ weight +
+# bias` is queries, keys and values one after the other.
+#
+# <details><summary>Hint</summary>
+#
+# The first $D$ columns of `weight` make the queries. An `nn.Linear` holds its matrix
+# with one *row* per output.
+#
+# </details>
+
+
+# %%
+def split_c_attn(weight, bias):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_split_c_attn(split_c_attn)
+
+# %% [markdown]
+# ### Exercise 4: As wide as the money lasts
+#
+# *stretch · 25 minutes* · [Solution](../solutions/08_gpt.ipynb#exercise-4-as-wide-as-the-money-lasts)
+#
+# You can afford `budget` parameters. For a model with GPT-2's parts (the formula for
+# $N$ above: $F = 4 D$, all biases, last norm, tied head), return the largest `d_model`
+# that is a multiple of `n_heads` and whose model has at most `budget` parameters.
+# Return 0 if not even the smallest fits. It should be quick for budgets of many
+# billions, too.
+#
+# <details><summary>Hint</summary>
+#
+# $N$ grows with $D$. So you may try one multiple after the other; or halve the range
+# again and again; or solve $12 L D^2 + (V + T + 13 L + 2) D = \text{budget}$ for $D$
+# and round *down* to a multiple. Careful with the last bit of a rounded root.
+#
+# </details>
+
+
+# %%
+def widest(budget, vocab_size, context_length, n_layers, n_heads):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_widest(widest)
+
+# %% [markdown]
+# ## Recap
+#
+# - You **assembled a GPT** from a frozen configuration: a `LanguageModel` of blocks
+#   with switches, the same logits as the plain stack.
+# - You can **count it on paper**, 5,162 or 124,439,808. Most of it sits in the
+#   feed-forward networks; the tables weigh much only where the vocabulary is large for
+#   the width. Weight tying saves one table, if it is really *one* table: count.
+# - You know **how it starts**: small weights, logits near 0, a loss near $\ln V$; the
+#   notes that go into the stream shrunk by $\sqrt{2 L}$. Large weights are sure of
+#   nonsense and have to unlearn it. 0.02 is a habit for wide models; at 64 it was not
+#   better than PyTorch's start, and worse at a high rate.
+# - You **loaded GPT-2's files**: names, turned matrices, three in one. Your class
+#   computes what GPT-2's own names compute.
+#
+# What is still wrong: you can build the model and load what others trained, but your
+# own training is slow and careless. One learning rate from the first step to the last,
+# no warm-up, no limit on a wild gradient, and if the laptop goes to sleep, all is lost.
+# Lesson 09 trains with care.
+#
+# The library entries of what you built: [GPTConfig and GPT](../book/api.md#gpt),
+# [load_gpt2, gpt2_config and export_gpt2](../book/api.md#interop).
+
+# %% [markdown]
+# ## To read
+#
+# - Radford et al. (2019), section 2.3: half a page that lists what GPT-2 changed. You
+#   have built all of it.
+# - Radford et al. (2018), sections 3.1 and 4.1: the first GPT in three formulas, and
+#   the list of its sizes, with the 0.02.
+# - Press and Wolf (2017), *Using the output embedding to improve language models*: why
+#   input and output can share a table.
+# - Karpathy, nanoGPT, `model.py`: the same model in one file. You can read it now, line
+#   by line.
+# - All references with what to read in them: [bibliography](../book/bibliography.md).

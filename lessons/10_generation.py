@@ -1,0 +1,1338 @@
+# %% [markdown]
+# # 10 · Generation
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/10_generation.ipynb)
+#
+# You make a trained GPT write, choose how daring it is, and make it fast.
+#
+# - **You will build** greedy choice, temperature, top-k, top-p and a repetition
+#   penalty, a cache of keys and values, and a generator that streams text.
+# - **You will see** a model that runs in a circle because it is sure, the same text
+#   written with a small part of the work, and a bug that the loss hardly sees.
+# - **Needs** lessons [08](08_gpt.ipynb) and [09](09_training.ipynb).
+# - **Takes** about three hours to read and do; the notebook runs in under 60 s.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% [markdown]
+# ## The question
+#
+# Lesson [09](09_training.ipynb) trained a GPT that predicts well. But a prediction is
+# not a text. It is 65 probabilities, and at each step somebody must choose one
+# character. That leaves two questions. How should one choose? And why does every new
+# character cost a full pass over all the old ones, which the model has read before?
+#
+# You need a trained model. One comes with the course: a GPT as in lesson
+# [09](09_training.ipynb), trained for longer. `load_checkpoint` brings back the model,
+# its tokenizer, and notes on how it was trained.
+
+# %%
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import lib
+from lib.checkpoint import load_checkpoint
+
+data = Path(lib.__file__).parents[1] / "data"
+checkpoint = load_checkpoint(data / "gpt-mini.safetensors")
+model, tokenizer = checkpoint.model, checkpoint.tokenizer
+config = model.config
+n_parameters = sum(parameter.numel() for parameter in model.parameters())
+print(f"{n_parameters:,} parameters in {config.n_layers} layers, {config.d_model} wide")
+print(f"{config.n_heads} heads, {config.context_length} characters of context")
+print(f"validation loss: {checkpoint.notes['validation_loss']:.2f} nats per character")
+
+# %% [markdown]
+# It has learned from Tiny Shakespeare, which has no *Hamlet* in it. So the most famous
+# speech of all is new to it. Ask for its loss on that, and for its five best guesses
+# after a few words.
+
+# %%
+from lib.train import estimate_loss
+
+SPEECH = """To be, or not to be, that is the question:
+Whether 'tis nobler in the mind to suffer
+The slings and arrows of outrageous fortune,
+Or to take arms against a sea of troubles
+And by opposing end them. To die, to sleep,
+No more; and by a sleep to say we end
+The heart-ache and the thousand natural shocks
+That flesh is heir to: 'tis a consummation
+Devoutly to be wish'd.
+"""
+speech = torch.tensor(tokenizer.encode(SPEECH))
+speech_loss = estimate_loss(model, speech, config.context_length)
+print(f"{len(speech)} characters, {speech_loss:.2f} nats per character")
+
+
+# %%
+def encode(text):
+    return torch.tensor([tokenizer.encode(text)])  # (1, T)
+
+
+@torch.no_grad()
+def next_logits(text):
+    return model(encode(text))[:, -1]  # (1, V)
+
+
+for text in ("My lord, I ", "My lord, I wil"):
+    best = next_logits(text)[0].softmax(dim=-1).topk(5)
+    guesses = zip(tokenizer.decode(best.indices.tolist()), best.values.tolist())
+    print(f"{text!r}:", ", ".join(f"{c!r} {p:.2f}" for c, p in guesses))
+
+# %% [markdown]
+# (`topk` gives the largest entries and where they stand.) Within a word the model is
+# almost certain. Where a word begins, many characters are possible, and that is right:
+# a writer has a choice there. A rule for choosing has to serve both places.
+
+# %% [markdown]
+# ## By hand
+#
+# Five words may come next, with the weights 25, 16, 9, 4 and 1. The
+# [logits](../book/glossary.md#logits) are the logarithms of these weights, so the
+# [softmax](../book/glossary.md#softmax) only divides by the sum, 55.
+
+# %%
+words = ["see", "go", "eat", "sing", "bite"]
+weights = torch.tensor([[25.0, 16.0, 9.0, 4.0, 1.0]])
+logits = weights.log()
+
+
+def show(name, logits):
+    shares = logits.softmax(dim=-1)[0].tolist()
+    print(f"{name:16}", "  ".join(f"{w} {s:.2f}" for w, s in zip(words, shares)))
+
+
+print("sum of the weights:", int(weights.sum()))
+show("as they are", logits)
+
+# %% [markdown]
+# To divide a logarithm by 2 is to take the square root of its number. So a temperature
+# of 2 turns the weights into 5, 4, 3, 2, 1, and their sum is 15. A temperature of one
+# half squares them: 625, 256, 81, 16, 1. Do the divisions on paper, then look.
+
+# %%
+print("squares:", weights.square().int().tolist()[0])
+show("temperature 2", logits / 2)
+show("temperature 0.5", logits / 0.5)
+assert torch.allclose((logits / 2).softmax(-1)[0], torch.tensor([5.0, 4, 3, 2, 1]) / 15)
+
+# %% [markdown]
+# The order stays. The first word has a third of the probability when it is hot, and
+# almost two thirds when it is cold.
+#
+# The other way is to forbid the unlikely ones.
+# **[Top-k](../book/glossary.md#top-k)** with $k = 2$ leaves the first
+# two: 25 and 16 of 41. **Top-p** with $p = 0.9$ goes down the list until the sum
+# reaches 0.9: after the first word it has 25/55, after the second 41/55, after the
+# third 50/55, and that is enough. Three words stay: 25, 16 and 9 of 50. A forbidden
+# word gets the logit minus infinity, for $e^{-\infty} = 0$.
+
+# %%
+inf = float("inf")
+print("sums of weights:", weights.cumsum(-1).int().tolist()[0])
+print("shares:", [round(s, 3) for s in logits.softmax(-1).cumsum(-1)[0].tolist()])
+show("top-k, k = 2", logits.masked_fill(weights < 16, -inf))
+show("top-p, p = 0.9", logits.masked_fill(weights < 9, -inf))
+
+# %% [markdown]
+# Last, a **repetition penalty**: a token that was there before gets its logit divided
+# by a number above 1. Say `see` was there, and the penalty is 2. Half of its logit is
+# the root of its weight: 5 instead of 25, of 35 in all.
+
+# %%
+penalized = logits.clone()
+penalized[0, 0] /= 2
+show("see was there", penalized)
+assert torch.allclose(penalized.softmax(-1)[0], torch.tensor([5.0, 16, 9, 4, 1]) / 35)
+
+# %% [markdown]
+# Now `go` is the likeliest.
+
+# %% [markdown]
+# ## The formula
+#
+# With a temperature $\tau$, and a set $S$ of tokens that are allowed, the probability
+# of token $i$ is
+#
+# $$p_i = \frac{e^{z_i / \tau}}{\sum_{j \in S} e^{z_j / \tau}} \quad \text{for } i \in S, \qquad p_i = 0 \quad \text{for all others}$$
+#
+# - top-k: $S$ holds the $k$ tokens with the largest logits.
+# - top-p: $S$ is the smallest set of tokens whose probabilities sum to at least $p$.
+# - The penalty $r$ comes first: for each token that was there, $z_i / r$ if $z_i > 0$,
+#   and $z_i \cdot r$ if not. Both make the logit smaller.
+#
+# The second half of the lesson is about one line. When token $t$ is read, the
+# attention of each head needs the new query, and the keys and values of *all* tokens
+# so far:
+#
+# $$o_t = \operatorname{softmax}\!\left(\frac{q_t K_t^\top}{\sqrt{D_h}}\right) V_t, \qquad K_t = \begin{bmatrix} K_{t-1} \\ k_t \end{bmatrix}, \quad V_t = \begin{bmatrix} V_{t-1} \\ v_t \end{bmatrix}$$
+#
+# | symbol | shape | what it is |
+# |---|---|---|
+# | $z$, $p$ | `(B, V)` | logits and probabilities of the next token |
+# | $\tau$, $k$, $p$, $r$ | numbers | temperature, top-k, top-p, penalty |
+# | $q_t, k_t, v_t$ | `(B, H, 1, Dh)` | query, key and value of the newest token |
+# | $K_t, V_t$ | `(B, H, t, Dh)` | keys and values of all tokens so far: the cache |
+#
+# Where they come from: top-k is section 5.4 of Fan, Lewis and Dauphin (2018), top-p
+# section 3.1 of Holtzman et al. (2020), the penalty section 4.1 of Keskar et al.
+# (2019). Section 2.4 of Shazeer (2019) counts what reading one token at a time costs.
+
+# %% [markdown]
+# ## Build
+#
+# ### Greedy: always the likeliest
+#
+# The simplest rule is to take the best character every time,
+# [greedily](../book/glossary.md#greedy). `sample` of lesson [02](02_bigram.ipynb) does
+# that at temperature 0. Would you not expect the best text of it?
+
+# %%
+from lib.generate import sample
+
+greedy = tokenizer.decode(sample(model, encode("ROMEO:\n"), 300, temperature=0)[0])
+print(greedy)
+tail = greedy[-40:]
+print("\nits last 40 characters were there before:", tail in greedy[:-40])
+assert tail in greedy[:-40]
+
+# %% [markdown]
+# It runs in a circle. Once a phrase has come twice, the past makes it likelier still,
+# and greedy choice never leaves the path. (A model of this size is quick to fall into
+# it; large ones do it too, as Holtzman et al. (2020) show.)
+#
+# So draw instead. Every character can come then, also the bad ones: each is unlikely,
+# but there are many of them, and hundreds of draws. One bad character is enough to
+# derail the next words.
+
+# %%
+for temperature in (0.5, 1.0, 1.5):
+    generator = torch.Generator().manual_seed(0)
+    written = sample(model, encode("ROMEO:\n"), 120, temperature, generator)
+    print(f"temperature {temperature}: {tokenizer.decode(written[0, 7:])!r}\n")
+
+# %% [markdown]
+# Temperature moves between the two evils: cold is dull, hot is wild. It treats all
+# tokens alike. The next two rules cut off the tail instead.
+#
+# ### Top-k
+#
+# `argsort` says which entry is the largest, the second largest, and so on; `stable`
+# leaves equal ones in their order. `scatter(1, where, value)` returns a copy in which
+# each row has the value at the places that `where` names.
+
+# %% tags=["lib:sampling.keep_top_k"]
+import math
+
+from lib.shapes import require_sizes, require_width
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    require_sizes(k=k)
+    order = logits.argsort(dim=-1, descending=True, stable=True)
+    return logits.scatter(1, order[:, k:], -math.inf)
+
+
+# %%
+show("k = 2", keep_top_k(logits, 2))
+show("k = 9", keep_top_k(logits, 9))
+assert torch.equal(keep_top_k(logits, 9), logits)
+
+# %% [markdown]
+# The same as by hand, and a `k` above the size of the vocabulary keeps all.
+# (`require_sizes` refuses a `k` below 1.)
+#
+# But which `k`? Inside a word one character is right, and the second is already a
+# mistake. At its beginning ten may be fine. A fixed number is wrong in one of the two
+# places.
+
+# %% [markdown]
+# ### Top-p
+#
+# **[Top-p](../book/glossary.md#top-p)**, also called nucleus sampling, asks for a share instead of a number. Sort
+# the probabilities, add them up from the top, and stop when the sum has reached $p$.
+#
+# Look at `before`: what all *more likely* tokens have together. A token is dropped if
+# the ones before it were already enough. The most likely token has nothing before it,
+# so it stays; the line after says so once more, whatever rounding does. `scatter` then
+# brings the answer from the sorted order back to the order of the vocabulary.
+
+
+# %% tags=["lib:sampling.keep_top_p"]
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    if not 0 < p <= 1:
+        raise ValueError(f"p={p} must be above 0 and at most 1")
+    order = logits.argsort(dim=-1, descending=True, stable=True)
+    probabilities = logits.gather(1, order).softmax(dim=-1)
+    before = probabilities.cumsum(dim=-1) - probabilities  # what more likely ones have
+    drop = before >= p
+    drop[:, 0] = False
+    return logits.masked_fill(torch.zeros_like(drop).scatter(1, order, drop), -math.inf)
+
+
+# %%
+show("p = 0.9", keep_top_p(logits, 0.9))
+show("p = 0.4", keep_top_p(logits, 0.4))
+for text in ("My lord, I ", "My lord, I wil"):
+    kept = keep_top_p(next_logits(text), 0.9).isfinite().sum().item()
+    print(f"after {text!r} it keeps {kept} of {config.vocab_size} characters")
+assert kept < 3
+
+# %% [markdown]
+# That is what top-k cannot do: a wide choice at the start of a word, hardly any within
+# it.
+#
+# ### The penalty
+#
+# `gather` fetches the logits of all tokens that were there, and `scatter` puts the new
+# ones back. The two cases see to it that a negative logit also gets smaller.
+
+
+# %% tags=["lib:sampling.penalize_repetition"]
+def penalize_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
+    if penalty <= 0:
+        raise ValueError(f"penalty={penalty} must be above 0")
+    seen = logits.gather(1, ids)  # (B, T): the logits of tokens that were there
+    seen = torch.where(seen > 0, seen / penalty, seen * penalty)
+    return logits.scatter(1, ids, seen)
+
+
+# %%
+show("see was there", penalize_repetition(logits, torch.tensor([[0]]), 2.0))
+print(penalize_repetition(torch.tensor([[2.0, -2.0]]), torch.tensor([[0, 1]]), 2.0))
+
+# %% [markdown]
+# ### All together
+#
+# One function in a fixed order: penalty, temperature, top-k, top-p, then the draw of
+# lesson [02](02_bigram.ipynb). The order matters: top-p is asked *after* the
+# temperature, so heat makes the set larger.
+
+# %% tags=["lib:sampling.choose_next"]
+from lib.sampling import sample_next
+
+
+def choose_next(
+    logits: Tensor, ids: Tensor, temperature: float = 1.0, top_k: int | None = None,
+    top_p: float | None = None, repetition_penalty: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:  # fmt: skip
+    if repetition_penalty != 1:
+        logits = penalize_repetition(logits, ids, repetition_penalty)
+    if temperature > 0:  # sample_next names a wrong one
+        logits, temperature = logits / temperature, 1.0
+    if top_k is not None:
+        logits = keep_top_k(logits, top_k)
+    if top_p is not None:
+        logits = keep_top_p(logits, top_p)
+    return sample_next(logits, temperature, generator)
+
+
+# %%
+generator = torch.Generator().manual_seed(0)
+many, nothing = logits.expand(10_000, 5), torch.zeros(10_000, 1, dtype=torch.long)
+drawn = choose_next(many, nothing, temperature=2.0, top_p=0.9, generator=generator)
+shares = drawn.flatten().bincount(minlength=5) / len(drawn)
+print("drawn:", [round(share, 2) for share in shares.tolist()])
+show("expected", keep_top_p(logits / 2, 0.9))
+assert torch.allclose(shares, keep_top_p(logits / 2, 0.9).softmax(-1)[0], atol=0.02)
+
+# %% [markdown]
+# Ten thousand draws come out as they should, and at temperature 2 top-p keeps four
+# words where it kept three before.
+
+# %% [markdown]
+# ### Why it is slow
+#
+# Now the second question. `sample` gives the model the whole window for each new
+# character, and throws away all logits but the last. Count the work. A matrix of
+# $n \times m$ costs $n \cdot m$ multiply-adds for each vector that goes through it
+# (one multiplication and one addition each).
+#
+# - Each block: four matrices $D \times D$ in the attention, and two of $D \times F$ in
+#   the feed-forward network.
+# - Each pair of a query and a key: $D$ for the score and $D$ for mixing the value, over
+#   all heads together.
+# - The head at the end: $D \cdot V$.
+
+
+# %%
+def multiply_adds(n_new, n_read, c=config):
+    """Work for n_new tokens, each of which is compared with n_read tokens."""
+    matrices = 4 * c.d_model**2 + 2 * c.d_model * c.d_ff
+    pairs = 2 * c.d_model * n_read
+    return n_new * (c.n_layers * (matrices + pairs) + c.d_model * c.vocab_size)
+
+
+full, single = multiply_adds(64, 64), multiply_adds(1, 64)
+print(f"all 64 tokens:    {full:,} multiply-adds")
+print(f"the newest alone: {single:,}")
+assert full == 64 * single
+
+# %% [markdown]
+# 64 times as much as the newest token alone would need. Is the count right? PyTorch
+# can count too. (`attention_maps` makes the model write down its attention weights;
+# the fused kernel of lesson [04](04_attention.ipynb) is not counted.)
+
+# %%
+from torch.utils.flop_counter import FlopCounterMode
+
+from lib.attention_maps import attention_maps
+
+window = speech[None, :64]  # (1, 64)
+with FlopCounterMode(display=False) as counter:
+    attention_maps(model, window)
+print(f"PyTorch counts {counter.get_total_flops() // 2:,}")
+assert counter.get_total_flops() // 2 == full
+
+# %% [markdown]
+# ### The past does not change
+#
+# May we leave the old tokens out? The newest query needs their keys and values, in
+# every layer. But the mask is causal: no token ever sees a later one. So what the
+# model has computed for a token stays as it is, whatever comes after. Look at the keys
+# of the *last* block, which has everything below it in them, for ten characters alone
+# and for the same ten at the beginning of 64. (A hook, as in lesson
+# [05](05_multi_head_attention.ipynb), keeps what a layer puts out.)
+
+
+# %%
+@torch.no_grad()
+def last_keys(ids):
+    kept = []
+    layer = model.blocks[-1].attention.k_proj
+    hook = layer.register_forward_hook(lambda *call: kept.append(call[-1]))
+    model(ids)
+    hook.remove()
+    return kept[0]  # (B, T, D)
+
+
+alone, within = last_keys(window[:, :10]), last_keys(window)[:, :10]
+print("the same keys:", torch.allclose(alone, within, atol=1e-4))
+moved = last_keys(window[:, 1:])[:, :9]
+print("one place earlier:", torch.allclose(alone[:, 1:], moved, atol=1e-4))
+assert torch.allclose(alone, within, atol=1e-4)
+assert not torch.allclose(alone[:, 1:], moved, atol=0.1)
+
+# %% [markdown]
+# The keys of a token depend on what came before it and on its position, and on nothing
+# after it. **So compute them once, and keep them.** The last line is a warning: when
+# the first character goes, all others move to another position, and nothing that was
+# kept is right any more.
+
+# %% [markdown]
+# ### The cache
+#
+# A [KV cache](../book/glossary.md#kv-cache) keeps the keys and values of one attention.
+# It makes room for a whole context when the first tokens come (`new_empty`: memory of
+# that shape, not filled yet), writes each new token behind the last, and returns what
+# is filled.
+
+
+# %% tags=["lib:self_attention.KVCache"]
+class KVCache:
+    def __init__(self, context_length: int) -> None:
+        require_sizes(context_length=context_length)
+        self.context_length, self.length = context_length, 0
+        self.keys = self.values = torch.empty(0)
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        start, length = self.length, self.length + k.size(2)
+        if length > self.context_length:
+            raise ValueError(f"{length=} is more than {self.context_length=}")
+        if start == 0:
+            room = (*k.shape[:2], self.context_length, k.size(3))
+            self.keys, self.values = k.new_empty(room), v.new_empty(room)
+        self.keys[:, :, start:length] = k
+        self.values[:, :, start:length] = v
+        self.length = length
+        return self.keys[:, :, :length], self.values[:, :, :length]
+
+
+# %%
+cache = KVCache(context_length=4)
+for value in (1.0, 2.0, 3.0):
+    new = torch.full((1, 1, 1, 1), value)  # (B, H, T, Dh)
+    k, v = cache.append(new, -new)
+    print(f"length {cache.length}: keys {k.flatten().tolist()}")
+print("room for", cache.keys.size(2))
+
+# %% [markdown]
+# ### An attention that remembers
+#
+# `SelfAttention` is the multi-head attention of lesson
+# [05](05_multi_head_attention.ipynb) with one new line: it appends its keys and values
+# to a cache, if there is one, and goes on with all that is in it.
+#
+# It has two more options. With fewer key and value heads than query heads
+# (`n_kv_heads`), several query heads share one: the cache becomes smaller, and
+# `repeat_interleave` lends each shared head to its readers. And `rotary` is a way of
+# telling positions that lesson 16 builds; here it is None. (`require_width` refuses
+# vectors of another width.)
+
+# %% tags=["lib:self_attention.SelfAttention"]
+from lib.attention import MultiHeadAttention, causal_mask, scaled_dot_product_attention
+from lib.position import Rotary
+
+
+class SelfAttention(MultiHeadAttention):
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        bias: bool = True,
+        n_kv_heads: int | None = None,
+        rotary: Rotary | None = None,
+    ) -> None:
+        super().__init__(d_model, n_heads, bias)
+        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        require_sizes(n_kv_heads=n_kv_heads)
+        if n_heads % n_kv_heads:
+            raise ValueError(
+                f"n_kv_heads={n_kv_heads} does not divide n_heads={n_heads}"
+            )
+        if n_kv_heads < n_heads:
+            self.k_proj = nn.Linear(d_model, n_kv_heads * self.d_head, bias=bias)
+            self.v_proj = nn.Linear(d_model, n_kv_heads * self.d_head, bias=bias)
+        self.rotary = rotary
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        require_width(x, self.d_model)
+        q, k, v = self._project(x, x)  # (B, H, T, Dh), keys and values: fewer heads
+        if self.rotary is not None:
+            start = 0 if cache is None else cache.length
+            q, k = self.rotary(q, start), self.rotary(k, start)
+        if cache is not None:
+            k, v = cache.append(k, v)  # now (B, H, T_k, Dh)
+        if k.size(1) < q.size(1):
+            k, v = (w.repeat_interleave(q.size(1) // w.size(1), 1) for w in (k, v))
+        mixed, weights = scaled_dot_product_attention(q, k, v, mask, need_weights)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
+
+
+# %% [markdown]
+# Give it six vectors at once, with the causal mask, and then one after the other with a
+# cache. A single newest token needs no mask: it may look at everything that is there.
+
+# %%
+torch.manual_seed(0)
+x = torch.randn(2, 6, 128)  # (B, T, D)
+sizes = {}
+for n_kv_heads in (4, 2, 1):
+    attention, cache = SelfAttention(128, 4, n_kv_heads=n_kv_heads), KVCache(64)
+    at_once = attention(x, causal_mask(6))[0]
+    steps = [attention(x[:, [t]], cache=cache)[0] for t in range(6)]
+    same = torch.allclose(torch.cat(steps, dim=1), at_once, atol=1e-5)
+    sizes[n_kv_heads] = cache.keys.nbytes + cache.values.nbytes
+    print(f"{n_kv_heads} key heads, same: {same}, cache of {sizes[n_kv_heads]:,} bytes")
+    assert same
+assert sizes[4] == 4 * sizes[1] == 2 * 2 * 4 * 32 * 64 * 4
+
+# %% [markdown]
+# The same output, and the cache shrinks with the number of key and value heads. Its
+# size is easy to count: keys *and* values, for each sequence, head and position $D_h$
+# numbers of 4 bytes, and that in every layer.
+#
+# $$\text{bytes} = 2 \cdot L \cdot B \cdot H_{kv} \cdot D_h \cdot T_{\max} \cdot 4$$
+#
+# (Here $L$ is the number of layers.) `new_cache` of lesson [08](08_gpt.ipynb) makes one
+# cache for each block. Hold the formula against the tensors, then ask what the smallest
+# GPT-2 needs for its 1,024 tokens.
+
+# %%
+from lib.presets import preset_config
+
+caches = model.new_cache()
+with torch.no_grad():
+    model(window[:, :10], caches)
+counted = sum(cache.keys.nbytes + cache.values.nbytes for cache in caches)
+print(f"our model: {counted:,} bytes")
+assert counted == 2 * config.n_layers * 1 * config.d_model * config.context_length * 4
+
+gpt2 = preset_config("gpt2")
+one_text = 2 * gpt2.n_layers * gpt2.d_model * gpt2.context_length * 4
+print(f"gpt2:      {one_text:,} bytes for one text of {gpt2.context_length:,} tokens")
+
+# %% [markdown]
+# 75 MB for a single text. A server that writes a thousand texts at once needs a
+# thousand times that, more than for the weights. That is why models of today share key
+# and value heads.
+
+# %% [markdown]
+# ### A GPT that reads one token
+#
+# The rest is in `GPT.forward` of lesson [08](08_gpt.ipynb). Three lines of it are for
+# the cache:
+#
+# ```python
+# start = 0 if cache is None else cache[0].length   # what is already there
+# mask = causal_mask(start + n_new)[start:]         # rows of the new tokens only
+# x = self.positions(x, start)                      # the new ones stand behind it
+# ```
+#
+# Read ten characters into a cache, then the eleventh alone. Compare with one pass over
+# all eleven.
+
+# %%
+caches = model.new_cache()
+with torch.no_grad():
+    model(window[:, :10], caches)
+    from_cache = model(window[:, 10:11], caches)[:, -1]
+    from_all = model(window[:, :11])[:, -1]
+print("the same logits:", torch.allclose(from_cache, from_all, atol=1e-4))
+assert torch.allclose(from_cache, from_all, atol=1e-4)
+
+# %% [markdown]
+# ### When the window is full
+#
+# The model has 64 positions. To write the 65th character it must let go of the first.
+# `sample` moves its window by one each time, and then every token has a new position.
+# You saw above what that does to the keys: with a cache, we would have to compute
+# everything again *each time*, and nothing would be saved.
+#
+# So move rarely, and far: by a quarter of the context. After a move the model reads 48
+# characters anew, and then has 16 cheap steps. (`-(-a // b)` is $a / b$ rounded up.)
+
+
+# %% tags=["lib:generate.window_start"]
+def window_start(length: int, context_length: int) -> int:
+    step = max(1, context_length // 4)
+    return -(-max(0, length - context_length) // step) * step  # rounded up
+
+
+# %%
+for length in (1, 64, 65, 80, 81, 96, 97):
+    start = window_start(length, 64)
+    print(f"{length:2} characters: reads from {start:2} on, {length - start} of them")
+    assert 48 < length - start <= 64 or start == 0
+
+# %% [markdown]
+# The price: just after a move the model sees 49 characters instead of 64. Without a
+# cache we keep to the same rule, so that both write the same text. (Beyond 64
+# characters, `sample` reads other windows and may write something else.)
+
+# %% [markdown]
+# ### The generator
+#
+# `stream` puts all together. A function with `yield` is a *generator*: it hands out a
+# token, waits until it is asked for the next, and goes on after the `yield`. So you can
+# show each character as it comes. `_check_request` refuses an empty prompt.
+#
+# Follow `unread`: as a rule it is the newest token. When the window has moved, or
+# without a cache, it is the whole window. (A model without `new_cache`, such as the
+# bigram model, is used without one.)
+
+# %%
+from collections.abc import Iterator
+
+from lib.generate import _check_request
+
+
+# %% tags=["lib:generate.stream"]
+@torch.no_grad()
+def stream(
+    model: nn.Module, ids: Tensor, n_new: int, use_cache: bool = True, **how
+) -> Iterator[Tensor]:
+    _check_request(ids, n_new)
+    cached, start = use_cache and hasattr(model, "new_cache"), -1
+    for _ in range(n_new):
+        unread, first = ids[:, -1:], window_start(ids.size(1), model.context_length)
+        if not cached or start != first:  # read the whole window
+            start, unread = first, ids[:, first:]
+            options = {"cache": model.new_cache()} if cached else {}
+        logits = model(unread, **options)  # (B, T, V)
+        chosen = choose_next(logits[:, -1], ids, **how)  # (B, 1)
+        ids = torch.cat([ids, chosen], dim=1)
+        yield chosen
+
+
+# %% [markdown]
+# `generate` collects what comes, with [dropout](../book/glossary.md#dropout) switched
+# off while it writes. (`finally`: afterwards the model is as it was, whatever happens.)
+
+
+# %% tags=["lib:generate.generate"]
+def generate(model: nn.Module, ids: Tensor, n_new: int, **how) -> Tensor:
+    was_training = model.training
+    model.eval()
+    try:
+        new = list(stream(model, ids, n_new, **how))
+    finally:
+        model.train(was_training)
+    return torch.cat([ids, *new], dim=1)
+
+
+# %%
+how = {"temperature": 0.8, "top_p": 0.9}
+for use_cache in (True, False):
+    generator = torch.Generator().manual_seed(1)
+    written = generate(
+        model, encode("ROMEO:\n"), 150, use_cache=use_cache, generator=generator, **how
+    )
+    print(f"use_cache={use_cache}: {tokenizer.decode(written[0, 7:])!r}\n")
+
+# %% [markdown]
+# Twice the same text. That is what a cache has to do: nothing that you can see.
+
+# %% [markdown]
+# ### Text, and where to stop
+#
+# For a reader we want strings, and an end: a speech ends at an empty line, which is
+# `"\n\n"`. The stop must not be shown, not even its first half. So `_pieces` holds back
+# as many characters as could be the beginning of a stop. It also holds back `\ufffd`,
+# the sign for half a character: the tokens of lesson 11 can end in the middle of one.
+
+
+# %%
+from lib.bpe import BPETokenizer
+from lib.tokenizer import CharTokenizer
+
+
+# %% tags=["lib:generate._pieces"]
+def _pieces(
+    tokenizer: CharTokenizer | BPETokenizer, tokens: Iterator[Tensor], stop: str | None
+) -> Iterator[str]:
+    new, shown, text = [], 0, ""
+    for token in tokens:
+        new.append(token.item())
+        text = tokenizer.decode(new)
+        if stop and stop in text:
+            yield text[shown : text.index(stop)]
+            return
+        sure = len(text.rstrip("\ufffd")) - (len(stop) - 1 if stop else 0)
+        if sure > shown:
+            yield text[shown:sure]
+            shown = sure
+    yield text[shown:]
+
+
+# %% [markdown]
+# `stream_text` encodes the prompt and hands the tokens on. (`yield from` passes on all
+# that another generator yields.)
+
+
+# %% tags=["lib:generate.stream_text"]
+def stream_text(
+    model: nn.Module, tokenizer: CharTokenizer | BPETokenizer, prompt: str, n_new: int,
+    stop: str | None = None, **how,
+) -> Iterator[str]:  # fmt: skip
+    if not prompt:
+        raise ValueError("prompt='' is empty; give the model something to go on from")
+    if stop == "":
+        raise ValueError("stop='' is in every text; give a string, or None")
+    device = next(model.parameters()).device
+    ids = torch.tensor([tokenizer.encode(prompt)], device=device)
+    yield from _pieces(tokenizer, stream(model, ids, n_new, **how), stop)
+
+
+# %%
+generator = torch.Generator().manual_seed(3)
+speech_of_juliet = stream_text(
+    model, tokenizer, "JULIET:\n", 400, stop="\n\n", generator=generator, **how
+)
+pieces = list(speech_of_juliet)
+print("".join(pieces))
+print("\nthe first pieces:", pieces[:6])
+assert "\n\n" not in "".join(pieces)
+
+# %% [markdown]
+# Juliet speaks, and is silent when her speech is over. `python -m lib.generate` prints
+# these pieces as they come.
+
+# %% [markdown]
+# ## Check
+#
+# ### With a cache = without
+#
+# Read a window one character at a time. At all 64 places the probabilities must be
+# those of a single pass. Rounding differs a little, because the products are made in
+# another order. So try it once more with numbers of twice the digits (`double`), where
+# the difference must all but vanish.
+
+# %%
+import copy
+
+for writer, limit in ((model, 1e-5), (copy.deepcopy(model).double(), 1e-12)):
+    caches = writer.new_cache()
+    with torch.no_grad():
+        steps = [writer(window[:, [t]], caches) for t in range(64)]
+        one_by_one, at_once = torch.cat(steps, dim=1), writer(window)
+    difference = (one_by_one.softmax(-1) - at_once.softmax(-1)).abs().max().item()
+    print(f"{at_once.dtype}: probabilities agree to {limit}:", difference < limit)
+    assert difference < limit
+
+# %% [markdown]
+# Then the text: three prompts side by side, 150 characters, which is many moves of the
+# window. And the library's own `generate`, too.
+
+# %%
+from lib import generate as library
+
+openings = ("ROMEO:\nI ", "GREMIO:\nO", "My lord, ")
+prompts = torch.cat([encode(text) for text in openings])  # (3, 9)
+cached = generate(model, prompts, 150, temperature=0)
+uncached = generate(model, prompts, 150, use_cache=False, temperature=0)
+moves = {window_start(length, 64) for length in range(9, 159)} - {0}
+print("same text:", torch.equal(cached, uncached), "over", len(moves), "moves")
+assert torch.equal(cached, uncached)
+assert torch.equal(library.generate(model, prompts, 150, temperature=0), cached)
+
+# %% [markdown]
+# ### Top-p keeps the smallest set
+#
+# A slow version that nobody can doubt: take the sizes 1, 2, 3, ... and stop at the first
+# whose likeliest tokens reach $p$. Compare on random rows, from flat to peaked.
+
+
+# %%
+def smallest_set(row, p):
+    likeliest = row.softmax(dim=-1).sort(descending=True)
+    for size in range(1, len(row) + 1):
+        if likeliest.values[:size].sum() >= p:
+            break
+    return set(likeliest.indices[:size].tolist())
+
+
+generator, n_rows = torch.Generator().manual_seed(0), 0
+for p in (0.1, 0.5, 0.9, 0.99):
+    for spread in (0.1, 1, 10):
+        rows = spread * torch.randn(50, 20, generator=generator)
+        for row, kept in zip(rows, keep_top_p(rows, p).isfinite()):
+            assert set(kept.nonzero().flatten().tolist()) == smallest_set(row, p)
+            n_rows += 1
+print("the smallest set on", n_rows, "rows")
+
+# %% [markdown]
+# ### The classic bug: the position of the newest token
+#
+# With a cache the model no longer sees how long the past is: somebody has to tell it.
+# It is easy to be wrong by one, if the cache is asked for its length *after* the new
+# token was appended, or to forget `start` altogether, so that each token stands at
+# position 0. Nothing crashes. Put a false `start` into the model, and read the speech
+# one character at a time.
+
+
+# %%
+class WrongPositions(nn.Module):
+    def __init__(self, positions, change):
+        super().__init__()
+        self.positions, self.change = positions, change
+
+    def forward(self, x, start=0):
+        return self.positions(x, self.change(start) if start else start)
+
+
+@torch.no_grad()
+def read_with_cache(ids, change):
+    right, model.positions = model.positions, WrongPositions(model.positions, change)
+    caches = model.new_cache()
+    logits = [model(ids[:, [t]], caches) for t in range(ids.size(1))]
+    model.positions = right
+    return torch.cat(logits, dim=1)  # (B, T, V)
+
+
+# %% [markdown]
+# The speech is cut into windows of 63 characters. Each bug is a function of `start`.
+
+# %%
+from lib.metrics import cross_entropy
+
+n_windows = (len(speech) - 1) // 63
+inputs = speech[: n_windows * 63].view(-1, 63)
+targets = speech[1 : n_windows * 63 + 1].view(-1, 63)
+changes = {
+    "right": lambda start: start,
+    "one too few": lambda start: start - 1,
+    "one too many": lambda start: start + 1,
+    "always 0": lambda start: 0,
+}
+
+# %%
+bug_losses = {}
+for name, change in changes.items():
+    read = read_with_cache(inputs, change)
+    bug_losses[name] = cross_entropy(read, targets).item()
+    same = torch.allclose(read, model(inputs), atol=1e-4)
+    cost = bug_losses[name] - bug_losses["right"]
+    print(f"{name:13} {bug_losses[name]:.2f} nats ({cost:+.3f}), same logits: {same}")
+    assert same == (name == "right")
+assert bug_losses["always 0"] > bug_losses["right"] + 0.3
+assert max(abs(bug_losses[n] - bug_losses["right"]) for n in list(changes)[:3]) < 0.05
+
+# %% [markdown]
+# The comparison with the right logits finds each of the three at once. The loss finds
+# only the last, which costs a whole nat. Being wrong by one costs a hundredth or two:
+# text that is read one place too far to the left is still text. You would not see that
+# in a curve, nor in what the model writes. **So hold a cache against the model without
+# it.**
+#
+# ### The second bug: an empty set
+#
+# It is tempting to write top-p with the sum itself: drop what lies at or beyond $p$.
+
+
+# %%
+def wrong_top_p(logits, p):
+    order = logits.argsort(dim=-1, descending=True, stable=True)
+    sums = logits.gather(1, order).softmax(dim=-1).cumsum(dim=-1)
+    drop = torch.zeros_like(sums, dtype=torch.bool).scatter(1, order, sums >= p)
+    return logits.masked_fill(drop, -math.inf)
+
+
+show("right, p = 0.9", keep_top_p(logits, 0.9))
+show("wrong, p = 0.9", wrong_top_p(logits, 0.9))
+show("wrong, p = 0.4", wrong_top_p(logits, 0.4))
+assert wrong_top_p(logits, 0.4).softmax(-1).isnan().all()
+
+# %% [markdown]
+# With 0.9 the text would be a little too tame: the token that reaches $p$ is missing.
+# With 0.4 the first token reaches it alone, nothing is left, and the softmax of an empty
+# set is NaN, "not a number". How often does that happen to a real model?
+
+# %%
+with torch.no_grad():
+    read = model(inputs).flatten(0, 1)  # (N, V)
+empty = wrong_top_p(read, 0.9).isinf().all(dim=-1).float().mean().item()
+print(f"nothing left at {empty:.0%} of the characters of the speech")
+assert empty > 0.03
+
+# %% [markdown]
+# Far too often: at each place where the model is more than nine tenths sure. A short test on
+# flat random logits would never show it.
+
+# %% [markdown]
+# ## Look
+#
+# ### What the settings do to one prediction
+#
+# The twelve likeliest characters after `My lord, I `, one row for each setting.
+
+# %% mystnb={"image": {"alt": "Heat map with five rows, one per setting, and twelve characters as columns. As it is: blue cells that fade to the right. Temperature 0.5: the first cells darker, the rest nearly white. Temperature 2: all pale and nearly equal. Top-k 3: three dark cells, then white. Top-p 0.6: a few dark cells, then white."}}
+from lib import plot
+
+z = next_logits("My lord, I ")
+settings = {
+    "as it is": z,
+    "temperature 0.5": z / 0.5,
+    "temperature 2": z / 2,
+    "top-k 3": keep_top_k(z, 3),
+    "top-p 0.6": keep_top_p(z, 0.6),
+}
+top = z[0].argsort(descending=True)[:12]
+rows = torch.stack([changed.softmax(-1)[0, top] for changed in settings.values()])
+characters = plot.visible(list(tokenizer.decode(top.tolist())))
+plot.heat_map(rows, [*settings], characters, "next character", "", size=(7.5, 3.2))
+
+# %% [markdown]
+# *Temperature changes all probabilities and sets none to 0. Top-k and top-p cut off the
+# tail, and share it out among those that stay.*
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+from lib.frames import slider
+
+
+def draw(temperature):
+    heights = (z / temperature).softmax(-1)[0, top].tolist()
+    bars = dict(zip(characters, heights))
+    return plot.bar_chart(bars, "next character", "probability", top=1)
+
+
+def describe(temperature):
+    best = (z / temperature).softmax(-1).max()
+    return f"At temperature {temperature} the likeliest character has {best:.0%}."
+
+
+temperatures = [0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0]
+slider(draw, temperatures, "temperature", alt=describe, start=4)
+
+# %% [markdown]
+# *Move the slider: near 0 one bar is left, which is greedy; at 4 the bars are almost
+# equally high.*
+#
+# ### What a text costs
+#
+# The work for each character of a text of 200, counted. Without a cache the whole
+# window is read each time. With one, the newest token alone, and the window after a
+# move.
+
+# %% mystnb={"image": {"alt": "Two lines over 200 characters, logarithmic axis. Without a cache the work climbs to about forty million multiply-adds and then moves in saw teeth just below. With a cache it stays near six hundred thousand, with a narrow peak at every move of the window, 16 characters apart."}}
+work = {"without a cache": [], "with a cache": []}
+last, n_characters = 0, 200
+for length in range(1, n_characters + 1):
+    start = window_start(length, 64)
+    n_read = length - start
+    work["without a cache"].append(multiply_adds(n_read, n_read))
+    n_new = 1 if start == last else n_read
+    work["with a cache"].append(multiply_adds(n_new, n_read))
+    last = start
+total = {name: sum(counts) for name, counts in work.items()}
+saving = total["without a cache"] / total["with a cache"]
+print(f"in all: {saving:.1f} times less work with a cache")
+assert saving > 8
+places = range(1, n_characters + 1)
+plot.line_chart(work, "character number", "multiply-adds", x=places, log=True)
+
+# %% [markdown]
+# *With a cache each character costs about as much as the first one. The peaks are the
+# moves of the window, where all that was kept is lost.*
+
+# %% [markdown]
+# ## Experiment: how much faster
+#
+# Work is not time: a processor multiplies a large matrix better than many small ones,
+# and Python takes its share for every token. So measure. A GPT of this shape writes on
+# after its window was full, with and without a cache, in turns; then again with a context of
+# 256. (Its weights are random: the time does not depend on them.) Processor time of
+# three rounds, and the median of the three ratios.
+
+# %%
+import time
+from statistics import median
+
+from lib.gpt import GPT
+
+
+def seconds(writer, use_cache, n_new):
+    ids = torch.zeros(1, writer.context_length + 1, dtype=torch.long)
+    start = time.process_time()
+    generate(writer, ids, n_new, use_cache=use_cache, temperature=0)
+    return time.process_time() - start
+
+
+# %%
+def measure(context_length, n_rounds=3):
+    torch.manual_seed(0)
+    writer = GPT(preset_config("mini", context_length=context_length))
+    seconds(writer, True, 4)  # not counted: the first steps are slow
+    n_new = context_length // 4  # from one move of the window to the next
+    found = []
+    for _ in range(n_rounds):
+        slow, fast = (seconds(writer, use_cache, n_new) for use_cache in (False, True))
+        found.append(slow / fast)
+    return median(found)
+
+
+# %% [markdown]
+# Think before you look: will it be the 64 times of the count?
+
+# %%
+ratios = {context_length: measure(context_length) for context_length in (64, 256)}
+print("faster with a cache at context 64:", ratios[64] > 1.2)
+print("more than 3 times as fast at context 256:", ratios[256] > 3)
+print("it pays more, the longer the context:", ratios[256] > ratios[64])
+assert ratios[64] > 1.2 and ratios[256] > max(3, ratios[64])
+
+# %% [markdown]
+# The saving in time is smaller than the saving in work, for a model as small as ours
+# spends most of its time on other things than multiplying. It grows with the context.
+# (The numbers of your machine are in `ratios`.)
+
+# %% [markdown]
+# ## Experiment: likely text and good text
+#
+# Which setting writes best? There is no single number for that, but two numbers say a
+# lot. How *surprised* is the model by a text: its loss on it. And how *varied* is a
+# text: the share of its pieces of four characters that are different from each other.
+# Measure both on the speech from *Hamlet*, then on what the model writes, in eight
+# texts of the same length for each setting.
+
+
+# %%
+def variety(ids, n=4):
+    pieces = ids.unfold(0, n, 1)  # (N - n + 1, n): all pieces of n tokens
+    return len(pieces.unique(dim=0)) / len(pieces)
+
+
+starts = torch.cat([encode("\n" + letter) for letter in "ABCGHKLM"])
+SETTINGS = {
+    "greedy": {"temperature": 0},
+    "greedy, penalty 1.3": {"temperature": 0, "repetition_penalty": 1.3},
+    "temperature 0.5": {"temperature": 0.5},
+    "temperature 1": {},
+    "temperature 1.5": {"temperature": 1.5},
+    "top-k 5": {"top_k": 5},
+    "top-p 0.9": {"top_p": 0.9},
+}
+
+
+# %%
+table, examples = {"Shakespeare": (speech_loss, variety(speech))}, {}
+for name, how in SETTINGS.items():
+    generator = torch.Generator().manual_seed(0)
+    texts = generate(model, starts, len(speech) - 2, generator=generator, **how)
+    losses = [estimate_loss(model, text, 64) for text in texts]
+    table[name] = (sum(losses) / 8, sum(variety(text) for text in texts) / 8)
+    examples[name] = tokenizer.decode(texts[7, :90])
+for name, (loss, share) in table.items():
+    print(f"{name:20} surprise {loss:.2f} nats, variety {share:.2f}")
+
+# %% [markdown]
+# Compare each line with the first. The greedy text is much likelier than
+# Shakespeare's, and far less varied. **Likely text is not good text**:
+# nobody says the likeliest thing all the time, for that would tell nobody anything. Hot
+# text fails on the other side. Nearest to Shakespeare's surprise is temperature 1, where
+# the model says what it believes, unchanged.
+#
+# The penalty helps the greedy text, but not enough. It was made for
+# vocabularies of many thousand words. Here the tokens are characters: after a few
+# lines nearly every letter was there before, and the penalty falls on all of them.
+#
+# The relations hold by assertion. Then read what the numbers cannot say: whether the
+# words are words.
+
+# %%
+people, greedy_row = table["Shakespeare"], table["greedy"]
+assert greedy_row[0] < people[0] - 0.3 and greedy_row[1] < people[1] - 0.3
+assert table["temperature 1.5"][0] > people[0] + 0.3
+assert greedy_row[1] < table["greedy, penalty 1.3"][1] < people[1] - 0.2
+gaps = {name: abs(table[name][0] - people[0]) for name in SETTINGS}
+assert min(gaps, key=gaps.get) == "temperature 1"
+assert table["greedy"][0] < table["top-p 0.9"][0] < table["temperature 1"][0]
+for name in ("greedy", "temperature 0.5", "top-p 0.9", "temperature 1.5"):
+    print(f"{name}: {examples[name]!r}\n")
+
+# %% [markdown]
+# Which of them to take is a matter of what you want: cold for spelling, warm for ideas.
+# Top-p lies between: its text is less surprising than that of temperature 1, because the
+# tail is gone, and about as varied as Shakespeare's.
+
+# %% [markdown]
+# ## Predict, then run
+#
+# <details><summary>You set `top_k=1` and a temperature of 5. What does the model write?</summary>
+#
+# What greedy writes. Only one token is left, and heat cannot change the order: it
+# divides all logits by the same number.
+#
+# </details>
+#
+# <details><summary>Someone adds 10 to all logits. Temperature, top-k, top-p, penalty: which of the four gives another distribution than before?</summary>
+#
+# Only the penalty. The softmax does not notice a constant, and neither do differences
+# and orders. But the penalty divides or multiplies by the sign of a logit, and that
+# depends on where zero is, which means nothing to the model. It is a rule of thumb.
+#
+# </details>
+#
+# <details><summary>You double the context. What happens to the cache, and to the work for one new token?</summary>
+#
+# The cache doubles. The work grows by a few percent only: with $D = 128$ most of it is
+# in the matrices, which do not care about the past. The next cell counts.
+#
+# </details>
+#
+# <details><summary>Does `top_p=1.0` change anything?</summary>
+#
+# Nothing that you could notice. All tokens are needed to reach 1. (Rounding can drop
+# one whose probability is smaller than the last digit of a float32.)
+#
+# </details>
+
+# %%
+prompt = encode("ROMEO:\n")
+hot = generate(model, prompt, 100, temperature=5.0, top_k=1)
+assert torch.equal(hot, generate(model, prompt, 100, temperature=0))
+print("top-k 1 at temperature 5 is greedy")
+
+seen = torch.tensor([[0]])
+changes = {
+    "temperature": lambda z: z / 2,
+    "top-k": lambda z: keep_top_k(z, 2),
+    "top-p": lambda z: keep_top_p(z, 0.9),
+    "penalty": lambda z: penalize_repetition(z, seen, 2.0),
+}
+for name, rule in changes.items():
+    before, after = rule(logits).softmax(-1), rule(logits + 10).softmax(-1)
+    print(f"{name:12} the same after adding 10: {torch.allclose(before, after)}")
+    assert torch.allclose(before, after) == (name != "penalty")
+
+# %%
+growth = multiply_adds(1, 128) / multiply_adds(1, 64) - 1
+print(f"work for one token, context 128 instead of 64: {growth:+.1%}")
+lost = keep_top_p(read, 1.0).isinf()
+share = (read.softmax(-1) * lost).sum(-1).max().item()
+print("top-p 1.0 drops at most a millionth of the probability:", share < 1e-6)
+assert growth < 0.1 and share < 1e-6
+
+# %% [markdown]
+# ## Exercises
+
+# %%
+from lib.checks_10 import (
+    check_keep_min_p,
+    check_nucleus_size,
+    check_texts_that_fit,
+    check_write_until,
+)
+
+# %% [markdown]
+# ### Exercise 1: How many does it keep?
+#
+# *warm-up · 10 minutes* · [Solution](../solutions/10_generation.ipynb#exercise-1-how-many-does-it-keep)
+#
+# Given `probabilities` of shape `(B, V)`, each row with a sum of 1 in any order, and
+# `p` above 0 and below 1, return how many tokens top-p keeps in each row: an integer
+# tensor of shape `(B,)`.
+#
+# <details><summary>Hint</summary>
+#
+# Sort each row, largest first, and add up. How many of the sums are still below $p$?
+# One more token than that is needed.
+#
+# </details>
+
+
+# %%
+def nucleus_size(probabilities, p):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_nucleus_size(nucleus_size)
+
+# %% [markdown]
+# ### Exercise 2: A threshold that moves
+#
+# *core · 15 minutes* · [Solution](../solutions/10_generation.ipynb#exercise-2-a-threshold-that-moves)
+#
+# *Min-p* is a younger rule. It keeps a token if its probability is at least `min_p`
+# times that of the likeliest token of its row. Where the model is sure the bar is high,
+# where it is not the bar is low. Given `logits` of shape `(B, V)` and `min_p` above 0
+# and at most 1, return new logits `(B, V)`: minus infinity for what falls away, the rest
+# unchanged. Leave the given logits as they are.
+#
+# <details><summary>Hint</summary>
+#
+# The softmax of each row, and its largest entry with `keepdim=True`. `masked_fill`
+# takes a mask that is True where the value shall be replaced.
+#
+# </details>
+
+
+# %%
+def keep_min_p(logits, min_p):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_keep_min_p(keep_min_p)
+
+# %% [markdown]
+# ### Exercise 3: How many texts fit?
+#
+# *core · 15 minutes* · [Solution](../solutions/10_generation.ipynb#exercise-3-how-many-texts-fit)
+#
+# A server has `n_bytes` of memory left for caches, and writes texts side by side, each
+# up to the full context. Given a `GPTConfig` (its `n_kv_heads` may be None, which means
+# as many as `n_heads`) and the bytes of one number (4 for float32, 2 for bfloat16),
+# return how many whole texts fit: an integer, perhaps 0.
+#
+# <details><summary>Hint</summary>
+#
+# The formula for the bytes of a cache, for one text. A head has
+# `config.d_model // config.n_heads` numbers, however many heads share them.
+#
+# </details>
+
+
+# %%
+def texts_that_fit(config, n_bytes, bytes_per_number):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_texts_that_fit(texts_that_fit)
+
+# %% [markdown]
+# ### Exercise 4: Stop each text at its own end
+#
+# *stretch · 35 minutes* · [Solution](../solutions/10_generation.ipynb#exercise-4-stop-each-text-at-its-own-end)
+#
+# A batch of texts does not end all at once. Write on greedily from `ids`, shape
+# `(B, T)`. When a row has chosen the token `stop_id`, it is done: from then on it gets
+# `stop_id` again and again. A `stop_id` in the prompt does not count. Stop when all rows
+# are done, or after `n_new` tokens. Return prompts and new tokens: `(B, T + n)`, where
+# $n$ is the number of steps that were needed, at most `n_new`. Feed each token to the
+# model only once: use `model.new_cache()`. You may assume that `T + n_new` fits into the
+# context, and that `n_new` is at least 1.
+#
+# <details><summary>Hint</summary>
+#
+# Keep a bool tensor `done` of shape `(B, 1)`. `torch.where(done, stop_id, chosen)`
+# replaces what finished rows have chosen. Read the whole prompt first; then `unread` is
+# the column of tokens that you have just appended.
+#
+# </details>
+
+
+# %%
+def write_until(model, ids, n_new, stop_id):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_write_until(write_until)
+
+# %% [markdown]
+# ## Recap
+#
+# - You built the **rules of choice**: greedy, temperature, top-k, top-p and a penalty.
+#   By hand top-p kept three of five words; behind `My lord, I wil` it keeps 1 character
+#   of 65.
+# - You saw **greedy choice run in a circle**. Its text is likelier than Shakespeare's,
+#   and far less varied.
+# - You built a **cache of keys and values**. With it the newest character costs 64
+#   times less work in a full window, and a text of 200 characters 15.5 times less. It
+#   writes the same text, over 6 moves of the window.
+# - You saw its **price**: memory that grows with the context, 75 MB for one text of
+#   the smallest GPT-2. Shared key and value heads make it smaller.
+# - You saw two **bugs**: a position that is wrong by one, which the loss hardly sees and
+#   the comparison without a cache finds at once; and a top-p that drops the token which
+#   reaches $p$, until nothing is left.
+#
+# What is still wrong: it reads and writes one character at a time. 64 characters are
+# about twelve words, so after two lines the model has forgotten who is speaking. And it
+# spends most of its steps inside words, where there is nothing to decide. It should read
+# larger pieces: lesson 11.
+#
+# The library entries of what you built:
+# [keep_top_k, keep_top_p, penalize_repetition and choose_next](../book/api.md#sampling),
+# [KVCache and SelfAttention](../book/api.md#self_attention),
+# [window_start, stream, generate and stream_text](../book/api.md#generate).
+
+# %% [markdown]
+# ## To read
+#
+# - Holtzman et al. (2020), *The Curious Case of Neural Text Degeneration*, sections 3
+#   and 4: why the likeliest text is a bad text, and top-p. Look at the figure that
+#   compares the probabilities of people's words with those of a machine's.
+# - Fan, Lewis and Dauphin (2018), *Hierarchical Neural Story Generation*, section 5.4:
+#   top-k, in one paragraph.
+# - Keskar et al. (2019), *CTRL*, section 4.1: the penalty.
+# - Shazeer (2019), *Fast Transformer Decoding: One Write-Head is All You Need*, section
+#   2.4: what reading one token at a time costs, and keys and values that heads share.
+# - All references with what to read in them: [bibliography](../book/bibliography.md).

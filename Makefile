@@ -74,7 +74,7 @@ site: $(SITE_BIN)/.ready
 	print("Open", Path("_build/html/index.html").resolve().as_uri())'
 
 test: $(BIN)/.ready
-	$(BIN)/python -m pytest -m "not browser and not offline" tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser and not offline" tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/
 
 lab: $(BIN)/.ready-lab

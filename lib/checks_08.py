@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from lib.attention import MultiHeadAttention
-from lib.exercises import exercise, expect, hint_for_tensor, number, returned
+from lib.exercises import Mistake, exercise, expect, hint_for_tensor, number, returned
 from lib.gpt import GPT, GPTConfig
 from lib.presets import PRESETS, count_parameters
 
@@ -42,16 +44,30 @@ def check_count_by_formula(count_by_formula) -> str:
     for config in cases:
         with torch.device("meta"):
             right = count_parameters(GPT(config))
-        given = number(count_by_formula(config))
+        with mock.patch.object(nn.Module, "__init__", _no_model):
+            given = _integer(count_by_formula(config))
         expect(
             given == right,
-            f"{config} has {right:,} parameters; yours: {given:,.0f}. "
+            f"{config} has {right:,} parameters; yours: {given:,}. "
             + _count_hint(given - right, config),
         )
     return "Every configuration comes out, up to GPT-2."
 
 
-def _count_hint(excess: float, c: GPTConfig) -> str:
+def _no_model(*args, **kwargs) -> None:
+    raise Mistake("Build no model: the numbers of the configuration are enough.")
+
+
+def _integer(answer: object) -> int:
+    """Return the reader's integer, of whatever kind; `Mistake` for a fraction."""
+    try:
+        return operator.index(returned(answer))
+    except TypeError:
+        kind = type(answer).__name__
+    raise Mistake(f"Return an integer; yours is a {kind}: {answer!r}.")
+
+
+def _count_hint(excess: int, c: GPTConfig) -> str:
     """Say what was left out or counted too much, if the difference tells."""
     V, D, F, L, T = c.vocab_size, c.d_model, c.d_ff, c.n_layers, c.context_length
     parts = {
@@ -86,6 +102,7 @@ def check_shared_names(shared_names) -> str:
         "a tied GPT": GPT(replace(TINY, tie_weights=True)),
         "a GPT with a head of its own": GPT(TINY),
         "a GPT whose head is a copy, equal but not the same": _copied(),
+        "a GPT whose head is another parameter in the same memory": _same_memory(),
         "a stack in which one layer stands three times": _thrice(),
         "a model in which two pairs are shared": _two_pairs(),
     }
@@ -109,6 +126,12 @@ def check_shared_names(shared_names) -> str:
 def _copied() -> GPT:
     model = GPT(TINY)
     model.head.weight = nn.Parameter(model.tokens.weight.detach().clone())
+    return model
+
+
+def _same_memory() -> GPT:
+    model = GPT(TINY)
+    model.head.weight = nn.Parameter(model.tokens.weight.data)
     return model
 
 
@@ -167,8 +190,8 @@ def _shared_hint(given: set, right: set, model: nn.Module) -> str:
     different = [g for g in given if len({id(parameters.get(n)) for n in g}) > 1]
     if different:
         return (
-            f"{different[0]} are not the same object: equal numbers or equal shapes "
-            "are not enough. Compare with `is`, or by id()."
+            f"{different[0]} are not the same object: equal numbers, equal shapes or "
+            "the same memory are not enough. Compare with `is`, or by id()."
         )
     joined = {n for g in given for n in g} == {n for g in right for n in g}
     if joined:
@@ -271,13 +294,15 @@ def check_widest(widest) -> str:
             exact = _size(width, V, T, L)
             for budget in {exact, max(exact - 1, 1), exact + 1}:
                 _check_width(widest, budget, V, T, L, H)
-    for budget in (1_000_000, 124_439_808, 10**12, 10**15 + 1):
-        _check_width(widest, budget, 50_257, 1_024, 48, 25)
+    for width in (25_000, 1_000_000, 41_666_600):  # 3.6e11, 5.8e14, 1e18 parameters
+        exact = _size(width, 50_257, 1_024, 48)
+        for budget in (exact - 1, exact, 124_439_808, 10**18):
+            _check_width(widest, budget, 50_257, 1_024, 48, 25)
     expect(
         time.process_time() - start < 5,
         "The answers are right, but slow: a large budget needs larger steps.",
     )
-    return "Not one parameter too many, for budgets up to a million billion."
+    return "Not one parameter too many, for budgets up to a billion billions."
 
 
 def _check_width(widest, budget: int, V: int, T: int, L: int, H: int) -> None:
@@ -291,12 +316,17 @@ def _check_width(widest, budget: int, V: int, T: int, L: int, H: int) -> None:
     right, given = low * H, number(widest(budget, V, T, L, H))
     asked = (
         f"For budget={budget:,}, vocab_size={V}, context_length={T}, n_layers={L}, "
-        f"n_heads={H} the answer is {right:,}; yours: {given:,.10g}."
+        f"n_heads={H} the answer is {right:,}; yours: {given:,.12g}."
     )
     expect(given % H == 0, f"{asked} It must be a multiple of n_heads.")
     if given > right:
         need = _size(int(given), V, T, L)
-        expect(False, f"{asked} A model that wide has {need:,} parameters: too many.")
+        last_bit = " A root of floats is not exact." if need - budget < 10 else ""
+        expect(
+            False,
+            f"{asked} A model that wide has {need:,} parameters: too many."
+            + (last_bit if budget > 2**53 else ""),
+        )
     at_budget = _size(right, V, T, L) == budget
     edge = " It has exactly as many parameters as allowed." if at_budget else ""
     expect(given == right, f"{asked} A wider model fits.{edge}")

@@ -29,20 +29,21 @@ __all__ = [
 @exercise
 def check_nucleus_size(nucleus_size) -> str:
     """Takes a function of probabilities, p."""
-    rows = torch.tensor([[0.05, 0.5, 0.15, 0.3], [0.01, 0.02, 0.95, 0.02]])
-    for p in (0.1, 0.4, 0.7, 0.9, 0.99):
+    unsure, sure = [0.05, 0.5, 0.15, 0.3], [0.01, 0.02, 0.95, 0.02]
+    rows = torch.tensor([unsure, sure, [0.25] * 4])  # sums equal to p only in the last
+    for p in (0.1, 0.4, 0.7, 0.9, 0.98, 0.75):
         before = rows.clone()
         given = returned(nucleus_size(rows, p))
         expect(torch.equal(rows, before), "You changed `probabilities`; make a copy.")
         expect(
-            isinstance(given, Tensor) and given.shape == (2,),
+            isinstance(given, Tensor) and given.shape == (3,),
             "Return one number for each row, a tensor of shape (B,).",
         )
         right = _sizes(rows, p)
         expect(
             torch.equal(given.long(), right),
-            f"For p={p} and the rows {rows.tolist()} top-p keeps {right.tolist()} "
-            f"tokens, you return {given.tolist()}. "
+            f"For p={p} and the rows {[rounded(row) for row in rows]} top-p keeps "
+            f"{right.tolist()} tokens, you return {given.tolist()}. "
             + hint_for_tensor(
                 given, _size_mistakes(rows, p), "How many sums are still below p?"
             ),
@@ -63,6 +64,9 @@ def _size_mistakes(rows: Tensor, p: float) -> dict[str, Tensor]:
     right = _sizes(rows, p)
     return {
         "The token that reaches p belongs to the set as well: one more.": right - 1,
+        "A sum equal to p is enough: count the sums that are *below* p.": (
+            (rows.sort(dim=-1, descending=True).values.cumsum(-1) <= p).sum(-1) + 1
+        ),
         "Sort each row first, largest first.": (rows.cumsum(-1) < p).sum(-1) + 1,
         "You sorted the smallest first.": _sizes(rows, p, descending=False),
         "That is the number of tokens that fall away.": rows.size(-1) - right,
@@ -87,14 +91,14 @@ def check_keep_min_p(keep_min_p) -> str:
             "Return logits of the shape of the given ones, (B, V).",
         )
         right = _min_p(logits, min_p)
-        hint = hint_for_tensor(
-            given, _min_p_mistakes(logits, min_p), "Compare with the row's largest."
-        )
+        given = given.float()
+        good = torch.isclose(given, right).all(dim=-1)  # (3,)
+        row = int(good.int().argmin())  # the first that is wrong
         expect(
-            torch.equal(given.isfinite(), right.isfinite())
-            and torch.allclose(given, right),
-            f"With min_p={min_p} the logits {rounded(logits[1])} must become "
-            f"{rounded(right[1])}, yours are {rounded(given[1])}. {hint}",
+            bool(good.all()),
+            f"With min_p={min_p} row {row} of the logits, {rounded(logits[row])}, must "
+            f"become {rounded(right[row])}, yours is {rounded(given[row])}. "
+            + _min_p_hint(given, logits, min_p),
         )
     return "min_p=1 leaves the likeliest token alone: greedy."
 
@@ -103,6 +107,16 @@ def _min_p(logits: Tensor, min_p: float) -> Tensor:
     p = logits.softmax(dim=-1)
     drop = p < min_p * p.max(dim=-1, keepdim=True).values
     return logits.masked_fill(drop, -math.inf)
+
+
+def _min_p_hint(given: Tensor, logits: Tensor, min_p: float) -> str:
+    right = _min_p(logits, min_p)
+    drop = right.isinf()
+    low = given.isfinite() & (given < -100)
+    if torch.equal(low, drop) and torch.allclose(given[~drop], right[~drop]):
+        return "The right ones fall away, but not quite: use minus infinity."
+    mistakes = _min_p_mistakes(logits, min_p)
+    return hint_for_tensor(given, mistakes, "Compare with the row's largest.")
 
 
 def _min_p_mistakes(logits: Tensor, min_p: float) -> dict[str, Tensor]:

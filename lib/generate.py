@@ -80,6 +80,9 @@ def stream(
 ) -> Iterator[Tensor]:
     """Yield ``n_new`` tokens for each row, one after the other.
 
+    While it writes, up to its last token or until it is closed, the model is in
+    evaluation mode, so without dropout; then it is as it was before.
+
     Args:
         model: maps ids ``(B, T)`` to logits ``(B, T, V)``. The cache is used if it has
             a ``new_cache``, as `GPT` has.
@@ -99,6 +102,18 @@ def stream(
     Home lesson: 10_generation
     """
     _check_request(ids, n_new)
+    was_training = model.training
+    model.eval()
+    try:
+        yield from _tokens(model, ids, n_new, use_cache, **how)
+    finally:
+        model.train(was_training)
+
+
+def _tokens(
+    model: nn.Module, ids: Tensor, n_new: int, use_cache: bool, **how
+) -> Iterator[Tensor]:
+    """Yield what `stream` does, from a model in evaluation mode."""
     cached, start = use_cache and hasattr(model, "new_cache"), -1
     for _ in range(n_new):
         unread, first = ids[:, -1:], window_start(ids.size(1), model.context_length)
@@ -136,13 +151,7 @@ def generate(model: nn.Module, ids: Tensor, n_new: int, **how) -> Tensor:
 
     Home lesson: 10_generation
     """
-    was_training = model.training
-    model.eval()
-    try:
-        new = list(stream(model, ids, n_new, **how))
-    finally:
-        model.train(was_training)
-    return torch.cat([ids, *new], dim=1)
+    return torch.cat([ids, *stream(model, ids, n_new, **how)], dim=1)
 
 
 def stream_text(

@@ -182,18 +182,20 @@ def _make_block(c: GPTConfig, rotary: Rotary | None) -> Block:
 @torch.no_grad()
 def _initialise(model: GPT) -> None:
     """Draw the weights; biases start at 0 and gains at 1."""
-    c = model.config
     for name, weight in model.named_parameters():
-        if weight.dim() == 1:
-            if name.endswith("bias"):
-                nn.init.zeros_(weight)
-            continue
-        std = 0.02
-        if c.init == "fan_in":
-            tables = ("positions",) if c.tie_weights else ("positions", "tokens")
-            table = name.startswith(tables)  # a tied table is drawn like a head
-            std = 0.5 if table else 0.7 / math.sqrt(weight.size(1))
-        writes = name.endswith(("out_proj.weight", "down.weight"))
-        if writes and c.init != "normal":
-            std /= math.sqrt(2 * c.n_layers)  # as many summands as the stream gets
-        nn.init.normal_(weight, std=std)
+        if weight.dim() > 1:
+            nn.init.normal_(weight, std=_standard_deviation(name, weight, model.config))
+        elif name.endswith("bias"):
+            nn.init.zeros_(weight)
+
+
+def _standard_deviation(name: str, weight: Tensor, c: GPTConfig) -> float:
+    """Return how widely the numbers of a matrix or a table are drawn."""
+    std = 0.02
+    if c.init == "fan_in":
+        tables = ("positions",) if c.tie_weights else ("positions", "tokens")
+        table = name.startswith(tables)  # a tied table is drawn like a head
+        std = 0.5 if table else 0.7 / math.sqrt(weight.size(1))
+    if c.init != "normal" and name.endswith(("out_proj.weight", "down.weight")):
+        std /= math.sqrt(2 * c.n_layers)  # as many summands as the stream gets
+    return std

@@ -35,8 +35,8 @@ def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
 
     Args:
         matrices: ``(n, R, C)``, treated one by one.
-        rounds: how many, 1 to 5. Values between 0.001 and 1 of the largest possible come
-            to 0.13 .. 1.87 after 3 rounds, and to 0.87 .. 1.13 after 5.
+        rounds: how many, 1 to 5. Values between 0.001 and 1 of the largest possible
+            come to 0.13 .. 1.87 after 3 rounds, and to 0.87 .. 1.13 after 5.
 
     Returns:
         Matrices of the same shape; in bfloat16 where the processor computes with it.

@@ -52,7 +52,7 @@ def penalize_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
         logits: of the next token, ``(B, V)``.
         ids: the tokens so far, ``(B, T)``.
         penalty: positive logits of tokens in ``ids`` are divided by it and negative
-            ones multiplied; 1 changes nothing.
+            ones multiplied, once however often they came; 1 changes nothing.
 
     Returns:
         New logits, ``(B, V)``.
@@ -60,7 +60,7 @@ def penalize_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
     Raises:
         ValueError: if ``penalty`` is not above 0.
 
-    Source: Keskar et al. (2019), section 4.1.
+    Source: Keskar et al. (2019), section 4.1, which divides negative logits, too.
 
     Home lesson: 10_generation
     """
@@ -116,9 +116,8 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     order = logits.argsort(dim=-1, descending=True, stable=True)
     probabilities = logits.gather(1, order).softmax(dim=-1)
     before = probabilities.cumsum(dim=-1) - probabilities  # what more likely ones have
-    drop = before >= p
-    drop[:, 0] = False
-    return logits.masked_fill(torch.zeros_like(drop).scatter(1, order, drop), -math.inf)
+    drop = torch.zeros_like(logits, dtype=torch.bool).scatter(1, order, before >= p)
+    return logits.masked_fill(drop, -math.inf)
 
 
 def choose_next(
@@ -151,7 +150,7 @@ def choose_next(
     """
     if repetition_penalty != 1:
         logits = penalize_repetition(logits, ids, repetition_penalty)
-    if temperature > 0:  # sample_next names a wrong one
+    if temperature > 0:  # below 0, sample_next raises an error
         logits, temperature = logits / temperature, 1.0
     if top_k is not None:
         logits = keep_top_k(logits, top_k)

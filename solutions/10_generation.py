@@ -65,7 +65,7 @@ check_nucleus_size(nucleus_size)
 # How many characters does the model need to be nine tenths sure, along a line that it
 # has never seen?
 
-# %% mystnb={"image": {"alt": "A line that jumps along the characters of a sentence: high at the first characters of words, down to one inside most words and at their ends."}}
+# %% mystnb={"image": {"alt": "A line that jumps along the characters of a sentence: more than ten where a word begins, eight or fewer inside words and at their ends, sometimes one."}}
 line = "To be, or not to be, that is the question:\n"
 ids = torch.tensor([tokenizer.encode(line)])
 with torch.no_grad():

@@ -7,6 +7,9 @@ solutions.
 
 import torch
 
+from lib.gpt import GPT
+from lib.presets import count_parameters
+
 
 def counting(
     positions: bool = True,
@@ -32,6 +35,11 @@ def counting(
         return total + (1 - c.tie_weights * tied) * V * D + c.head_bias * head_bias * V
 
     return count_by_formula
+
+
+def building(config):
+    with torch.device("meta"):
+        return count_parameters(GPT(config))
 
 
 def grouped(key, keep=lambda names: len(names) > 1, all_names: bool = True):
@@ -127,6 +135,11 @@ def rule_of_thumb(budget, V, T, L, H):
     return int((budget / (12 * L)) ** 0.5) // H * H
 
 
+def float_root(budget, V, T, L, H):
+    a, b = 12 * L, V + T + 13 * L + 2
+    return int((-b + (b * b + 4 * a * budget) ** 0.5) / (2 * a)) // H * H
+
+
 def at_least_one(budget, V, T, L, H):
     return max(H, search(lambda size, budget: size <= budget)(budget, V, T, L, H))
 
@@ -144,11 +157,14 @@ WRONG = {
         (counting(four=True), "d_ff need not be"),
         (counting(blocks=False), "Missing: all blocks but one"),
         (lambda config: None, "None"),
+        (lambda config: float(counting()(config)), "Return an integer"),
+        (building, "Build no model"),
     ],
     "check_shared_names": [
         (grouped(id, all_names=False), "remove_duplicate=False"),
         (grouped(lambda p: tuple(p.flatten().tolist())), "not the same object"),
         (grouped(lambda p: p.shape), "not the same object"),
+        (grouped(lambda p: p.data_ptr()), "not the same object"),
         (grouped(id, keep=lambda names: True), "leave it out"),
         (pairs, "with all of its names"),
         (only_the_head, "remove_duplicate=False"),
@@ -174,6 +190,7 @@ WRONG = {
         (search(lambda size, budget: size <= budget, multiple=False), "multiple"),
         (search(lambda size, budget: 2 * size <= budget), "A wider model fits"),
         (rule_of_thumb, "too many"),
+        (float_root, "A root of floats"),
         (at_least_one, "too many"),
         (lambda *sizes: torch.tensor(7.5), "multiple of n_heads"),
     ],

@@ -22,6 +22,11 @@ def sizes(descending: bool = True, ordered: bool = True, more: int = 1):
     return nucleus_size
 
 
+def sizes_beyond(probabilities, p):
+    sums = probabilities.sort(dim=-1, descending=True).values.cumsum(dim=-1)
+    return (sums <= p).sum(dim=-1) + 1
+
+
 def min_p(bar=None, value=-math.inf, strict: bool = False, answer=None):
     """Min-p with one mistake in it."""
 
@@ -106,6 +111,7 @@ def writer(
 WRONG = {
     "check_nucleus_size": [
         (sizes(more=0), "one more"),
+        (sizes_beyond, "A sum equal to p is enough"),
         (sizes(ordered=False), "Sort each row first"),
         (sizes(descending=False), "smallest first"),
         (lambda p, share: (p >= share).sum(dim=-1), "their running sum"),
@@ -117,6 +123,9 @@ WRONG = {
     "check_keep_min_p": [
         (min_p_of_logits, "share of a *probability*"),
         (min_p(bar=torch.max), "the same for all rows"),
+        (min_p(bar=torch.max), "row 0 of the logits"),
+        (min_p(value=-1e9), "use minus infinity"),
+        (min_p(value=torch.finfo(torch.float32).min), "use minus infinity"),
         (min_p(bar=lambda p: 1.0), "times the largest probability"),
         (min_p(value=0.0), "can still be drawn"),
         (min_p(strict=True), "means >="),

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from lib.bigram import BigramLM, count_pairs
 from lib.generate import sample
-from lib.sampling import sample_next
 from lib.metrics import cross_entropy, entropy, nats_to_bits
+from lib.sampling import sample_next
 from lib.train import estimate_loss, fit
 
 

@@ -165,6 +165,29 @@ def test_after_an_error_the_model_is_in_training_again():
     assert model.training
 
 
+def test_a_stream_writes_without_dropout_and_gives_the_model_back():
+    model = make_gpt(dropout=0.5)
+    expected = list(stream(model, prompt(), 5, temperature=0))
+    model.train()
+    tokens = stream(model, prompt(), 5, temperature=0)
+    assert model.training and torch.equal(next(tokens), expected[0])
+    assert not model.training
+    assert torch.equal(torch.cat(list(tokens)), torch.cat(expected[1:]))
+    assert all(m.training for m in model.modules())
+
+
+def test_a_stream_that_is_given_up_gives_the_model_back():
+    model = make_gpt().train()
+    tokens = stream(model, prompt(), 5)
+    next(tokens)
+    tokens.close()
+    assert model.training
+    new = chars.encode("bbabbb")
+    writer = Writer(new, 4).train()
+    assert "".join(stream_text(writer, chars, "a", 6, "a", temperature=0)) == "bb"
+    assert writer.training
+
+
 def test_no_gradients_are_kept_and_the_caller_keeps_his():
     tokens = stream(make_gpt(), prompt(), 3)
     assert not next(tokens).requires_grad and torch.is_grad_enabled()

@@ -112,7 +112,8 @@ def test_the_greedy_text_is_theirs(their_model: GPT2LMHeadModel, folder: Path) -
 
 def test_the_configuration_says_what_gpt2_is(folder: Path) -> None:
     wanted = {"ffn": "gelu_tanh", "attention_bias": True, "tie_weights": True}
-    assert load_gpt2(str(folder)).config == dataclasses.replace(OURS, init="gpt2", **wanted)
+    expected = dataclasses.replace(OURS, init="gpt2", **wanted)
+    assert load_gpt2(str(folder)).config == expected
 
 
 def test_shards_are_put_together(their_model: GPT2LMHeadModel, tmp_path: Path) -> None:

@@ -1,0 +1,209 @@
+# %% [markdown]
+# # Solutions 09 · Training
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/solutions/09_training.ipynb)
+#
+# One way to solve each exercise of lesson [09](../lessons/09_training.ipynb), and what
+# to learn from it.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% tags=["corpus"]
+import math
+
+import torch
+
+from lib.checks_09 import (
+    check_WeightAverage,
+    check_accumulate,
+    check_clip_gradients,
+    check_inverse_root_schedule,
+)
+from lib.corpus import load_corpus
+from lib.data import random_batch, split_text
+from lib.gpt import GPT, GPTConfig
+from lib.tokenizer import CharTokenizer
+from lib.train import TrainConfig, Training, estimate_loss, next_token_loss
+
+corpus = load_corpus()
+tokenizer = CharTokenizer(corpus.text)
+V = tokenizer.vocab_size
+train_tokens, validation_tokens = (
+    torch.tensor(tokenizer.encode(text)) for text in split_text(corpus.text)
+)
+print(f"{corpus.name}: {len(train_tokens):,} + {len(validation_tokens):,} tokens")
+
+# %% [markdown]
+# ## Exercise 1: The schedule of the first Transformer
+#
+# [Exercise](../lessons/09_training.ipynb#exercise-1-the-schedule-of-the-first-transformer)
+
+
+# %%
+def inverse_root_schedule(step, n_warmup):
+    n = step + 1
+    return min(n / n_warmup, math.sqrt(n_warmup / n))
+
+
+# %% tags=["exercise"]
+check_inverse_root_schedule(inverse_root_schedule)
+
+# %% mystnb={"image": {"alt": "The factor over 400 steps with 40 steps of warm-up: a straight line up to 1, a sharp corner, and then a fall that gets slower and slower."}}
+from lib import plot
+
+factors = [inverse_root_schedule(step, 40) for step in range(400)]
+print(f"at ten times the warm-up: {factors[-1]:.2f}")
+plot.line_chart({"inverse root": factors}, "step", "factor for the rate")
+
+# %% [markdown]
+# Vaswani et al. (2017), equation (3), writes it as the smaller of two terms,
+# $1 / \sqrt{n}$ and $n / n_\text{warmup}^{3/2}$; that is the same up to a constant. It
+# needs no end, but at the moment when you stop the rate is still large: at ten times the
+# warm-up it is 0.32.
+
+# %% [markdown]
+# ## Exercise 2: Clip by hand
+#
+# [Exercise](../lessons/09_training.ipynb#exercise-2-clip-by-hand)
+
+
+# %%
+def clip_gradients(gradients, limit):
+    length = math.sqrt(sum(g.square().sum().item() for g in gradients))
+    factor = limit / length if length > limit else 1.0
+    return [g * factor for g in gradients], length
+
+
+# %% tags=["exercise"]
+check_clip_gradients(clip_gradients)
+
+# %% [markdown]
+# Asking first whether the length is above the limit also keeps a gradient of zeros from a
+# division by zero. How long is the gradient of a batch of one row, and of 16 rows?
+
+# %% tags=["corpus"]
+config = GPTConfig(V, 64, 4, 1, 256, 32, final_norm=True, init="fan_in")
+
+
+def new_model():
+    torch.manual_seed(0)
+    return GPT(config)
+
+
+model, generator = new_model(), torch.Generator().manual_seed(0)
+lengths = []
+for rows in (1, 16):
+    for _ in range(10):
+        model.zero_grad()
+        next_token_loss(
+            model, *random_batch(train_tokens, rows, 32, generator)
+        ).backward()
+        lengths.append(clip_gradients([p.grad for p in model.parameters()], 1.0)[1])
+for name, some in (("1 row", lengths[:10]), ("16 rows", lengths[10:])):
+    print(f"{name}: from {min(some):.1f} to {max(some):.1f}")
+assert max(lengths[10:]) < min(lengths[:10])
+
+# %% [markdown]
+# In the mean over more rows the noise of the single rows cancels, so it is shorter: a good
+# limit depends on the size of the batch.
+
+# %% [markdown]
+# ## Exercise 3: Parts that are not equal
+#
+# [Exercise](../lessons/09_training.ipynb#exercise-3-parts-that-are-not-equal)
+
+
+# %%
+def accumulate(model, parts):
+    n_targets = sum(targets.numel() for _, targets in parts)
+    model.zero_grad()
+    total = 0.0
+    for inputs, targets in parts:
+        loss = next_token_loss(model, inputs, targets) * (targets.numel() / n_targets)
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+# %% tags=["exercise"]
+check_accumulate(accumulate)
+
+# %% [markdown]
+# How wrong is the mean of the means? Take a long row and a short one: what a reader
+# of chat messages has in every batch.
+
+# %% tags=["corpus"]
+long, short = train_tokens[:33], train_tokens[1_000:1_003]
+parts = [(ids[None, :-1], ids[None, 1:]) for ids in (long, short)]
+right = accumulate(model, parts)
+losses = [next_token_loss(model, *part).item() for part in parts]
+share = parts[1][1].numel() / 34
+print(f"the short part has {share:.0%} of the targets")
+print(f"right {right:.2f}, mean of means {sum(losses) / 2:.2f}: it counts them as 50 %")
+assert abs(right - sum(losses) / 2) > 0.001
+
+# %% [markdown]
+# This bug stood for years in widely used training code: every part counted the same,
+# however many targets it had.
+
+# %% [markdown]
+# ## Exercise 4: The average of a path
+#
+# [Exercise](../lessons/09_training.ipynb#exercise-4-the-average-of-a-path)
+
+
+# %%
+class WeightAverage:
+    def __init__(self, decay):
+        self.decay, self.n_updates, self.means = decay, 0, {}
+
+    @torch.no_grad()
+    def update(self, model):
+        self.n_updates += 1
+        for name, parameter in model.named_parameters():
+            old = self.means.get(name, torch.zeros_like(parameter))
+            self.means[name] = self.decay * old + (1 - self.decay) * parameter
+
+    def average(self):
+        share = 1 - self.decay**self.n_updates
+        return {name: mean / share for name, mean in self.means.items()}
+
+
+# %% tags=["exercise"]
+check_WeightAverage(WeightAverage)
+
+# %% [markdown]
+# Does the mean stand better than the model that it follows? 250 steps at a high
+# constant rate:
+
+# %% tags=["corpus"]
+training = Training(new_model(), TrainConfig(250, 0.02, schedule="constant"))
+generator, path = torch.Generator().manual_seed(0), WeightAverage(0.95)
+for _ in range(250):
+    training.step(random_batch(train_tokens, 16, 32, generator))
+    path.update(training.model)
+end = estimate_loss(training.model, validation_tokens, 32)
+training.model.load_state_dict(path.average())
+mean = estimate_loss(training.model, validation_tokens, 32)
+print(f"the last weights {end:.3f} nats, the mean of the path {mean:.3f} nats")
+assert mean < end - 0.02
+
+# %% [markdown]
+# The mean is better than any place on the path of late, for nothing but an addition per
+# step. A rate that falls to 0 does a similar thing: both let the noise of the single
+# batches cancel.

@@ -1,0 +1,58 @@
+"""The trained models in data/ are what their card says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib.checkpoint import load_checkpoint
+from lib.corpus import SHA256, load_corpus
+from lib.data import split_text
+from lib.presets import PRESETS, count_parameters
+from lib.train import estimate_loss
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+ROW = re.compile(
+    r"\| `(.+\.safetensors)` \| (\S+) \| ([\d,]+) \| ([\d.]+) \| ([\d,]+) \|"
+)
+CARD = ROW.findall((DATA / "README.md").read_text("utf-8"))
+BARS = {"mini": 1.6, "base": 1.5}  # nats per character
+
+
+def test_the_card_names_every_file():
+    files = sorted(path.name for path in DATA.glob("*.safetensors"))
+    assert files and files == sorted(name for name, *_ in CARD)
+
+
+@pytest.mark.parametrize("name, preset, parameters, loss, size", CARD)
+def test_a_file_is_what_its_card_says(name, preset, parameters, loss, size):
+    checkpoint = load_checkpoint(DATA / name)
+    notes, config = checkpoint.notes, checkpoint.model.config
+    kept = {**vars(PRESETS[preset]), "dropout": config.dropout}
+    assert vars(config) == kept
+    assert count_parameters(checkpoint.model) == int(parameters.replace(",", ""))
+    assert notes["validation_loss"] == float(loss) <= BARS[preset]
+    assert notes["data_sha256"] == SHA256 and f"--preset {preset}" in notes["command"]
+    assert (DATA / name).stat().st_size == int(size.replace(",", "")) < 25e6
+    assert not checkpoint.run and checkpoint.tokenizer.vocab_size == 65
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, *_ in CARD if "fp16" not in name)
+)
+def test_half_precision_writes_the_same(name):
+    whole = load_checkpoint(DATA / name)
+    half = load_checkpoint(DATA / name.replace(".safetensors", "-fp16.safetensors"))
+    ids = torch.randint(65, (2, 64), generator=torch.Generator().manual_seed(0))
+    assert (whole.model(ids) - half.model(ids)).abs().max() < 0.05
+
+
+def test_the_loss_of_the_small_model_is_real():
+    corpus = load_corpus()
+    if corpus.is_stand_in:
+        pytest.skip("needs Tiny Shakespeare")
+    checkpoint = load_checkpoint(DATA / "gpt-mini.safetensors")
+    tokens = torch.tensor(checkpoint.tokenizer.encode(split_text(corpus.text)[1]))
+    loss = estimate_loss(checkpoint.model, tokens, 64)
+    assert loss == pytest.approx(checkpoint.notes["validation_loss"], abs=1e-3)

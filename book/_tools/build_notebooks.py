@@ -64,7 +64,9 @@ def library(source: str) -> set[Path]:
     found: set[Path] = set()
     waiting = [source]
     while waiting:
-        for node in ast.walk(ast.parse(waiting.pop())):
+        tree = ast.parse(waiting.pop())
+        tree.body = [node for node in tree.body if not _is_command(node)]
+        for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
                 "lib"
             ):
@@ -74,6 +76,11 @@ def library(source: str) -> set[Path]:
                 found |= new
                 waiting += [path.read_text("utf-8") for path in new]
     return found
+
+
+def _is_command(node: ast.stmt) -> bool:
+    """Whether a statement runs only where the module is the program itself."""
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
 def digest(script: Path) -> str:

@@ -119,8 +119,7 @@ def train_command(
     settings = None if resume else RunSettings(**given)
     work = Run(out, settings, device, compile_, f"python -m lib.train {_words()}")
     t = work.training
-    first = not distributed.is_initialized() or distributed.get_rank() == 0
-    if first:
+    if work.is_first:
         n = count_parameters(t.model)
         typer.echo(
             f"{work.settings.preset}: {n:,} parameters on {work.device}; "
@@ -129,13 +128,13 @@ def train_command(
     try:
         work.train(every)
     except KeyboardInterrupt:
-        if first:
+        if work.is_first:
             typer.echo(
                 f"stopped after step {t.n_done}; go on with "
                 f"python -m lib.train --out {out} --resume"
             )
         raise typer.Exit(130) from None
-    if first:
+    if work.is_first:
         step, loss = t.validation[-1]
         typer.echo(f"step {step}: validation loss {loss:.4f} nats per token")
         typer.echo(f'write with it: python -m lib.generate {out} --prompt "..."')

@@ -52,10 +52,7 @@ class RunSettings:
     dropout: float | None = None
     optimizer: str = "muon"
     learning_rate: float = 0.005
-    embedding_learning_rate: float | None = None
     muon_learning_rate: float = 0.01
-    rounds: int = 5
-    momentum: float = 0.95
     weight_decay: float = 0.0
     schedule: str = "linear"
     warmup: int = 20
@@ -147,9 +144,14 @@ class Run:
         """Return the loss on the whole validation text, in nats per token."""
         return estimate_loss(self.training.model, self.validation, self.length)
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the first, or the only, of the processes that train."""
+        return not distributed.is_initialized() or distributed.get_rank() == 0
+
     def save(self) -> None:
         """Write the checkpoint; of several processes the first one does it."""
-        if distributed.is_initialized() and distributed.get_rank() > 0:
+        if not self.is_first:
             return
         t = self.training
         save_checkpoint(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import torch
 import typer
@@ -23,7 +25,27 @@ from lib.run import Run, RunSettings, checkpoint_path
 
 __all__ = ["train_command", "generate_command", "presets_command", "run"]
 
-DEFAULT = RunSettings()
+SETTINGS = {  # what --help says of each setting of a run
+    "preset": "A model of `python -m lib.presets`.",
+    "text": "Any utf-8 text.  [default: Tiny Shakespeare]",
+    "epochs": "Updates, as passes over the training text.",
+    "steps": "Updates, instead of epochs.",
+    "batch_size": "Rows per update, in all processes together.",
+    "accumulation": "Parts of each batch, to save memory.",
+    "context_length": "Tokens per row.  [default: the preset's]",
+    "tokenizer": "characters, bpe, or auto for the preset's.",
+    "vocab_size": "Tokens of bpe.  [default: the preset's]",
+    "dropout": "Share of numbers set to 0.  [default: the preset's]",
+    "optimizer": "muon or adamw.",
+    "learning_rate": "Of AdamW; of Muon's embeddings, head and vectors.",
+    "muon_learning_rate": "Of Muon's matrices.",
+    "weight_decay": "Of matrices and tables.",
+    "schedule": "linear, cosine or constant.",
+    "warmup": "Steps in which the learning rate rises.",
+    "clip": "Largest norm of a gradient.",
+    "dtype": "float32, bfloat16, or auto: bfloat16 where it is fast.",
+    "seed": "Of weights, batches, dropout.",
+}
 
 
 def run(command: Callable) -> None:
@@ -41,61 +63,26 @@ def run(command: Callable) -> None:
             distributed.destroy_process_group()
 
 
+def _with_settings(command: Callable) -> Callable:
+    """Give a command an option for each field of `RunSettings`, with its default."""
+    signature = inspect.signature(command, eval_str=True)
+    kinds = get_type_hints(RunSettings)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    for field in fields(RunSettings):
+        option = Annotated[kinds[field.name], Option(help=SETTINGS[field.name])]
+        words = {"default": field.default, "annotation": option}
+        own.append(inspect.Parameter(field.name, own[0].KEYWORD_ONLY, **words))
+    command.__signature__ = signature.replace(parameters=own)
+    return command
+
+
+@_with_settings
 def train_command(
     context: typer.Context,
     out: Annotated[Path, Option(help="Folder of the run; its checkpoint goes there.")],
-    preset: Annotated[
-        str, Option(help="A model of `python -m lib.presets`.")
-    ] = DEFAULT.preset,
-    text: Annotated[
-        str | None, Option(help="Any utf-8 text.  [default: Tiny Shakespeare]")
-    ] = None,
     resume: Annotated[
         bool, Option("--resume", help="Go on with the run in the folder.")
     ] = False,
-    epochs: Annotated[
-        float, Option(help="Updates, as passes over the training text.")
-    ] = DEFAULT.epochs,
-    steps: Annotated[int | None, Option(help="Updates, instead of epochs.")] = None,
-    batch_size: Annotated[
-        int, Option(help="Rows per update, in all processes together.")
-    ] = DEFAULT.batch_size,
-    accumulation: Annotated[
-        int, Option(help="Parts of each batch, to save memory.")
-    ] = DEFAULT.accumulation,
-    context_length: Annotated[
-        int | None, Option(help="Tokens per row.  [default: the preset's]")
-    ] = None,
-    tokenizer: Annotated[
-        str, Option(help="characters, bpe, or auto for the preset's.")
-    ] = DEFAULT.tokenizer,
-    vocab_size: Annotated[
-        int | None, Option(help="Tokens of bpe.  [default: the preset's]")
-    ] = None,
-    dropout: Annotated[
-        float | None, Option(help="Share of numbers set to 0.  [default: the preset's]")
-    ] = None,
-    optimizer: Annotated[str, Option(help="muon or adamw.")] = DEFAULT.optimizer,
-    learning_rate: Annotated[
-        float, Option(help="Of AdamW; of Muon's embeddings, head and vectors.")
-    ] = DEFAULT.learning_rate,
-    muon_learning_rate: Annotated[
-        float, Option(help="Of Muon's matrices.")
-    ] = DEFAULT.muon_learning_rate,
-    weight_decay: Annotated[
-        float, Option(help="Of matrices and tables.")
-    ] = DEFAULT.weight_decay,
-    schedule: Annotated[
-        str, Option(help="linear, cosine or constant.")
-    ] = DEFAULT.schedule,
-    warmup: Annotated[
-        int, Option(help="Steps in which the learning rate rises.")
-    ] = DEFAULT.warmup,
-    clip: Annotated[float, Option(help="Largest norm of a gradient.")] = DEFAULT.clip,
-    seed: Annotated[int, Option(help="Of weights, batches, dropout.")] = DEFAULT.seed,
-    dtype: Annotated[
-        str, Option(help="float32, bfloat16, or auto: bfloat16 where it is fast.")
-    ] = DEFAULT.dtype,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...")] = "auto",
     every: Annotated[
         int | None, Option(help="Evaluate, save each N steps.  [default: ten times]")
@@ -103,6 +90,7 @@ def train_command(
     compile_: Annotated[
         bool, Option("--compile", help="Slow start, faster steps.")
     ] = False,
+    **settings,
 ) -> None:
     """Train a model of the course on a text.
 
@@ -111,13 +99,11 @@ def train_command(
 
     Example: python -m lib.train --preset tiny --text my.txt --epochs 10 --out runs/x
     """
-    known = RunSettings.__dataclass_fields__
-    given = {name: v for name, v in context.params.items() if name in known}
     if resume:
-        _refuse_changes(context, out, given)
-    device = _join_processes(device)
-    settings = None if resume else RunSettings(**given)
-    work = Run(out, settings, device, compile_, f"python -m lib.train {_words()}")
+        _refuse_changes(context, out, settings)
+    device, words = _join_processes(device), shlex.join(sys.argv[1:])
+    chosen = None if resume else RunSettings(**settings)
+    work = Run(out, chosen, device, compile_, f"python -m lib.train {words}")
     t = work.training
     if work.is_first:
         n = count_parameters(t.model)
@@ -237,14 +223,10 @@ def _strategy(
     return used
 
 
-def _words() -> str:
-    return shlex.join(sys.argv[1:])
-
-
-def _refuse_changes(context: typer.Context, out: Path, given: dict) -> None:
+def _refuse_changes(context: typer.Context, out: Path, settings: dict) -> None:
     """Refuse settings on the command line that are not those of the run."""
     kept = load_checkpoint(checkpoint_path(out)).notes["settings"]
-    for name, value in given.items():
+    for name, value in settings.items():
         typed = context.get_parameter_source(name).name == "COMMANDLINE"
         if typed and value != kept[name]:
             raise ValueError(

@@ -53,7 +53,7 @@ def run(command: Callable) -> None:
     app = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
-    app.command()(command)
+    app.command()(_with_settings(command))
     try:
         app()
     except (ValueError, TypeError, OSError) as error:
@@ -64,8 +64,10 @@ def run(command: Callable) -> None:
 
 
 def _with_settings(command: Callable) -> Callable:
-    """Give a command an option for each field of `RunSettings`, with its default."""
+    """Give a command with ``**settings`` an option for each field of `RunSettings`."""
     signature = inspect.signature(command, eval_str=True)
+    if "settings" not in signature.parameters:
+        return command
     kinds = get_type_hints(RunSettings)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     for field in fields(RunSettings):
@@ -76,7 +78,6 @@ def _with_settings(command: Callable) -> Callable:
     return command
 
 
-@_with_settings
 def train_command(
     context: typer.Context,
     out: Annotated[Path, Option(help="Folder of the run; its checkpoint goes there.")],

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from lib.bpe import BPETokenizer
 from lib.presets import build_model, config_from_dict, config_to_dict
-from lib.tokenizer import CharTokenizer
+from lib.tokenizer import CharTokenizer, WordTokenizer
 from lib.train import Training
 
 __all__ = ["Checkpoint", "save_checkpoint", "load_checkpoint"]
 
 COURSE = "From Bigram to Transformer"
+Tokenizer = CharTokenizer | BPETokenizer | WordTokenizer
 FORMAT = 1  # a file of a later format says so, and is refused
 
 
@@ -30,7 +31,8 @@ class Checkpoint:
 
     Attributes:
         model: with its weights, in evaluation mode.
-        tokenizer: its vocabulary; None if it was saved without.
+        tokenizer: its vocabulary, a pair of them for a translator; None if it was saved
+            without.
         notes: what was noted when it was saved: command, seed, sha256 of the data, ...
         run: the state of a training run by name, empty if it was saved without.
 
@@ -38,7 +40,7 @@ class Checkpoint:
     """
 
     model: nn.Module
-    tokenizer: CharTokenizer | BPETokenizer | None
+    tokenizer: Tokenizer | tuple[Tokenizer, Tokenizer] | None
     notes: dict
     run: dict[str, Tensor]
 
@@ -69,7 +71,7 @@ class Checkpoint:
 def save_checkpoint(
     path: str | Path,
     model: nn.Module,
-    tokenizer: CharTokenizer | BPETokenizer | None = None,
+    tokenizer: Tokenizer | tuple[Tokenizer, Tokenizer] | None = None,
     training: Training | None = None,
     generator: torch.Generator | None = None,
     dtype: torch.dtype | None = None,
@@ -80,7 +82,7 @@ def save_checkpoint(
     Args:
         path: the file, ``.safetensors``.
         model: has the ``config`` that it was built from.
-        tokenizer: its vocabulary.
+        tokenizer: its vocabulary, or a pair of them.
         training: the run to go on with later; needs ``generator``.
         generator: draws the batches of the run.
         dtype: number format of the weights; None for their own.
@@ -239,22 +241,32 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, prefix: str, run: dict) ->
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
-def _tokenizer_to_dict(tokenizer: CharTokenizer | BPETokenizer | None) -> dict | None:
+def _tokenizer_to_dict(tokenizer: object) -> dict | list | None:
+    """Return a vocabulary, or several, as plain values."""
     match tokenizer:
         case CharTokenizer():
             return {"characters": tokenizer.characters}
+        case WordTokenizer():
+            return {"words": tokenizer.words}
         case BPETokenizer():
             marks = list(tokenizer.special_tokens)
             return {"bpe": [tokenizer.merges, marks, tokenizer.alphabet]}
+        case tuple():
+            return [_tokenizer_to_dict(one) for one in tokenizer]
     return None
 
 
-def _tokenizer_from_dict(values: dict | None) -> CharTokenizer | BPETokenizer | None:
+def _tokenizer_from_dict(values: dict | list | None) -> Tokenizer | tuple | None:
+    """Return what `_tokenizer_to_dict` was given."""
     match values:
         case {"characters": characters}:
             return CharTokenizer("".join(characters))
+        case {"words": [_, _, _, *words]}:  # without the special ones
+            return WordTokenizer(words)
         case {"bpe": [merges, marks, alphabet]}:
             return BPETokenizer(merges, marks, alphabet)
+        case [*several]:
+            return tuple(map(_tokenizer_from_dict, several))
     return None
 
 

@@ -1,13 +1,21 @@
-"""How good are predicted probabilities? Measured in nats."""
+"""How good are predicted probabilities, and how good is a translation?"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["entropy", "nats_to_bits", "cross_entropy"]
+__all__ = [
+    "entropy",
+    "nats_to_bits",
+    "cross_entropy",
+    "label_smoothing_loss",
+    "bleu",
+]
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -71,3 +79,95 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         )
     log_probabilities = logits - logits.logsumexp(dim=-1, keepdim=True)
     return -log_probabilities.gather(-1, targets.unsqueeze(-1)).mean()
+
+
+def label_smoothing_loss(
+    logits: Tensor, targets: Tensor, smoothing: float = 0.0, pad_id: int | None = None
+) -> Tensor:
+    r"""Return the mean loss against targets that share a little with all other tokens.
+
+    The target gets :math:`1 - \epsilon` and all V tokens, itself included, get
+    :math:`\epsilon / V` more: :math:`-\sum_i t_i \ln p_i`.
+
+    Args:
+        logits: ``(..., V)``, one score per token of the vocabulary.
+        targets: ``(...)``, ids of the tokens that came.
+        smoothing: the share :math:`\epsilon` that is spread, 0 for `cross_entropy`.
+        pad_id: targets that do not count.
+
+    Returns:
+        The loss in nats, a scalar: the mean over the targets that count, 0 if none do.
+
+    Raises:
+        ValueError: if the shapes do not fit each other, or ``smoothing`` is not in
+            [0, 1].
+
+    Source: Szegedy et al. (2016), section 7; Vaswani et al. (2017), section 5.4.
+
+    Home lesson: 13_translation
+    """
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"targets has shape {tuple(targets.shape)}; with logits of shape "
+            f"{tuple(logits.shape)} it must be {tuple(logits.shape[:-1])}"
+        )
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing={smoothing} must lie in [0, 1]")
+    surprise = logits.logsumexp(dim=-1, keepdim=True) - logits  # -ln p: (..., V)
+    target = surprise.gather(-1, targets.unsqueeze(-1)).squeeze(-1)  # (...)
+    losses = (1 - smoothing) * target + smoothing * surprise.mean(dim=-1)
+    counts = torch.ones_like(losses) if pad_id is None else (targets != pad_id)
+    return (losses * counts).sum() / counts.sum().clamp(min=1)
+
+
+def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
+    r"""Return how well translations match reference translations, 0 to 100.
+
+    :math:`100 \cdot B \cdot (p_1 p_2 p_3 p_4)^{1/4}`: :math:`p_n` is the share of runs
+    of n words that also stand in the reference, each at most as often as there, over
+    all sentences together. :math:`B = \min(1, e^{1 - r/c})` punishes texts of c words
+    that are shorter than the r words of the references. The k-th :math:`p_n` without
+    any match counts as half, a quarter, ... of a match; without a single common word
+    the result is 0.
+
+    Args:
+        candidates: translations, words with spaces between them.
+        references: one correct translation for each.
+
+    Raises:
+        ValueError: if there are no sentences, or not as many of both.
+
+    Source: Papineni et al. (2002), section 2.3; the rule for no match: Post (2018).
+
+    Home lesson: 13_translation
+    """
+    if not candidates or len(candidates) != len(references):
+        raise ValueError(
+            f"{len(candidates)} candidates for {len(references)} references; there "
+            "must be as many, and one or more"
+        )
+    pairs = [(c.split(), r.split()) for c, r in zip(candidates, references)]
+    n_written, n_wanted = (sum(len(pair[i]) for pair in pairs) for i in (0, 1))
+    found, total = zip(*(_matches(pairs, n) for n in (1, 2, 3, 4)))
+    if not found[0] or not total[3]:
+        return 0.0
+    shares, nothing = [], 1.0
+    for matches, n_runs in zip(found, total):
+        if matches == 0:
+            nothing /= 2
+        shares.append((matches or nothing) / n_runs)
+    brevity = min(1.0, math.exp(1 - n_wanted / n_written))
+    return 100 * brevity * math.prod(shares) ** 0.25
+
+
+def _matches(pairs: list[tuple[list[str], list[str]]], n: int) -> tuple[int, int]:
+    """Return how many runs of n words match, and how many there are."""
+    found = total = 0
+    for candidate, reference in pairs:
+        runs, wanted = (
+            Counter(zip(*(words[i:] for i in range(n))))
+            for words in (candidate, reference)
+        )
+        found += (runs & wanted).total()
+        total += runs.total()
+    return found, total

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lib.attention import MultiHeadAttention
 from lib.bigram import BigramLM
+from lib.encoder_decoder import Transformer, TransformerConfig
 from lib.gpt import GPT, GPTConfig
 from lib.language_model import LanguageModel
 from lib.shapes import require_sizes
@@ -50,6 +51,9 @@ class SmallConfig:
         if self.kind not in SMALL:
             raise ValueError(f"kind={self.kind!r} must be in {SMALL}")
         require_sizes(vocab_size=self.vocab_size, context_length=self.context_length)
+
+
+Config = GPTConfig | SmallConfig | TransformerConfig
 
 
 def _gpt2(d_model: int, n_heads: int, n_layers: int) -> GPTConfig:
@@ -115,10 +119,12 @@ def preset_config(name: str, **changes) -> GPTConfig | SmallConfig:
     return replace(PRESETS[name], **changes)
 
 
-def build_model(config: GPTConfig | SmallConfig) -> nn.Module:
+def build_model(config: Config) -> nn.Module:
     """Return a new model; its ``config`` says how it was built."""
     if isinstance(config, GPTConfig):
         return GPT(config)
+    if isinstance(config, TransformerConfig):
+        return Transformer(**asdict(config))
     if config.kind == "bigram":
         model = BigramLM(config.vocab_size, d_model=32)
     else:
@@ -144,16 +150,16 @@ class _AttentionAlone(nn.Module):
         return self.attention(x, mask)[0]
 
 
-CONFIGS = {"gpt": GPTConfig, "small": SmallConfig}
+CONFIGS = {"gpt": GPTConfig, "small": SmallConfig, "transformer": TransformerConfig}
 
 
-def config_to_dict(config: GPTConfig | SmallConfig) -> dict:
+def config_to_dict(config: Config) -> dict:
     """Return a configuration as plain values, which `config_from_dict` reads."""
     kind = next(name for name, kind in CONFIGS.items() if isinstance(config, kind))
     return {"model": kind} | asdict(config)
 
 
-def config_from_dict(values: dict) -> GPTConfig | SmallConfig:
+def config_from_dict(values: dict) -> Config:
     """Return the configuration that `config_to_dict` wrote.
 
     Raises:

@@ -6,7 +6,13 @@ import math
 
 from lib.shapes import require_sizes
 
-__all__ = ["warmup", "cosine_schedule", "linear_schedule", "SCHEDULES"]
+__all__ = [
+    "warmup",
+    "cosine_schedule",
+    "linear_schedule",
+    "noam_schedule",
+    "SCHEDULES",
+]
 
 
 def warmup(step: int, n_warmup: int) -> float:
@@ -87,3 +93,33 @@ SCHEDULES = {
 
 Home lesson: 09_training
 """
+
+
+def noam_schedule(step: int, n_steps: int, n_warmup: int) -> float:
+    r"""Rise in a straight line, then fall with the root of the step.
+
+    The schedule of the original Transformer,
+    :math:`d^{-0.5} \min(s^{-0.5}, s\, w^{-1.5})` with s = ``step + 1`` and
+    w = ``n_warmup``, divided by its highest value :math:`(d w)^{-0.5}`.
+
+    Args:
+        step: number of updates made before this one.
+        n_steps: not used; a schedule by name is given it.
+        n_warmup: number of steps of the rise, at least 1.
+
+    Returns:
+        A factor for the learning rate, 1 where the rise ends.
+
+    Raises:
+        ValueError: if ``n_warmup`` is below 1.
+
+    Source: Vaswani et al. (2017), section 5.3, equation (3).
+
+    Home lesson: 13_translation
+    """
+    require_sizes(n_warmup=n_warmup)
+    risen = (step + 1) / n_warmup
+    return min(risen**-0.5, risen)
+
+
+SCHEDULES["noam"] = noam_schedule

@@ -1,13 +1,18 @@
-"""Text to integers and back, one token per character."""
+"""Text to integers and back, one token per character or per word."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-__all__ = ["CharTokenizer"]
+import torch
+from torch import Tensor
+
+__all__ = ["CharTokenizer", "WordTokenizer", "pad_batch"]
+
+SPECIAL_WORDS = ["<pad>", "<bos>", "<eos>"]  # ids 0, 1, 2: filling, start, end
 
 
 class CharTokenizer:
@@ -74,3 +79,83 @@ class CharTokenizer:
             return cls("".join(json.loads(Path(path).read_text("utf-8"))["characters"]))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"path={str(path)!r} holds no saved vocabulary") from error
+
+
+class WordTokenizer:
+    """Give each distinct word of some sentences its own id, in sorted order.
+
+    Ids 0, 1 and 2 are ``<pad>``, ``<bos>`` and ``<eos>``: filling, start and end.
+
+    Args:
+        sentences: words with spaces between them.
+
+    Attributes:
+        words: the vocabulary; ``words[i]`` is the word with id ``i``.
+        ids: the id of each word.
+
+    Raises:
+        ValueError: for no words at all, or a special word inside a sentence; in
+            `encode` for a word outside the vocabulary (named with its place); in
+            `decode` for an id outside ``0 .. vocab_size - 1``.
+
+    Home lesson: 13_translation
+    """
+
+    def __init__(self, sentences: Iterable[str]) -> None:
+        words = {word for sentence in sentences for word in sentence.split()}
+        if not words:
+            raise ValueError("sentences have no words; a vocabulary needs one or more")
+        if words & set(SPECIAL_WORDS):
+            raise ValueError(f"sentences must not contain {' '.join(SPECIAL_WORDS)}")
+        self.words = SPECIAL_WORDS + sorted(words)
+        self.ids = {word: i for i, word in enumerate(self.words)}
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of distinct words, with the three special ones."""
+        return len(self.words)
+
+    def encode(self, sentence: str) -> list[int]:
+        """Return one id per word of a sentence."""
+        for place, word in enumerate(sentence.split(), start=1):
+            if word not in self.ids:
+                raise ValueError(
+                    f"word {place}, {word!r}, is not in the vocabulary of "
+                    f"{self.vocab_size} words"
+                )
+        return [self.ids[word] for word in sentence.split()]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the words up to the first ``<eos>``, without special ones."""
+        words = []
+        for place, i in enumerate(int(i) for i in ids):
+            if not 0 <= i < self.vocab_size:
+                raise ValueError(f"ids[{place}]={i} must be 0 .. {self.vocab_size - 1}")
+            if self.words[i] == "<eos>":
+                break
+            if self.words[i] not in SPECIAL_WORDS:
+                words.append(self.words[i])
+        return " ".join(words)
+
+
+def pad_batch(rows: Sequence[Sequence[int]], pad_id: int = 0) -> Tensor:
+    """Fill rows of ids up to the length of the longest.
+
+    Args:
+        rows: B lists of ids.
+        pad_id: what they are filled up with, at their ends.
+
+    Returns:
+        Ids ``(B, T)``.
+
+    Raises:
+        ValueError: if there are no rows.
+
+    Home lesson: 12_encoder_decoder
+    """
+    if not rows:
+        raise ValueError("rows=[] is empty; a batch needs one row or more")
+    batch = torch.full((len(rows), max(map(len, rows))), pad_id)
+    for filled, row in zip(batch, rows):
+        filled[: len(row)] = torch.tensor(row, dtype=torch.long)
+    return batch

@@ -1,0 +1,377 @@
+"""The original Transformer: an encoder reads, a decoder writes and looks at it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lib.attention import (
+    MultiHeadAttention,
+    causal_mask,
+    padding_mask,
+    scaled_dot_product_attention,
+)
+from lib.block import Block
+from lib.ffn import FeedForward
+from lib.norm import LayerNorm
+from lib.position import SinusoidalPositions
+from lib.sampling import choose_next
+from lib.self_attention import KVCache, SelfAttention
+from lib.shapes import require_sizes
+
+__all__ = ["CrossAttention", "Encoder", "Decoder", "TransformerConfig", "Transformer"]
+
+
+class CrossAttention(MultiHeadAttention):
+    """Multi-head attention to a memory, whose keys and values can be kept.
+
+    Args:
+        d_model: size of the vectors D.
+        n_heads: number of heads H; must divide ``d_model``.
+        bias: whether the four projections have a bias.
+
+    Shapes:
+        x ``(B, T, D)``, mask ``(T, S)`` or ``(B, 1, 1, S)``, memory ``(B, S, D)`` or
+        what `read` made of it -> output ``(B, T, D)`` and weights ``(B, H, T, S)`` or
+        None.
+
+    Raises:
+        ValueError: for a size below 1, heads that do not divide, a missing memory, or
+            if an input does not fit.
+        TypeError: if ``mask`` is not bool.
+
+    Source: Vaswani et al. (2017), section 3.2.3.
+
+    Home lesson: 12_encoder_decoder
+    """
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        memory: Tensor | tuple[Tensor, Tensor] | None = None,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what each position gathered, and the weights if they are needed."""
+        if memory is None or isinstance(memory, Tensor):
+            return super().forward(x, mask, memory, need_weights)
+        q = self._by_head(self.q_proj(x))  # (B, H, T, Dh)
+        k, v = memory
+        mixed, weights = scaled_dot_product_attention(q, k, v, mask, need_weights)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
+
+    def read(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of a memory, both ``(B, H, S, Dh)``."""
+        return self._by_head(self.k_proj(memory)), self._by_head(self.v_proj(memory))
+
+    def _by_head(self, wide: Tensor) -> Tensor:
+        """Cut ``(B, T, D)`` into ``(B, H, T, Dh)``."""
+        return wide.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
+
+
+class Encoder(nn.Module):
+    """A stack of blocks in which every position looks at all others.
+
+    Args:
+        d_model: size of the vectors D.
+        n_heads: heads per block; must divide ``d_model``.
+        n_layers: number of blocks.
+        d_ff: size of the feed-forward networks in the middle.
+        dropout: see `Block`.
+        pre_norm: see `Block`; pre-norm ends with one more normalisation.
+        attention_bias: whether the projections of the attention have a bias.
+
+    Shapes:
+        x ``(B, S, D)``, mask ``(S, S)`` or ``(B, 1, 1, S)`` -> ``(B, S, D)``.
+
+    Raises:
+        ValueError: for a size below 1, heads that do not divide, or if an input does
+            not fit.
+
+    Source: Vaswani et al. (2017), section 3.1.
+
+    Home lesson: 12_encoder_decoder
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_layers: int,
+        d_ff: int,
+        dropout: float = 0.0,
+        pre_norm: bool = True,
+        attention_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        require_sizes(d_model=d_model, n_layers=n_layers)
+        blocks = []
+        for _ in range(n_layers):
+            attention = SelfAttention(d_model, n_heads, attention_bias)
+            ffn = FeedForward(d_model, d_ff, F.relu)
+            blocks.append(Block(attention, ffn, None, pre_norm, dropout=dropout))
+        self.blocks = nn.ModuleList(blocks)
+        self.final_norm = LayerNorm(d_model) if pre_norm else nn.Identity()
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return a vector for each position that knows about the others."""
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.final_norm(x)
+
+
+class Decoder(nn.Module):
+    """A stack of blocks that look at their own past, and at what an encoder read.
+
+    Args:
+        d_model: size of the vectors D.
+        n_heads: heads per block; must divide ``d_model``.
+        n_layers: number of blocks.
+        d_ff: size of the feed-forward networks in the middle.
+        dropout: see `Block`.
+        pre_norm: see `Block`; pre-norm ends with one more normalisation.
+        attention_bias: whether the projections of the attention have a bias.
+
+    Shapes:
+        x ``(B, T, D)``, memory ``(B, S, D)`` or what `read` made of it, memory_mask
+        ``(B, 1, 1, S)`` -> ``(B, T, D)``. With a cache, x continues what it holds.
+
+    Raises:
+        ValueError: for a size below 1, heads that do not divide, or if an input does
+            not fit.
+
+    Source: Vaswani et al. (2017), section 3.1.
+
+    Home lesson: 12_encoder_decoder
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_layers: int,
+        d_ff: int,
+        dropout: float = 0.0,
+        pre_norm: bool = True,
+        attention_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        require_sizes(d_model=d_model, n_layers=n_layers)
+        blocks = []
+        for _ in range(n_layers):
+            attention = SelfAttention(d_model, n_heads, attention_bias)
+            cross = CrossAttention(d_model, n_heads, attention_bias)
+            ffn = FeedForward(d_model, d_ff, F.relu)
+            blocks.append(Block(attention, ffn, cross, pre_norm, dropout=dropout))
+        self.blocks = nn.ModuleList(blocks)
+        self.final_norm = LayerNorm(d_model) if pre_norm else nn.Identity()
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | list[tuple[Tensor, Tensor]],
+        memory_mask: Tensor | None = None,
+        cache: list[KVCache] | None = None,
+    ) -> Tensor:
+        """Return a vector for each position of x, from its past and the memory."""
+        n_layers, start = len(self.blocks), 0 if cache is None else cache[0].length
+        mask = causal_mask(start + x.size(1))[start:].to(x.device)  # (T, start + T)
+        memories = [memory] * n_layers if isinstance(memory, Tensor) else memory
+        for block, kept, seen in zip(self.blocks, cache or [None] * n_layers, memories):
+            x = block(x, mask, seen, memory_mask, cache=kept)
+        return self.final_norm(x)
+
+    def read(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the keys and values of a memory for each block, to compute once."""
+        return [block.cross_attention.read(memory) for block in self.blocks]
+
+    def new_cache(self, context_length: int) -> list[KVCache]:
+        """Return an empty cache of the decoder's own past for each block."""
+        return [KVCache(context_length) for _ in self.blocks]
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """What a `Transformer` is made of; the defaults are the paper's base model.
+
+    Attributes:
+        src_vocab_size: number of different source tokens.
+        tgt_vocab_size: number of different target tokens V.
+        d_model: size of the vectors D.
+        n_heads: heads per attention H; must divide ``d_model``.
+        n_encoder_layers: blocks of the encoder.
+        n_decoder_layers: blocks of the decoder.
+        d_ff: size of the feed-forward networks in the middle.
+        dropout: share of numbers set to 0 in training, after the embedding and after
+            each part of a block.
+        context_length: the longest source or target allowed.
+        pre_norm: see `Block`; the paper's is False.
+        attention_bias: whether the projections of the attention have a bias.
+        tie_weights: whether the head uses the target embeddings as its weights.
+        pad_id: the token that fills rows up, in source and target.
+        bos_id: the token that a target starts with.
+        eos_id: the token that a target ends with.
+
+    Raises:
+        ValueError: for a size below 1, a dropout outside [0, 1), or a special token
+            outside a vocabulary.
+
+    Source: Vaswani et al. (2017), table 3, row "base".
+
+    Home lesson: 12_encoder_decoder
+    """
+
+    src_vocab_size: int = 10_000
+    tgt_vocab_size: int = 10_000
+    d_model: int = 512
+    n_heads: int = 8
+    n_encoder_layers: int = 6
+    n_decoder_layers: int = 6
+    d_ff: int = 2048
+    dropout: float = 0.1
+    context_length: int = 512
+    pre_norm: bool = False
+    attention_bias: bool = False
+    tie_weights: bool = True
+    pad_id: int = 0
+    bos_id: int = 1
+    eos_id: int = 2
+
+    def __post_init__(self) -> None:
+        ids = ("pad_id", "bos_id", "eos_id")
+        sizes = {n: v for n, v in vars(self).items() if type(v) is int and n not in ids}
+        require_sizes(**sizes)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
+        for name in ids:
+            largest = self.tgt_vocab_size - 1
+            if name == "pad_id":
+                largest = min(largest, self.src_vocab_size - 1)
+            if not 0 <= getattr(self, name) <= largest:
+                raise ValueError(f"{name}={getattr(self, name)} must be 0 .. {largest}")
+
+
+class Transformer(nn.Module):
+    """The encoder-decoder of "Attention Is All You Need".
+
+    Args:
+        src_vocab_size: number of different source tokens.
+        tgt_vocab_size: number of different target tokens V.
+        options: the other fields of `TransformerConfig`.
+
+    Shapes:
+        src ``(B, S)``, tgt ``(B, T)``, filled up with ``pad_id`` at the end -> logits
+        ``(B, T, V)`` of the token that follows each target token.
+
+    Raises:
+        ValueError: for a value outside its range, or an input longer than
+            ``context_length``.
+        TypeError: for an option that does not exist.
+
+    Source: Vaswani et al. (2017), section 3.
+
+    Home lesson: 12_encoder_decoder
+    """
+
+    def __init__(
+        self, src_vocab_size: int = 10_000, tgt_vocab_size: int = 10_000, **options
+    ) -> None:
+        super().__init__()
+        c = self.config = TransformerConfig(src_vocab_size, tgt_vocab_size, **options)
+        self.source = nn.Embedding(c.src_vocab_size, c.d_model)
+        self.target = nn.Embedding(c.tgt_vocab_size, c.d_model)
+        self.positions = SinusoidalPositions(c.context_length, c.d_model)
+        self.dropout = nn.Dropout(c.dropout)
+        how = (c.d_ff, c.dropout, c.pre_norm, c.attention_bias)
+        self.encoder = Encoder(c.d_model, c.n_heads, c.n_encoder_layers, *how)
+        self.decoder = Decoder(c.d_model, c.n_heads, c.n_decoder_layers, *how)
+        self.head = nn.Linear(c.d_model, c.tgt_vocab_size, bias=False)
+        if c.tie_weights:
+            self.head.weight = self.target.weight
+        _initialise(self)
+
+    def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
+        """Return the logits of the token after each target token."""
+        return self.decode(tgt, *self.encode(src))
+
+    def encode(self, src: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the encoder made of a source, and where it holds tokens."""
+        mask = padding_mask(src, self.config.pad_id)  # (B, 1, 1, S)
+        return self.encoder(self._embed(self.source, src), mask), mask
+
+    def decode(
+        self,
+        tgt: Tensor,
+        memory: Tensor | list[tuple[Tensor, Tensor]],
+        memory_mask: Tensor,
+        cache: list[KVCache] | None = None,
+    ) -> Tensor:
+        """Return the logits after each target token, given an encoded source."""
+        x = self._embed(self.target, tgt, 0 if cache is None else cache[0].length)
+        return self.head(self.decoder(x, memory, memory_mask, cache))
+
+    def _embed(self, table: nn.Embedding, ids: Tensor, start: int = 0) -> Tensor:
+        """Return scaled token vectors with their positions, ``(B, T, D)``."""
+        x = table(ids) * math.sqrt(self.config.d_model)
+        return self.dropout(self.positions(x, start))
+
+    @torch.no_grad()
+    def generate(
+        self, src: Tensor, max_len: int = 50, temperature: float = 0.8, **how
+    ) -> Tensor:
+        """Write a target for each source, token by token; temperature 0 is greedy.
+
+        Returns ``(B, L)`` without the start token, L <= max_len: each row ends with
+        ``eos_id``, or where ``max_len`` is reached, and is filled up with ``pad_id``.
+        ``how`` are settings of `choose_next`.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            return self._write(src, max_len, temperature=temperature, **how)
+        finally:
+            self.train(was_training)
+
+    def begin(
+        self, src: Tensor, max_len: int
+    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor, list[KVCache]]:
+        """Return what `decode` needs besides the target, to write up to so many tokens.
+
+        These are the keys and values of the source, computed once, where it holds
+        tokens, and an empty cache for the target.
+        """
+        if not 1 <= max_len <= self.config.context_length:
+            allowed = f"1 .. {self.config.context_length}"
+            raise ValueError(f"max_len={max_len} must be {allowed}")
+        memory, mask = self.encode(src)
+        return self.decoder.read(memory), mask, self.decoder.new_cache(max_len)
+
+    def _write(self, src: Tensor, max_len: int, **how) -> Tensor:
+        """Return what `generate` does, from a model in evaluation mode."""
+        c = self.config
+        memory, mask, cache = self.begin(src, max_len)
+        ids = src.new_full((len(src), 1), c.bos_id)
+        ended = torch.zeros_like(ids, dtype=torch.bool)
+        while ids.size(1) <= max_len and not ended.all():
+            logits = self.decode(ids[:, -1:], memory, mask, cache)[:, -1]  # (B, V)
+            logits[:, c.pad_id] = -math.inf  # it stands after the end only
+            chosen = choose_next(logits, ids, **how).masked_fill(ended, c.pad_id)
+            ids, ended = torch.cat([ids, chosen], dim=1), ended | (chosen == c.eos_id)
+        return ids[:, 1:]
+
+
+@torch.no_grad()
+def _initialise(model: Transformer) -> None:
+    """Draw the weights as is usual for this model; biases start at 0 and gains at 1."""
+    tables = {id(model.source.weight), id(model.target.weight)}
+    for name, weight in model.named_parameters():
+        if id(weight) in tables:
+            nn.init.normal_(weight, std=model.config.d_model**-0.5)
+        elif weight.dim() > 1:
+            nn.init.xavier_uniform_(weight)
+        elif name.endswith("bias"):
+            nn.init.zeros_(weight)

@@ -1,0 +1,110 @@
+"""A model that fills in blanks: the encoder alone, reading in both directions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lib.encoder_decoder import Encoder
+from lib.metrics import cross_entropy
+from lib.position import LearnedPositions
+from lib.shapes import require_sizes
+
+__all__ = ["mask_tokens", "MaskedLM", "masked_loss"]
+
+
+def mask_tokens(
+    ids: Tensor,
+    mask_id: int,
+    share: float = 0.15,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Hide some tokens of each row, drawn at random.
+
+    Args:
+        ids: the tokens, ``(B, T)``.
+        mask_id: the id that stands for a hidden token.
+        share: of the tokens of each row that are hidden; at least one is.
+        generator: source of the random draws.
+
+    Returns:
+        The tokens with the blanks, ``(B, T)``, and where they are, bool ``(B, T)``.
+
+    Raises:
+        ValueError: if ``share`` is not in (0, 1].
+
+    Source: Devlin et al. (2019), section 3.1, without its random and unchanged tokens.
+
+    Home lesson: 14_masked_language_model
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share={share} must be above 0 and at most 1")
+    n_hidden = max(1, round(share * ids.size(1)))
+    draws = torch.rand(ids.shape, generator=generator).to(ids.device)
+    places = draws.topk(n_hidden, dim=1).indices  # (B, n_hidden)
+    hidden = torch.zeros_like(ids, dtype=torch.bool).scatter(1, places, True)
+    return ids.masked_fill(hidden, mask_id), hidden
+
+
+class MaskedLM(nn.Module):
+    """Predict the token at every position from all positions around it.
+
+    Args:
+        vocab_size: number of different tokens V; the id V is the blank.
+        d_model: size of the vectors D.
+        n_heads: heads per block; must divide ``d_model``.
+        n_layers: number of blocks.
+        d_ff: size of the feed-forward networks in the middle.
+        context_length: the longest input allowed.
+
+    Attributes:
+        mask_id: the id that stands for a hidden token, V.
+
+    Shapes:
+        ids ``(B, T)``, T <= context_length, mask ``(T, T)`` or none for both
+        directions -> logits ``(B, T, V)`` of the token that stands there.
+
+    Raises:
+        ValueError: for a size below 1, heads that do not divide, or an input longer
+            than ``context_length``.
+
+    Source: Devlin et al. (2019), section 3.
+
+    Home lesson: 14_masked_language_model
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        n_heads: int,
+        n_layers: int,
+        d_ff: int,
+        context_length: int,
+    ) -> None:
+        super().__init__()
+        require_sizes(vocab_size=vocab_size, context_length=context_length)
+        self.context_length, self.mask_id = context_length, vocab_size
+        self.tokens = nn.Embedding(vocab_size + 1, d_model)
+        self.positions = LearnedPositions(context_length, d_model)
+        self.encoder = Encoder(d_model, n_heads, n_layers, d_ff)
+        self.head = nn.Linear(d_model, vocab_size, bias=False)
+        for weight in (p for p in self.parameters() if p.dim() > 1):
+            nn.init.normal_(weight, std=0.7 / math.sqrt(weight.size(1)))
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the logits of the token at each position."""
+        x = self.positions(self.tokens(ids))  # (B, T) -> (B, T, D)
+        return self.head(self.encoder(x, mask))  # (B, T, D) -> (B, T, V)
+
+
+def masked_loss(
+    model: MaskedLM, inputs: Tensor, targets: Tensor, hidden: Tensor
+) -> Tensor:
+    """Return the mean loss in nats at the hidden positions only, all ``(B, T)``.
+
+    Home lesson: 14_masked_language_model
+    """
+    return cross_entropy(model(inputs)[hidden], targets[hidden])

@@ -648,27 +648,41 @@ for length in (1, 64, 65, 80, 81, 96, 97):
 # A function with `yield` is a *generator*: it hands out a token, waits until it is asked
 # for the next, and goes on after the `yield`. So you can show each character as it comes.
 #
-# Follow `unread`: as a rule it is the newest token. When the window has moved, or
-# without a cache, it is the whole window. (A model without `new_cache`, such as the
-# bigram model, is used without one.)
+# As a rule only the newest token is read. When the window has moved, or without a
+# cache, the whole window is. (A model without `new_cache`, such as the bigram model, is
+# used without one.)
+#
+# `OneToken` gives the same logits as `model(ids[:, -1:], cache)`. It makes one product
+# of the three for queries, keys and values, and calls functions where the model calls
+# modules: for a single token those calls cost as much as the arithmetic.
 
 # %%
 from collections.abc import Iterator
 
 from lib.generate import _check_request
+from lib.one_token import OneToken
+
+
+# %% tags=["lib:generate._read_window"]
+def _read_window(model: nn.Module, ids: Tensor, cached: bool) -> tuple:
+    if not cached:
+        return model(ids), model
+    cache = model.new_cache()
+    return model(ids, cache), OneToken(model, cache)
 
 
 # %% tags=["lib:generate._tokens"]
 def _tokens(
     model: nn.Module, ids: Tensor, n_new: int, use_cache: bool, **how
 ) -> Iterator[Tensor]:
-    cached, start = use_cache and hasattr(model, "new_cache"), -1
+    cached, start, read = use_cache and hasattr(model, "new_cache"), -1, model
     for _ in range(n_new):
-        unread, first = ids[:, -1:], window_start(ids.size(1), model.context_length)
-        if not cached or start != first:  # read the whole window
-            start, unread = first, ids[:, first:]
-            options = {"cache": model.new_cache()} if cached else {}
-        logits = model(unread, **options)  # (B, T, V)
+        first = window_start(ids.size(1), model.context_length)
+        if cached and start == first:
+            logits = read(ids[:, -1:])  # (B, 1, V)
+        else:
+            logits, read = _read_window(model, ids[:, first:], cached)
+        start = first
         chosen = choose_next(logits[:, -1], ids, **how)  # (B, 1)
         ids = torch.cat([ids, chosen], dim=1)
         yield chosen

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lib.one_token import OneToken
 from lib.sampling import choose_next, sample_next
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def stream(
 
     Args:
         model: maps ids ``(B, T)`` to logits ``(B, T, V)``. The cache is used if it has
-            a ``new_cache``, as `GPT` has.
+            a ``new_cache``, as `GPT` has (see `OneToken`).
         ids: the prompts, ``(B, T)`` with T >= 1. Past the context of the model it
             reads from `window_start` on.
         n_new: number of tokens.
@@ -114,16 +115,25 @@ def _tokens(
     model: nn.Module, ids: Tensor, n_new: int, use_cache: bool, **how
 ) -> Iterator[Tensor]:
     """Yield what `stream` does, from a model in evaluation mode."""
-    cached, start = use_cache and hasattr(model, "new_cache"), -1
+    cached, start, read = use_cache and hasattr(model, "new_cache"), -1, model
     for _ in range(n_new):
-        unread, first = ids[:, -1:], window_start(ids.size(1), model.context_length)
-        if not cached or start != first:  # read the whole window
-            start, unread = first, ids[:, first:]
-            options = {"cache": model.new_cache()} if cached else {}
-        logits = model(unread, **options)  # (B, T, V)
+        first = window_start(ids.size(1), model.context_length)
+        if cached and start == first:
+            logits = read(ids[:, -1:])  # (B, 1, V)
+        else:
+            logits, read = _read_window(model, ids[:, first:], cached)
+        start = first
         chosen = choose_next(logits[:, -1], ids, **how)  # (B, 1)
         ids = torch.cat([ids, chosen], dim=1)
         yield chosen
+
+
+def _read_window(model: nn.Module, ids: Tensor, cached: bool) -> tuple:
+    """Return the logits of a window, and what reads the token after it."""
+    if not cached:
+        return model(ids), model
+    cache = model.new_cache()
+    return model(ids, cache), OneToken(model, cache)
 
 
 def _check_request(ids: Tensor, n_new: int) -> None:

@@ -17,6 +17,7 @@ from lib.ffn import SwiGLU
 from lib.generate import generate, sample, stream, stream_text, window_start
 from lib.gpt import GPT, GPTConfig
 from lib.language_model import LanguageModel
+from lib.one_token import OneToken
 from lib.tokenizer import CharTokenizer
 
 
@@ -97,6 +98,48 @@ def test_the_cache_changes_no_token(position, n_kv_heads, batch, length, how):
     assert torch.equal(with_cache[:, :length], prompt(batch, length))
 
 
+PARTS = [
+    {},
+    {"attention_bias": True, "ffn": "gelu_tanh", "final_norm": True},
+    {"norm": "rms", "position": "rotary", "ffn": "swiglu", "n_kv_heads": 1},
+]
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_reading_one_token_gives_the_logits_of_the_model(parts):
+    model, ids = make_gpt(**parts), prompt(2, 6)
+    cache, ours = model.new_cache(), model.new_cache()
+    with torch.no_grad():
+        model(ids[:, :4], cache)
+        model(ids[:, :4], ours)
+        read = OneToken(model, ours)
+        for place in (4, 5):
+            token = ids[:, place : place + 1]
+            torch.testing.assert_close(read(token), model(token, cache))
+    assert [kept.length for kept in ours] == [6, 6]
+
+
+def test_parts_that_are_not_the_courses_own_are_called_as_they_are():
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model = make_gpt()
+    wide = model.config.d_model
+    model.blocks[0].attention.v_proj = Doubled(wide, wide)
+    model.blocks[1].ffn.down = Doubled(model.config.d_ff, wide)
+    with_cache, without = (
+        generate(model, prompt(), 5, use_cache=c, temperature=0) for c in (True, False)
+    )
+    assert torch.equal(with_cache, without)
+    cache, ours = model.new_cache(), model.new_cache()
+    with torch.no_grad():
+        model(prompt(1, 3), cache), model(prompt(1, 3), ours)
+        token = prompt(1, 1)
+        read = OneToken(model, ours)
+        torch.testing.assert_close(read(token), model(token, cache))
+
+
 def test_without_a_cache_it_is_the_model_and_its_window():
     model, ids = make_gpt(), prompt(2, 5)
     written = generate(model, ids, 20, temperature=0)
@@ -115,7 +158,8 @@ def test_while_all_fits_it_writes_what_sample_writes():
 
 def test_the_cache_reads_each_token_once_while_the_window_stands():
     model, lengths = make_gpt(), []
-    model.register_forward_pre_hook(lambda _, args: lengths.append(args[0].size(1)))
+    record = lambda _, args: lengths.append(args[0].size(1))  # noqa: E731
+    model.tokens.register_forward_pre_hook(record)
     generate(model, prompt(1, 3), 10)
     assert lengths == [3, 1, 1, 1, 1, 1, 7, 1, 7, 1]  # it moved at 9 and at 11 tokens
 

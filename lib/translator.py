@@ -119,9 +119,10 @@ def translate_command(
         model = _train(out, steps, seed)
     if say is not None:
         checkpoint = load_checkpoint(checkpoint_path(model or SHIPPED))
-        if not isinstance(checkpoint.model, Transformer):
+        vocabularies = checkpoint.tokenizer
+        if not isinstance(checkpoint.model, Transformer) or vocabularies is None:
             raise ValueError(f"model={str(model)!r} holds no translator")
-        _say(checkpoint.model, *checkpoint.tokenizer, _normal(say), beams)
+        _say(checkpoint.model, *vocabularies, _normal(say), beams)
 
 
 def _train(out: Path, steps: int, seed: int) -> Path:
@@ -132,21 +133,24 @@ def _train(out: Path, steps: int, seed: int) -> Path:
     data = translation_data()
     model, source, target = train_translator(data, steps, seed)
     typer.echo(f"{count_parameters(model):,} parameters, {steps} steps")
-    for name, pairs in (("unseen", data.unseen), ("held-out", data.held_out)):
+    notes = {"seed": seed}
+    notes["command"] = f"python -m lib.translate --train --steps {steps} --seed {seed}"
+    for name, pairs in (("unseen", data.unseen), ("held_out", data.held_out)):
         written = translate(model, source, target, [pair.english for pair in pairs])
+        notes[name] = right = exact_match(written, pairs)
+        score = bleu(written, [pair.french for pair in pairs])
         typer.echo(
-            f"{len(pairs)} {name} sentences: {exact_match(written, pairs):.1%} right, "
-            f"BLEU {bleu(written, [pair.french for pair in pairs]):.1f}"
+            f"{len(pairs)} {name.replace('_', '-')} sentences: {right:.1%} right, "
+            f"BLEU {score:.1f}"
         )
-    command = f"python -m lib.translate --train --steps {steps} --seed {seed}"
-    save_checkpoint(path, model, (source, target), command=command, seed=seed)
+    save_checkpoint(path, model, (source, target), **notes)
     typer.echo(f"kept in {path}")
     return path
 
 
 def _normal(sentence: str) -> str:
     """Return a sentence as the grammar writes it."""
-    words = sentence.lower().rstrip(".!?").split()
+    words = sentence.lower().rstrip(" .!?").split()
     return " ".join("I" if word == "i" else word for word in words)
 
 
@@ -162,7 +166,7 @@ def _say(
         raise ValueError("say='' has no words")
     rows = alignment(model, source, target, sentence, n_beams)
     typer.echo(" ".join(word for word, _, _ in rows).replace("' ", "'"))
-    width = max(len(word) for word, _, _ in rows)
+    width = max((len(word) for word, _, _ in rows), default=0)
     for word, english, share in rows:
         bar = "█" * round(10 * share)
         typer.echo(f"  {word:{width}}  {share:4.0%} {bar:10} {english}")

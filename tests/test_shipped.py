@@ -9,19 +9,28 @@ import torch
 from lib.checkpoint import load_checkpoint
 from lib.corpus import SHA256, load_corpus
 from lib.data import split_text
+from lib.english_french import translation_data
 from lib.presets import PRESETS, count_parameters
 from lib.train import estimate_loss
+from lib.translate import translate
+from lib.translator import exact_match
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 ROW = re.compile(
     r"\| `(.+\.safetensors)` \| (\S+) \| ([\d,]+) \| ([\d.]+) \| ([\d,]+) \|"
 )
-CARD = ROW.findall((DATA / "README.md").read_text("utf-8"))
+TEXT = (DATA / "README.md").read_text("utf-8")
+CARD = ROW.findall(TEXT)
+TRANSLATOR = re.findall(
+    r"\| `(translator\.\S+)` \| Transformer \| ([\d,]+) \| ([\d.]+) % \| ([\d.]+) % \| "
+    r"([\d,]+) \|",
+    TEXT,
+)
 
 
 def test_the_card_names_every_file():
     files = sorted(path.name for path in DATA.glob("*.safetensors"))
-    assert files and files == sorted(name for name, *_ in CARD)
+    assert files and files == sorted(name for name, *_ in CARD + TRANSLATOR)
 
 
 @pytest.mark.parametrize("name, preset, parameters, loss, size", CARD)
@@ -55,3 +64,15 @@ def test_the_loss_of_the_small_model_is_real():
     tokens = torch.tensor(checkpoint.tokenizer.encode(split_text(corpus.text)[1]))
     loss = estimate_loss(checkpoint.model, tokens, 64)
     assert loss == pytest.approx(checkpoint.notes["validation_loss"], abs=1e-3)
+
+
+@pytest.mark.parametrize("name, parameters, unseen, held_out, size", TRANSLATOR)
+def test_the_translator_is_what_its_card_says(name, parameters, unseen, held_out, size):
+    checkpoint, data = load_checkpoint(DATA / name), translation_data(1)
+    assert count_parameters(checkpoint.model) == int(parameters.replace(",", ""))
+    assert (DATA / name).stat().st_size == int(size.replace(",", ""))
+    assert checkpoint.notes["command"] in TEXT
+    for said, pairs in ((unseen, data.unseen), (held_out, data.held_out)):
+        sentences = [pair.english for pair in pairs]
+        french = translate(checkpoint.model, *checkpoint.tokenizer, sentences)
+        assert 100 * exact_match(french, pairs) == pytest.approx(float(said), abs=0.3)

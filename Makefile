@@ -8,7 +8,7 @@
 #
 #   make lessons   rebuild the notebooks whose script or library changed
 #   make address   write the repository's address into badges and first cells
-#   make bench     compare the speed of training, writing and tokenizing
+#   make bench     compare the speed of training, writing, tokenizing, translating
 #   make times     measure time and memory of every notebook; NAMES="..." for some
 #   make offline   run every lesson on the stand-in text, without a network
 #   make browser   open every page of the built site in Chromium

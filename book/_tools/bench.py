@@ -1,9 +1,10 @@
 """Measure how fast the library trains, writes and tokenizes, as ratios within one run.
 
-``python book/_tools/bench.py`` takes about ten minutes, prints what it measures, and
-writes ``data/benchmarks.json``, which the site shows; with names (``training``,
-``writing``, ``tokenizing``, ``lessons``) it measures these again and keeps the other
-rows. Times are processor seconds; on a busy machine they vary, the ratios less.
+``python book/_tools/bench.py`` takes about fifteen minutes, prints what it measures,
+and writes ``data/benchmarks.json``, which the site shows; with names (``training``,
+``writing``, ``tokenizing``, ``translating``, ``lessons``) it measures these again and
+keeps the other rows. Times are processor seconds; on a busy machine they vary, the
+ratios less.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ os.environ["COURSE_QUIET"] = "1"
 from lib.bpe import BPETokenizer, merge_pair, split_words  # noqa: E402
 from lib.corpus import load_corpus  # noqa: E402
 from lib.data import random_batch, split_text  # noqa: E402
+from lib.english_french import TranslationData, translation_data  # noqa: E402
 from lib.generate import generate  # noqa: E402
 from lib.gpt import GPT, GPTConfig  # noqa: E402
+from lib.metrics import bleu  # noqa: E402
 from lib.one_token import OneToken  # noqa: E402
 from lib.presets import count_parameters  # noqa: E402
 from lib.tokenizer import CharTokenizer  # noqa: E402
 from lib.train import TrainConfig, Training, estimate_loss, train  # noqa: E402
+from lib.translate import translate  # noqa: E402
+from lib.translator import TRAINING, exact_match, train_translator  # noqa: E402
 
 BENCHMARKS = ROOT / "data" / "benchmarks.json"
 
@@ -42,6 +47,11 @@ REFERENCE_TRAINING = TrainConfig(
     2_000, 1e-3, weight_decay=0.1, betas=(0.9, 0.99), n_warmup=100
 )
 REFERENCE_BATCH = 12
+
+# The translator of lesson 13: the paper's recipe, made small.
+POST_NORM = {"pre_norm": False, "n_encoder_layers": 3, "n_decoder_layers": 3}
+POST_NORM_TRAINING = {"learning_rate": 6e-3, "betas": (0.9, 0.98), "schedule": "linear"}
+POST_NORM_STEPS, MUON_STEPS = 340, 400
 
 # The recipe of lesson 09, and the same for as long as the reference takes.
 SMALL = {"position": "rotary", "final_norm": True, "head_bias": False, "init": "fan_in"}
@@ -57,7 +67,7 @@ LONG_STEPS, LONG_BATCH = 1_700, 8
 def main() -> int:
     """Run all benchmarks, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("names", nargs="*", help="training, writing, tokenizing")
+    parser.add_argument("names", nargs="*", help="training, writing, ...")
     names = parser.parse_args().names
     torch.set_num_threads(1)
     corpus = load_corpus()
@@ -65,13 +75,16 @@ def main() -> int:
         print("Benchmarks need Tiny Shakespeare: set COURSE_DATA to its folder.")
         return 1
     rows = [] if not names else read_rows()
-    for benchmark in (training, writing, tokenizing, lessons):
+    order = (training, writing, tokenizing, translating, lessons)
+    for benchmark in order:
         name = benchmark.__name__
         if not names or name in names:
             rows = [row for row in rows if row["benchmark"] != name]
             rows += [{"benchmark": name} | row for row in benchmark(corpus.text)]
     half = BENCHMARKS.with_suffix(".tmp")
-    record = {"machine": machine(), "rows": sorted(rows, key=in_order)}
+    order = [benchmark.__name__ for benchmark in order]
+    rows.sort(key=lambda row: order.index(row["benchmark"]))
+    record = {"machine": machine(), "rows": rows}
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     half.write_text(text, "utf-8", newline="\n")
     half.replace(BENCHMARKS)
@@ -82,11 +95,6 @@ def read_rows() -> list[dict]:
     """Return what was recorded before."""
     old = BENCHMARKS.read_text("utf-8") if BENCHMARKS.exists() else '{"rows": []}'
     return json.loads(old)["rows"]
-
-
-def in_order(row: dict) -> int:
-    """Return the place of a row's benchmark on the page."""
-    return ("training", "writing", "tokenizing", "lessons").index(row["benchmark"])
 
 
 def row(what: str, ours: str, compared: str = "", ratio: float | None = None) -> dict:
@@ -239,6 +247,48 @@ def tokenizing(text: str) -> list[dict]:
         ),
         row("encoding with known words", f"{speed:.1f} MB/s"),
     ]
+
+
+def translating(_: str) -> list[dict]:
+    """How often translators are right, and post-norm with and without a warm-up."""
+    data = translation_data()
+    seeds = [random.SystemRandom().randrange(10**6) for _ in range(3)]
+
+    def runs(config: TrainConfig, **sizes) -> str:
+        made = [one_translator(data, config, seed, **sizes) for seed in seeds]
+        taken = statistics.median(seconds for seconds, _ in made)
+        return f"{taken:.0f} s; {'; '.join(results for _, results in made)}"
+
+    def post_norm(n_warmup: int) -> str:
+        how = {"n_warmup": n_warmup} | POST_NORM_TRAINING
+        return runs(TrainConfig(POST_NORM_STEPS, **how), **POST_NORM)
+
+    right = "unseen / held-out sentences right / BLEU of the held-out ones"
+    return [
+        row(
+            f"translating, {MUON_STEPS} steps of Muon: {right}",
+            runs(TrainConfig(MUON_STEPS, **TRAINING)),
+        ),
+        row(
+            f"translating, post-norm, {POST_NORM_STEPS} steps of AdamW: {right}",
+            f"with a warm-up: {post_norm(100)}",
+            f"without: {post_norm(0)}",
+        ),
+    ]
+
+
+def one_translator(
+    data: TranslationData, config: TrainConfig, seed: int, **sizes
+) -> tuple[float, str]:
+    """Return the seconds that a translator takes to train, and how good it is."""
+    start = time.process_time()
+    translator = train_translator(data, config, seed, **sizes)
+    taken, right = time.process_time() - start, []
+    for pairs in (data.unseen, data.held_out):
+        french = translate(*translator, [pair.english for pair in pairs])
+        right.append(exact_match(french, pairs))
+    score = bleu(french, [pair.french for pair in data.held_out])
+    return taken, f"{right[0]:.1%} / {right[1]:.1%} / {score:.1f}"
 
 
 def lessons(text: str) -> list[dict]:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lib.encoder_decoder import Transformer, TransformerConfig
+from lib.encoder_decoder import Transformer, TransformerConfig, _evaluating
 from lib.shapes import require_sizes
 
 __all__ = ["length_penalty", "beam_search"]
@@ -63,12 +63,8 @@ def beam_search(
     require_sizes(n_beams=n_beams)
     if n_beams > c.tgt_vocab_size:
         raise ValueError(f"n_beams={n_beams} must be 1 .. {c.tgt_vocab_size}")
-    was_training = model.training
-    model.eval()
-    try:
+    with _evaluating(model):
         ids, scores = _search(model, src, n_beams, max_len)
-    finally:
-        model.train(was_training)
     n_tokens = (ids != c.pad_id).sum(dim=-1)  # (B, K)
     scores = scores / length_penalty(n_tokens, alpha)
     best = scores.argmax(dim=-1, keepdim=True)  # (B, 1)
@@ -85,18 +81,28 @@ def _search(
     ids = src.new_full((n_rows * n_beams, 1), c.bos_id)  # (B K, 1)
     scores = torch.full((n_rows, n_beams), -math.inf, device=src.device)
     scores[:, 0] = 0.0  # all K start alike: one of them may go on, in K ways
-    first = torch.arange(n_rows, device=src.device).unsqueeze(1) * n_beams  # (B, 1)
     while ids.size(1) <= max_len and not _ended(ids, c).all():
         logits = model.decode(ids[:, -1:], memory, mask, cache)[:, -1]  # (B K, V)
         steps = _keep_ended(logits.log_softmax(dim=-1), _ended(ids, c), c.pad_id)
-        totals = scores.view(-1, 1) + steps  # (B K, V)
-        scores, places = totals.view(n_rows, -1).topk(n_beams)  # (B, K), of K V
-        rows = (first + places // c.tgt_vocab_size).flatten()  # where each comes from
-        chosen = places.flatten().unsqueeze(1) % c.tgt_vocab_size  # (B K, 1)
+        scores, rows, chosen = _best_steps(scores, steps)
         ids = torch.cat([ids[rows], chosen], dim=1)
         for kept in cache:
             kept.keys, kept.values = kept.keys[rows], kept.values[rows]
     return ids[:, 1:].unflatten(0, (n_rows, n_beams)), scores
+
+
+def _best_steps(scores: Tensor, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the best K of the K V ways to go on, for each source.
+
+    Their scores ``(B, K)``, the rows that they go on from ``(B K,)``, and the tokens
+    that they choose ``(B K, 1)``; ``steps`` are log probabilities ``(B K, V)``.
+    """
+    (n_rows, n_beams), vocab_size = scores.shape, steps.size(1)
+    totals = scores.view(-1, 1) + steps  # (B K, V)
+    scores, places = totals.view(n_rows, -1).topk(n_beams)  # (B, K), of K V
+    first = torch.arange(n_rows, device=places.device).unsqueeze(1) * n_beams  # (B, 1)
+    rows = (first + places // vocab_size).flatten()
+    return scores, rows, (places % vocab_size).view(-1, 1)
 
 
 def _ended(ids: Tensor, c: TransformerConfig) -> Tensor:

@@ -40,7 +40,7 @@ SETTINGS = {  # what --help says of each setting of a run
     "learning_rate": "Of AdamW; of Muon's embeddings, head and vectors.",
     "muon_learning_rate": "Of Muon's matrices.",
     "weight_decay": "Of matrices and tables.",
-    "schedule": "linear, cosine or constant.",
+    "schedule": "linear, cosine, constant or noam.",
     "warmup": "Steps in which the learning rate rises.",
     "clip": "Largest norm of a gradient.",
     "dtype": "float32, bfloat16, or auto: bfloat16 where it is fast.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +26,8 @@ from lib.self_attention import KVCache, SelfAttention
 from lib.shapes import require_sizes
 
 __all__ = ["CrossAttention", "Encoder", "Decoder", "TransformerConfig", "Transformer"]
+
+Pairs = list[tuple[Tensor, Tensor]]  # keys and values of a source, for each block
 
 
 class CrossAttention(MultiHeadAttention):
@@ -173,7 +177,7 @@ class Decoder(nn.Module):
     def forward(
         self,
         x: Tensor,
-        memory: Tensor | list[tuple[Tensor, Tensor]],
+        memory: Tensor | Pairs,
         memory_mask: Tensor | None = None,
         cache: list[KVCache] | None = None,
     ) -> Tensor:
@@ -185,7 +189,7 @@ class Decoder(nn.Module):
             x = block(x, mask, seen, memory_mask, cache=kept)
         return self.final_norm(x)
 
-    def read(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def read(self, memory: Tensor) -> Pairs:
         """Return the keys and values of a memory for each block, to compute once."""
         return [block.cross_attention.read(memory) for block in self.blocks]
 
@@ -218,7 +222,7 @@ class TransformerConfig:
 
     Raises:
         ValueError: for a size below 1, a dropout outside [0, 1), or a special token
-            outside a vocabulary.
+            that is outside a vocabulary or is another one, too.
 
     Source: Vaswani et al. (2017), table 3, row "base".
 
@@ -253,6 +257,9 @@ class TransformerConfig:
                 largest = min(largest, self.src_vocab_size - 1)
             if not 0 <= getattr(self, name) <= largest:
                 raise ValueError(f"{name}={getattr(self, name)} must be 0 .. {largest}")
+        special = {name: getattr(self, name) for name in ids}
+        if len(set(special.values())) < len(ids):
+            raise ValueError(f"the special tokens {special} must differ")
 
 
 class Transformer(nn.Module):
@@ -306,7 +313,7 @@ class Transformer(nn.Module):
     def decode(
         self,
         tgt: Tensor,
-        memory: Tensor | list[tuple[Tensor, Tensor]],
+        memory: Tensor | Pairs,
         memory_mask: Tensor,
         cache: list[KVCache] | None = None,
     ) -> Tensor:
@@ -319,7 +326,6 @@ class Transformer(nn.Module):
         x = table(ids) * math.sqrt(self.config.d_model)
         return self.dropout(self.positions(x, start))
 
-    @torch.no_grad()
     def generate(
         self, src: Tensor, max_len: int = 50, temperature: float = 0.8, **how
     ) -> Tensor:
@@ -329,39 +335,50 @@ class Transformer(nn.Module):
         ``eos_id``, or where ``max_len`` is reached, and is filled up with ``pad_id``.
         ``how`` are settings of `choose_next`.
         """
-        was_training = self.training
-        self.eval()
-        try:
-            return self._write(src, max_len, temperature=temperature, **how)
-        finally:
-            self.train(was_training)
+        with _evaluating(self):
+            return _write(self, src, max_len, temperature=temperature, **how)
 
-    def begin(
-        self, src: Tensor, max_len: int
-    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor, list[KVCache]]:
+    def begin(self, src: Tensor, max_len: int) -> tuple[Pairs, Tensor, list[KVCache]]:
         """Return what `decode` needs besides the target, to write up to so many tokens.
 
         These are the keys and values of the source, computed once, where it holds
         tokens, and an empty cache for the target.
         """
-        if not 1 <= max_len <= self.config.context_length:
-            allowed = f"1 .. {self.config.context_length}"
-            raise ValueError(f"max_len={max_len} must be {allowed}")
+        _check_length(max_len, self.config)
         memory, mask = self.encode(src)
         return self.decoder.read(memory), mask, self.decoder.new_cache(max_len)
 
-    def _write(self, src: Tensor, max_len: int, **how) -> Tensor:
-        """Return what `generate` does, from a model in evaluation mode."""
-        c = self.config
-        memory, mask, cache = self.begin(src, max_len)
-        ids = src.new_full((len(src), 1), c.bos_id)
-        ended = torch.zeros_like(ids, dtype=torch.bool)
-        while ids.size(1) <= max_len and not ended.all():
-            logits = self.decode(ids[:, -1:], memory, mask, cache)[:, -1]  # (B, V)
-            logits[:, c.pad_id] = -math.inf  # it stands after the end only
-            chosen = choose_next(logits, ids, **how).masked_fill(ended, c.pad_id)
-            ids, ended = torch.cat([ids, chosen], dim=1), ended | (chosen == c.eos_id)
-        return ids[:, 1:]
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a while."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _check_length(max_len: int, c: TransformerConfig) -> None:
+    """Refuse to write no token, or more than the model has positions for."""
+    if not 1 <= max_len <= c.context_length:
+        raise ValueError(f"max_len={max_len} must be 1 .. {c.context_length}")
+
+
+@torch.no_grad()
+def _write(model: Transformer, src: Tensor, max_len: int, **how) -> Tensor:
+    """Return what `generate` does, from a model in evaluation mode."""
+    c = model.config
+    memory, mask, cache = model.begin(src, max_len)
+    ids = src.new_full((len(src), 1), c.bos_id)
+    ended = torch.zeros_like(ids, dtype=torch.bool)
+    while ids.size(1) <= max_len and not ended.all():
+        logits = model.decode(ids[:, -1:], memory, mask, cache)[:, -1]  # (B, V)
+        logits[:, c.pad_id] = -math.inf  # it stands after the end only
+        chosen = choose_next(logits, ids, **how).masked_fill(ended, c.pad_id)
+        ids, ended = torch.cat([ids, chosen], dim=1), ended | (chosen == c.eos_id)
+    return ids[:, 1:]
 
 
 @torch.no_grad()

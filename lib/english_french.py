@@ -290,6 +290,8 @@ def _determiner(
     if english == "some" and first:
         return "de"  # de petits chiens
     masculine, feminine, elided, many = DETERMINERS[english]
+    if english == "this" and gender == "f":
+        elided = feminine  # cet arbre, but cette étoile
     if plural:
         return many
     if vowel and elided:

@@ -113,11 +113,15 @@ def label_smoothing_loss(
         )
     if not 0 <= smoothing <= 1:
         raise ValueError(f"smoothing={smoothing} must lie in [0, 1]")
+    counts = torch.ones_like(targets, dtype=torch.bool)
+    if pad_id is not None:
+        counts = targets != pad_id
+    places = targets.masked_fill(~counts, 0).unsqueeze(-1)  # (..., 1)
     surprise = logits.logsumexp(dim=-1, keepdim=True) - logits  # -ln p: (..., V)
-    target = surprise.gather(-1, targets.unsqueeze(-1)).squeeze(-1)  # (...)
-    losses = (1 - smoothing) * target + smoothing * surprise.mean(dim=-1)
-    counts = torch.ones_like(losses) if pad_id is None else (targets != pad_id)
-    return (losses * counts).sum() / counts.sum().clamp(min=1)
+    losses = surprise.gather(-1, places).squeeze(-1)  # (...)
+    if smoothing > 0:
+        losses = (1 - smoothing) * losses + smoothing * surprise.mean(dim=-1)
+    return losses.masked_fill(~counts, 0.0).sum() / counts.sum().clamp(min=1)
 
 
 def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
@@ -153,8 +157,7 @@ def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
         return 0.0
     shares, nothing = [], 1.0
     for matches, n_runs in zip(found, total):
-        if matches == 0:
-            nothing /= 2
+        nothing /= 1 if matches else 2
         shares.append((matches or nothing) / n_runs)
     brevity = min(1.0, math.exp(1 - n_wanted / n_written))
     return 100 * brevity * math.prod(shares) ** 0.25

@@ -103,7 +103,8 @@ class TrainConfig:
         betas: memory of AdamW: of the gradient, and of its square.
         momentum: memory of Muon.
         rounds: of Muon's orthogonalisation, 1 to 5.
-        schedule: ``"constant"``, ``"cosine"`` or ``"linear"``.
+        schedule: ``"constant"``, ``"cosine"``, ``"linear"``, or ``"noam"``, which needs
+            a warm-up.
         n_warmup: number of steps in which the rate rises.
         clip: largest norm of all gradients together; None for no limit.
         accumulation: parts into which each batch is cut, to save memory.

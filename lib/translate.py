@@ -132,10 +132,11 @@ def translate(
     """
     src = pad_batch([source.encode(s) + [source.ids["<eos>"]] for s in sentences])
     src = src.to(model.head.weight.device)
+    max_len = min(50, model.config.context_length)
     if n_beams == 1:
-        ids = model.generate(src, temperature=0.0)
+        ids = model.generate(src, max_len, temperature=0.0)
     else:
-        ids, _ = beam_search(model, src, n_beams)
+        ids, _ = beam_search(model, src, n_beams, max_len)
     return [target.decode(row) for row in ids]
 
 

@@ -17,41 +17,46 @@ from lib.english_french import Pair, TranslationData, translation_data
 from lib.metrics import bleu
 from lib.presets import count_parameters
 from lib.run import checkpoint_path
+from lib.shapes import require_sizes
 from lib.tokenizer import WordTokenizer
 from lib.train import TrainConfig, Training, train
 from lib.translate import PairBatches, encode_pairs, translate, translation_loss
 
-__all__ = ["train_translator", "exact_match", "alignment", "translate_command"]
+__all__ = [
+    "SIZES",
+    "TRAINING",
+    "train_translator",
+    "exact_match",
+    "alignment",
+    "translate_command",
+]
 
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "translator.safetensors"
 SIZES = {"d_model": 64, "n_heads": 4, "n_encoder_layers": 2, "n_decoder_layers": 2}
 SIZES |= {"d_ff": 256, "dropout": 0.0, "context_length": 64, "pre_norm": True}
 SIZES |= {"tie_weights": False}
-MUON = {"optimizer": "muon", "learning_rate": 0.005, "muon_learning_rate": 0.01}
-TRAINING = {"schedule": "linear", "n_warmup": 30} | MUON
+TRAINING = {"optimizer": "muon", "learning_rate": 0.005, "muon_learning_rate": 0.01}
+TRAINING |= {"schedule": "linear", "n_warmup": 30}
 
 
 def train_translator(
-    data: TranslationData, steps: int, seed: int = 0
+    data: TranslationData, config: TrainConfig, seed: int = 0, **sizes
 ) -> tuple[Transformer, WordTokenizer, WordTokenizer]:
-    """Train the translator of lesson 13 on sentence pairs, 64 at a time.
+    """Train a translator on sentence pairs, 64 at a time.
 
     Args:
         data: see `translation_data`.
-        steps: number of updates.
+        config: how it is trained.
         seed: of weights and batches.
+        sizes: options of the `Transformer` in place of those in `SIZES`.
 
     Returns:
         The model, and the vocabularies of the English and of the French words.
-
-    Raises:
-        ValueError: if ``steps`` is below 1.
     """
-    config = TrainConfig(steps, **TRAINING)
     source = WordTokenizer(pair.english for pair in data.train)
     target = WordTokenizer(pair.french for pair in data.train)
     torch.manual_seed(seed)
-    model = Transformer(source.vocab_size, target.vocab_size, **SIZES)
+    model = Transformer(source.vocab_size, target.vocab_size, **(SIZES | sizes))
     rows = encode_pairs(data.train, source, target)
     batches = PairBatches(*rows, 64, torch.Generator().manual_seed(seed))
     train(Training(model, config, translation_loss), batches)
@@ -107,12 +112,15 @@ def translate_command(
 ) -> None:
     """Translate a sentence into French, and show what each word looked at.
 
-    The translator knows the 260 words of a small grammar, and no others.
+    The translator knows the 107 English words of a small grammar, and no others.
 
     Example: python -m lib.translate --say "the small boy does not see the black cats"
     """
     if say is None and not train_new:
         raise ValueError("give a sentence with --say, or train with --train")
+    if say is not None and not _normal(say):
+        raise ValueError(f"say={say!r} has no words")
+    require_sizes(beams=beams)
     if train_new:
         if model is not None:
             raise ValueError(f"--model {model} does not go with --train: see --out")
@@ -130,8 +138,8 @@ def _train(out: Path, steps: int, seed: int) -> Path:
     path = checkpoint_path(out)
     if path.exists():
         raise ValueError(f"{path} holds a model already: move it, or choose --out")
-    data = translation_data()
-    model, source, target = train_translator(data, steps, seed)
+    data, config = translation_data(), TrainConfig(steps, **TRAINING)
+    model, source, target = train_translator(data, config, seed)
     typer.echo(f"{count_parameters(model):,} parameters, {steps} steps")
     notes = {"seed": seed}
     notes["command"] = f"python -m lib.translate --train --steps {steps} --seed {seed}"
@@ -162,8 +170,6 @@ def _say(
     n_beams: int,
 ) -> None:
     """Print a translation, and for each word what it looked at."""
-    if not sentence:
-        raise ValueError("say='' has no words")
     rows = alignment(model, source, target, sentence, n_beams)
     typer.echo(" ".join(word for word, _, _ in rows).replace("' ", "'"))
     width = max((len(word) for word, _, _ in rows), default=0)

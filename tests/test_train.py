@@ -20,7 +20,13 @@ from lib.bigram import BigramLM
 from lib.gpt import GPT, GPTConfig
 from lib.metrics import cross_entropy
 from lib.optimizer import Muon, make_optimizers, orthogonalize
-from lib.schedule import SCHEDULES, cosine_schedule, linear_schedule, warmup
+from lib.schedule import (
+    SCHEDULES,
+    cosine_schedule,
+    linear_schedule,
+    noam_schedule,
+    warmup,
+)
 from lib.train import TrainConfig, Training, train
 
 KELLER_JORDAN = (3.4445, -4.7750, 2.0315)  # what torch's Muon multiplies with
@@ -71,6 +77,24 @@ def test_the_line_stays_and_then_falls():
     assert linear_schedule(50, 100, 0, decay=1.0) == pytest.approx(0.5)
 
 
+@few
+@given(st.integers(0, 20_000), st.integers(1, 5_000), st.integers(1, 1_024))
+def test_noam_is_the_papers_rate_by_its_highest(step, n_warmup, d_model):
+    s = step + 1
+    paper = d_model**-0.5 * min(s**-0.5, s * n_warmup**-1.5)
+    highest = (d_model * n_warmup) ** -0.5
+    assert noam_schedule(step, 9, n_warmup) == pytest.approx(paper / highest)
+
+
+def test_noam_rises_and_falls_and_needs_a_warm_up():
+    factors = [noam_schedule(s, 9, 4) for s in range(16)]
+    assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert factors[15] == 0.5 and factors[3:] == sorted(factors[3:], reverse=True)
+    assert SCHEDULES["noam"] is noam_schedule
+    with pytest.raises(ValueError, match="n_warmup=0 must be at least 1"):
+        noam_schedule(0, 9, 0)
+
+
 def test_the_schedules_by_name():
     assert [SCHEDULES["constant"](s, 9, 2) for s in range(4)] == [0.5, 1, 1, 1]
     for name, factor in (("cosine", cosine_schedule), ("linear", linear_schedule)):
@@ -83,6 +107,7 @@ def test_the_schedules_by_name():
 
 @given(st.sampled_from(list(SCHEDULES)), st.integers(1, 60), st.integers(0, 70))
 def test_every_rate_of_a_run_is_above_zero(name, n_steps, n_warmup):
+    n_warmup = max(n_warmup, name == "noam")  # which cannot do without
     factors = [SCHEDULES[name](s, n_steps, n_warmup) for s in range(n_steps)]
     assert all(0 < f <= 1 for f in factors)
 

@@ -689,7 +689,8 @@ def train(
 #   which [dropout](../book/glossary.md#dropout) uses.
 #
 # A [checkpoint](../book/glossary.md#checkpoint) holds all of it, and can put a new
-# `Training` where the old one was. (`BPETokenizer` is the subject of lesson 11.)
+# `Training` where the old one was. (`Tokenizer` is the type of any tokenizer of this
+# course; the translator of lesson 13 has two of them.)
 
 # %% tags=["lib:checkpoint.Checkpoint"]
 import json
@@ -699,14 +700,13 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from lib.bpe import BPETokenizer
-from lib.checkpoint import _load_optimizer
+from lib.checkpoint import Tokenizer, _load_optimizer
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     model: nn.Module
-    tokenizer: CharTokenizer | BPETokenizer | None
+    tokenizer: Tokenizer | tuple[Tokenizer, Tokenizer] | None
     notes: dict
     run: dict[str, Tensor]
 
@@ -742,7 +742,7 @@ from lib.checkpoint import _about, _run_state, _sum, _to_store, _weights
 def save_checkpoint(
     path: str | Path,
     model: nn.Module,
-    tokenizer: CharTokenizer | BPETokenizer | None = None,
+    tokenizer: Tokenizer | tuple[Tokenizer, Tokenizer] | None = None,
     training: Training | None = None,
     generator: torch.Generator | None = None,
     dtype: torch.dtype | None = None,

@@ -1,0 +1,174 @@
+"""Wrong answers to the exercises of lesson 12, which their checks must reject.
+
+`WRONG` has an entry for each check of lib/checks_12.py: three wrong answers or more,
+each with a few words of the message that it must get. The right answers are the
+solutions.
+"""
+
+import torch
+
+from lib.attention import causal_mask, padding_mask
+from lib.tokenizer import pad_batch
+
+LETTERS = "adeilnorst"
+
+
+def block(
+    attentions: int = 2,
+    norms: int = 3,
+    biases: bool = True,
+    gains: int = 2,
+    biased: int | None = None,
+    layers: int = 1,
+):
+    """A count of a decoder's block with one mistake in it."""
+
+    def decoder_block_parameters(d_model, d_ff, attention_bias):
+        total = attentions * 4 * d_model**2 + norms * gains * d_model
+        total += 2 * d_model * d_ff + (d_ff + d_model) * biases
+        with_bias = attentions if biased is None else biased
+        return layers * (total + 4 * d_model * with_bias * attention_bias)
+
+    return decoder_block_parameters
+
+
+def masks(combine, shape=lambda mask: mask):
+    """A prefix mask with one mistake in it."""
+
+    def prefix_mask(ids, n_source, pad_id):
+        T = ids.size(1)
+        source = torch.arange(T) < n_source[:, None, None, None]
+        parts = causal_mask(T), source, padding_mask(ids, pad_id)
+        return shape(combine(*parts).expand(len(ids), 1, T, T))
+
+    return prefix_mask
+
+
+def one_too_many(ids, n_source, pad_id):
+    return masks(lambda c, s, t: (c | s) & t)(ids, n_source + 1, pad_id)
+
+
+def first_source_only(ids, n_source, pad_id):
+    return masks(lambda c, s, t: (c | s) & t)(ids, n_source[:1], pad_id)
+
+
+def writer(
+    once: bool = True,
+    no_pad: bool = True,
+    fill: str = "pad_id",
+    wait: bool = True,
+    end: bool = True,
+    whole: bool = False,
+    last: int = -1,
+    start: str = "bos_id",
+):
+    """Writing without a cache, with one mistake in it."""
+
+    @torch.no_grad()
+    def write_again(model, src, max_len):
+        c, seen = model.config, model.encode(src)
+        ids = torch.full((len(src), 1), getattr(c, start))
+        ended = torch.zeros_like(ids, dtype=torch.bool)
+        for _ in range(max_len):
+            seen = seen if once else model.encode(src)
+            logits = model.decode(ids, *seen)[:, last]
+            if no_pad:
+                logits[:, c.pad_id] = -float("inf")
+            chosen = logits.argmax(dim=-1, keepdim=True)
+            if fill:
+                chosen = chosen.masked_fill(ended, getattr(c, fill))
+            ids, ended = torch.cat([ids, chosen], dim=1), ended | (chosen == c.eos_id)
+            if end and (ended.all() if wait else ended.any()):
+                break
+        return ids if whole else ids[:, 1:]
+
+    return write_again
+
+
+class Sorter:
+    """A model that follows a rule, for words in the ids of the lesson."""
+
+    def __init__(self, rule, end: bool = True):
+        self.rule, self.end = rule, end
+
+    def generate(self, src, max_len, temperature):
+        rows = []
+        for ids in src.tolist():
+            word = "".join(LETTERS[i - 3] for i in ids if i > 2)
+            letters = [3 + LETTERS.index(letter) for letter in self.rule(word)]
+            rows.append((letters + ([2] if self.end else [1]))[:max_len])
+        return pad_batch(rows)
+
+
+def ordered(word):
+    return "".join(sorted(word))
+
+
+def half_ordered(word):
+    return ordered(word[:5]) + word[5:]
+
+
+class Silent:
+    """A model that writes the start token again and again."""
+
+    def generate(self, src, max_len, temperature):
+        return torch.ones(len(src), max_len, dtype=torch.long)
+
+
+WRONG = {
+    "check_decoder_block_parameters": [
+        (block(attentions=1), "There are two attentions"),
+        (block(attentions=1, norms=2), "a block of the encoder"),
+        (block(norms=2), "Each of the three parts has a norm"),
+        (block(norms=4), "belongs to the stack"),
+        (block(gains=1), "a gain and a bias"),
+        (block(biases=False), "two biases"),
+        (block(biased=0), "each projection has a bias"),
+        (block(biased=1), "Both attentions have biases"),
+        (block(layers=6), "the whole stack of six"),
+        (lambda d_model, d_ff, attention_bias: d_model, "Add up its parts"),
+        (lambda d_model, d_ff, attention_bias: None, "returned None"),
+    ],
+    "check_prefix_mask": [
+        (masks(lambda c, s, t: c & t), "from left to right only"),
+        (masks(lambda c, s, t: c | s), "Padding is looked at"),
+        (masks(lambda c, s, t: s & t), "itself and its own past"),
+        (masks(lambda c, s, t: c & s & t), "you ask for both"),
+        (masks(lambda c, s, t: t), "its own future"),
+        (masks(lambda c, s, t: ~((c | s) & t)), "the opposite"),
+        (masks(lambda c, s, t: ((c | s) & t).mT), "Rows and columns are exchanged"),
+        (masks(lambda c, s, t: (c | s.mT) & t), "the *column* that must belong"),
+        (masks(lambda c, s, t: (c | s) & t.mT), "Columns decide about padding"),
+        (masks(lambda c, s, t: (c | s) & t, lambda m: m[:, 0]), "1 for the heads"),
+        (masks(lambda c, s, t: (c | s) & t, lambda m: m.int()), "must be bool"),
+        (one_too_many, "one token too long"),
+        (first_source_only, "yours says the opposite"),
+    ],
+    "check_write_again": [
+        (writer(once=False), "before the loop"),
+        (writer(no_pad=False), "minus infinity"),
+        (writer(fill=""), "fill it with pad_id"),
+        (writer(fill="eos_id"), "not eos_id again"),
+        (writer(wait=False), "wait for all rows"),
+        (writer(end=False), "stop when `ended.all()`"),
+        (writer(whole=True), "not the start token itself"),
+        (writer(last=0), "of the *last* position"),
+        (writer(start="eos_id"), "from bos_id on"),
+        (
+            lambda m, src, n: m.generate(src, n, temperature=0),
+            "Write the loop yourself",
+        ),
+        (lambda m, src, n: m.begin(src, n), "`begin` makes caches"),
+        (lambda m, src, n: writer()(m, src, n)[0], "one tensor (B, L)"),
+    ],
+    "check_sorter": [
+        (Sorter(lambda word: word[::-1]), "writes words backwards"),
+        (Sorter(str), "copies the word"),
+        (Sorter(lambda word: ordered(word)[::-1]), "end of the alphabet"),
+        (Sorter(lambda word: "".join(sorted(set(word)))), "twice stay twice"),
+        (Sorter(ordered, end=False), "it does not end"),
+        (Sorter(half_ordered), "Look at the loss"),
+        (Silent(), "shifted by one"),
+        ("sorter", "the trained model"),
+    ],
+}

@@ -113,9 +113,7 @@ def label_smoothing_loss(
         )
     if not 0 <= smoothing <= 1:
         raise ValueError(f"smoothing={smoothing} must lie in [0, 1]")
-    counts = torch.ones_like(targets, dtype=torch.bool)
-    if pad_id is not None:
-        counts = targets != pad_id
+    counts = targets != (-1 if pad_id is None else pad_id)  # no token has the id -1
     places = targets.masked_fill(~counts, 0).unsqueeze(-1)  # (..., 1)
     surprise = logits.logsumexp(dim=-1, keepdim=True) - logits  # -ln p: (..., V)
     losses = surprise.gather(-1, places).squeeze(-1)  # (...)

@@ -53,7 +53,7 @@ NAMES = [  # numbers that name a thing, or that another test checks
     r"</?(?:a|br|code|details|div|em|img|p|span|strong|su[bp]|summary)\b[^<>$]*>",
     r"(?<=\])\([^)]*\)",  # the target of a link
     r"https?://\S+",
-    r"(?m)^#+ (?:\d\d ·|Exercise \d+:)",
+    r"(?m)^#+ (?:(?:Solutions )?\d\d ·|Exercise \d+:)",
     rf"(?i)\b(?:{PARTS})s?\s+{PLACE}(?:(?:\s(?:and|to)\s|[–-]){PLACE})*",
     r"\b\d\d_[a-z]\w*",  # the file of a lesson
     r"\b\d+(?:\.\d+){2,}",  # a version

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+from itertools import combinations
+
 import torch
 from torch import Tensor, nn
 
 from lib.attention import causal_mask, padding_mask
 from lib.encoder_decoder import Decoder, Transformer
-from lib.exercises import Mistake, exercise, expect, hint_for, number, returned
+from lib.exercises import Mistake, exercise, expect, hint_for, returned
 from lib.tokenizer import pad_batch
 
 __all__ = [
@@ -21,25 +24,33 @@ __all__ = [
 @exercise
 def check_decoder_block_parameters(decoder_block_parameters) -> str:
     """Takes a function of d_model, d_ff, attention_bias."""
-    for d_model, d_ff, bias in ((8, 20, False), (8, 20, True), (512, 2048, False)):
+    for d_model, d_ff, bias in ((8, 20, False), (512, 2048, False), (8, 20, True)):
         with torch.device("meta"):
             decoder = Decoder(d_model, 1, 1, d_ff, attention_bias=bias)
         right = sum(p.numel() for p in decoder.blocks[0].parameters())
-        given = number(decoder_block_parameters(d_model, d_ff, bias))
-        hint = hint_for(
-            given, _block_mistakes(d_model, d_ff, bias), "Add up its parts."
-        )
+        given = _whole(decoder_block_parameters(d_model, d_ff, bias))
+        mistakes = _bias_mistakes if bias else _block_mistakes
+        hint = hint_for(given, mistakes(d_model, d_ff), "Add up its parts.")
         expect(
             given == right,
             f"With d_model={d_model}, d_ff={d_ff}, attention_bias={bias} a block has "
-            f"{right:,} parameters; you return {given:,.0f}. {hint}",
+            f"{right:,} parameters; you return {given:,}. {hint}",
         )
     return "Two attentions, one feed-forward network, three norms."
 
 
-def _block_mistakes(d: int, f: int, bias: bool) -> dict[float, str]:
-    """Return what known mistakes give."""
-    attention = 4 * d * d + 4 * d * bias
+def _whole(answer: object) -> int:
+    """Return the reader's count; `Mistake` where it is no whole number."""
+    try:
+        return operator.index(returned(answer))
+    except TypeError:
+        kind = type(answer).__name__
+        raise Mistake(f"Return a whole number, an int; yours is a {kind}.") from None
+
+
+def _block_mistakes(d: int, f: int) -> dict[float, str]:
+    """Return what known mistakes give without biases in the attentions."""
+    attention = 4 * d * d
     ffn, norm = 2 * d * f + f + d, 2 * d
     right = 2 * attention + ffn + 3 * norm
     return {
@@ -55,10 +66,21 @@ def _block_mistakes(d: int, f: int, bias: bool) -> dict[float, str]:
         ),
         2 * attention + ffn + 3 * d: "A norm has a gain and a bias.",
         right - 2 * d * d: "Each attention has four projections: q, k, v and out.",
-        right - 8 * d * bias: "With attention_bias=True each projection has a bias.",
-        right - 4 * d * bias: "Both attentions have biases then.",
-        right + 8 * d * (not bias): "With attention_bias=False there are no biases.",
+        right + 8 * d: "With attention_bias=False there are no biases.",
         6 * right: "That is the whole stack of six; return one block.",
+    }
+
+
+def _bias_mistakes(d: int, f: int) -> dict[float, str]:
+    """Return what known mistakes give with biases, where the rest is right."""
+    right = 2 * (4 * d * d + 4 * d) + 2 * d * f + f + d + 3 * 2 * d
+    all_four = "All four projections of an attention have a bias: q, k, v and out."
+    return {
+        right - 8 * d: "With attention_bias=True each projection has a bias.",
+        right - 4 * d: "There are two attentions with four biases each.",
+        right - 2 * d: all_four,
+        right - 6 * d: all_four,
+        right - 8 * d + 8: "A bias has d_model numbers.",
     }
 
 
@@ -117,7 +139,8 @@ def _masks(
     right = (causal | source) & tokens
     return right, {
         "That is the opposite: True must mean that looking is allowed.": ~right,
-        "Padding is looked at: nobody may look at a padded column.": causal | source,
+        "Padding is looked at: nobody may look at a padded column. Use `pad_id`, which "
+        "need not be 0.": causal | source,
         "The source is read from left to right only; inside the source everyone may "
         "look at everyone.": causal & tokens,
         "The target looks into its own future; outside the source, only j <= i.": (
@@ -149,7 +172,7 @@ class _Watched(Transformer):
         torch.manual_seed(seed)
         layers = {"n_encoder_layers": 1, "n_decoder_layers": 1}
         sizes = {"d_model": 8, "n_heads": 2, "d_ff": 16, "context_length": 20}
-        ids = {"pad_id": 2, "bos_id": 0, "eos_id": 1}
+        ids = {"pad_id": 4, "bos_id": 3, "eos_id": 5}  # not those of the page
         super().__init__(
             6, 6, pre_norm=True, tie_weights=False, **layers, **sizes, **ids
         )
@@ -184,9 +207,9 @@ def check_write_again(write_again) -> str:
 @torch.no_grad()
 def _check_writing(write_again, model: _Watched, seed: int, max_len: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    src = torch.randint(3, 6, (4, 5), generator=generator)
+    src = torch.randint(0, 3, (4, 5), generator=generator)
     src[1, 3:] = model.config.pad_id
-    free, right = _written(model, src, max_len)
+    _, right = _written(model, src, max_len)
     model.n_read = 0
     given = returned(write_again(model, src.clone(), max_len))
     expect(
@@ -194,10 +217,8 @@ def _check_writing(write_again, model: _Watched, seed: int, max_len: int) -> Non
         "Return one tensor (B, L).",
     )
     if not torch.equal(given, right):
-        raise Mistake(
-            "The tokens are not right. "
-            + _writing_hint(given, free, right, model.config)
-        )
+        hint = _writing_hint(given, model, src, max_len)
+        raise Mistake(f"The tokens are not right. {hint}")
     expect(
         model.n_read == 1,
         f"The tokens are right, but the encoder ran {model.n_read} times, and once is "
@@ -205,33 +226,72 @@ def _check_writing(write_again, model: _Watched, seed: int, max_len: int) -> Non
     )
 
 
-def _written(model: _Watched, src: Tensor, max_len: int) -> tuple[Tensor, Tensor]:
-    """Return what greedy choice writes without an end, and with it."""
-    c, seen = model.config, model.encode(src)
-    ids = torch.full((len(src), 1), c.bos_id)
+def _written(
+    model: _Watched, src: Tensor, max_len: int, masked: bool = True, **wrong
+) -> tuple[Tensor, Tensor]:
+    """Return what greedy choice writes without an end, and with it.
+
+    With `masked` False the decoder sees the padding; `wrong` replaces special ids.
+    """
+    c = vars(model.config) | wrong
+    pad, eos = c["pad_id"], c["eos_id"]
+    memory, mask = model.encode(src)
+    ids = torch.full((len(src), 1), c["bos_id"])
     for _ in range(max_len):
-        logits = model.decode(ids, *seen)[:, -1]
-        logits[:, c.pad_id] = -float("inf")
+        logits = model.decode(ids, memory, mask if masked else None)[:, -1]
+        logits[:, pad] = -float("inf")
         ids = torch.cat([ids, logits.argmax(dim=-1, keepdim=True)], dim=1)
     free = ids[:, 1:]
-    ends = (free == c.eos_id).cumsum(dim=1)
-    after = (ends - (free == c.eos_id).long()) > 0  # behind the first end
+    ends = (free == eos).cumsum(dim=1)
+    after = (ends - (free == eos).long()) > 0  # behind the first end
     n_steps = int((~after).sum(dim=1).max())
-    return free, free.masked_fill(after, c.pad_id)[:, :n_steps]
+    return free, free.masked_fill(after, pad)[:, :n_steps]
 
 
-def _writing_hint(given: Tensor, free: Tensor, right: Tensor, c) -> str:
+def _uses_ids_of_the_page(given: Tensor, model: _Watched, src: Tensor, n: int) -> bool:
+    """Return whether 0, 1 and 2 of the page, or some of them, give these tokens."""
+    page = {"pad_id": 0, "bos_id": 1, "eos_id": 2}
+    return any(
+        torch.equal(given, _written(model, src, n, **{k: page[k] for k in names})[1])
+        for n_wrong in (1, 2, 3)
+        for names in combinations(page, n_wrong)
+    )
+
+
+def _writing_hint(given: Tensor, model: _Watched, src: Tensor, max_len: int) -> str:
     """Return words for the likely mistake."""
-    same = min(given.size(1), right.size(1))
+    c, (free, right) = model.config, _written(model, src, max_len)
     if (given[:, 0] == c.bos_id).all() and torch.equal(given[:, 1:], right):
         return "Return what comes after the start token, not the start token itself."
+    same = min(given.size(1), right.size(1))
     if torch.equal(given[:, :same], right[:, :same]):
-        steps = f"after {right.size(1)} steps, yours has {given.size(1)}"
-        if given.size(1) > right.size(1):
-            return (
-                f"All rows have ended {steps}: stop when `ended.all()`, or at max_len."
-            )
-        return f"The last row ends {steps}: wait for all rows, keep the end token."
+        return _length_hint(given.size(1), right.size(1), max_len)
+    if _uses_ids_of_the_page(given, model, src, max_len):
+        return (
+            "You use 0, 1 or 2 of the page as special tokens; this model has others, "
+            "in `model.config`."
+        )
+    if torch.equal(given, _written(model, src, max_len, masked=False)[1]):
+        return "The source's padding is seen: hand over the mask that `encode` returns."
+    return _filling_hint(given, free, c) or (
+        "Give `decode` the whole beginning, from bos_id on, and take the likeliest "
+        "token of the *last* position."
+    )
+
+
+def _length_hint(given: int, right: int, max_len: int) -> str:
+    """Return words for too many or too few steps."""
+    if given > max_len:
+        return f"With max_len={max_len} you write {given} tokens: one step too many."
+    steps = f"after {right} steps, yours has {given}"
+    if given > right:
+        return f"All rows have ended {steps}: stop when `ended.all()`, or at max_len."
+    return f"The last row ends {steps}: wait for all rows, keep the end token."
+
+
+def _filling_hint(given: Tensor, free: Tensor, c) -> str:
+    """Return words for wrong tokens before or after the end; "" if there are none."""
+    same = min(given.size(1), free.size(1))
     if torch.equal(given[:, :same], free[:, :same]):
         return "A row that has ended goes on with other tokens; fill it with pad_id."
     ended_with_eos = free.where(_tokens(free, c), torch.tensor(c.eos_id))
@@ -241,10 +301,7 @@ def _writing_hint(given: Tensor, free: Tensor, right: Tensor, c) -> str:
     before = torch.arange(given.size(1)) < firsts[:, None]
     if ((given == c.pad_id) & before).any() or (given[:, 0] == c.pad_id).any():
         return "pad_id was chosen as a token: set its logit to minus infinity."
-    return (
-        "Give `decode` the whole beginning, from bos_id on, and take the likeliest "
-        "token of the *last* position."
-    )
+    return ""
 
 
 def _tokens(free: Tensor, c) -> Tensor:
@@ -260,8 +317,9 @@ LETTERS = "adeilnorst"  # ids 3 .. 12
 def check_sorter(sorter) -> str:
     """Takes a trained Transformer."""
     expect(
-        hasattr(sorter, "generate"),
-        "Give me the trained model, a `Transformer`: it has a method `generate`.",
+        hasattr(sorter, "generate") and not isinstance(sorter, type),
+        "Give me the trained model, not its name or its class: an object that "
+        "`Transformer(...)` made.",
     )
     words = _words(200)
     rows = [[*(3 + LETTERS.index(letter) for letter in word), 2] for word in words]
@@ -297,7 +355,6 @@ def _text(ids: list[int]) -> str:
 
 def _sorting_hint(words: list[str], texts: list[str]) -> str:
     """Return words for what the model does instead of sorting."""
-    bare = [text.rstrip("?") + "?" for text in texts]
     mistakes = {
         "It writes words backwards: that is the model of the lesson.": (
             lambda w: w[::-1]
@@ -313,8 +370,15 @@ def _sorting_hint(words: list[str], texts: list[str]) -> str:
     for hint, rule in mistakes.items():
         if sum(rule(w) == t for w, t in zip(words, texts)) > len(words) / 2:
             return hint
-    if all(t == "".join(sorted(w)) + "?" for w, t in zip(words, bare)):
-        return "The letters are right, but it does not end: targets need an <eos>."
+    begun = [text.startswith("".join(sorted(w))) for w, text in zip(words, texts)]
+    if all("?" in text for text in texts) and sum(begun) > len(words) / 2:
+        return "The letters are right, but it does not end: do targets end with <eos>?"
     if all("?" in text for text in texts):
-        return "It writes no end, or special tokens. Is the target shifted by one?"
-    return "Look at the loss of the last steps; train longer, or check the targets."
+        return (
+            "It writes no end, or special tokens. Is the target shifted by one, and "
+            "does it end with <eos>?"
+        )
+    return (
+        "Look at the loss of the last steps. If it is near 0: do sources and targets "
+        "end with <eos>? If not: train longer."
+    )

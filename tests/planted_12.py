@@ -5,9 +5,12 @@ each with a few words of the message that it must get. The right answers are the
 solutions.
 """
 
+from types import SimpleNamespace
+
 import torch
 
 from lib.attention import causal_mask, padding_mask
+from lib.encoder_decoder import Transformer
 from lib.tokenizer import pad_batch
 
 LETTERS = "adeilnorst"
@@ -32,6 +35,20 @@ def block(
     return decoder_block_parameters
 
 
+def partly_biased(n_biases):
+    """A count in which so many of the eight projections have a bias."""
+
+    def decoder_block_parameters(d_model, d_ff, attention_bias):
+        total = block()(d_model, d_ff, False)
+        return total + n_biases * d_model * attention_bias
+
+    return decoder_block_parameters
+
+
+def divided(d_model, d_ff, attention_bias):
+    return block()(2 * d_model, d_ff, attention_bias) / 2
+
+
 def masks(combine, shape=lambda mask: mask):
     """A prefix mask with one mistake in it."""
 
@@ -48,6 +65,10 @@ def one_too_many(ids, n_source, pad_id):
     return masks(lambda c, s, t: (c | s) & t)(ids, n_source + 1, pad_id)
 
 
+def page_padding(ids, n_source, pad_id):
+    return masks(lambda c, s, t: (c | s) & t)(ids, n_source, 0)
+
+
 def first_source_only(ids, n_source, pad_id):
     return masks(lambda c, s, t: (c | s) & t)(ids, n_source[:1], pad_id)
 
@@ -61,17 +82,25 @@ def writer(
     whole: bool = False,
     last: int = -1,
     start: str = "bos_id",
+    masked: bool = True,
+    newest: bool = False,
+    extra: int = 0,
+    page: tuple = (),
 ):
     """Writing without a cache, with one mistake in it."""
 
     @torch.no_grad()
     def write_again(model, src, max_len):
-        c, seen = model.config, model.encode(src)
+        ids_of_the_page = {"pad_id": 0, "bos_id": 1, "eos_id": 2}
+        special = {name: ids_of_the_page[name] for name in page}
+        c = SimpleNamespace(**(vars(model.config) | special))
+        memory, mask = model.encode(src)
         ids = torch.full((len(src), 1), getattr(c, start))
         ended = torch.zeros_like(ids, dtype=torch.bool)
-        for _ in range(max_len):
-            seen = seen if once else model.encode(src)
-            logits = model.decode(ids, *seen)[:, last]
+        for _ in range(max_len + extra):
+            memory = memory if once else model.encode(src)[0]
+            read = ids[:, -1:] if newest else ids
+            logits = model.decode(read, memory, mask if masked else None)[:, last]
             if no_pad:
                 logits[:, c.pad_id] = -float("inf")
             chosen = logits.argmax(dim=-1, keepdim=True)
@@ -108,6 +137,13 @@ def half_ordered(word):
     return ordered(word[:5]) + word[5:]
 
 
+class Endless(Sorter):
+    """A model that sorts and then goes on with letters, as without <eos>."""
+
+    def __init__(self):
+        super().__init__(lambda word: (ordered(word) + "t" * 12)[:12], end=False)
+
+
 class Silent:
     """A model that writes the start token again and again."""
 
@@ -124,7 +160,10 @@ WRONG = {
         (block(gains=1), "a gain and a bias"),
         (block(biases=False), "two biases"),
         (block(biased=0), "each projection has a bias"),
-        (block(biased=1), "Both attentions have biases"),
+        (block(biased=1), "two attentions with four biases"),
+        (partly_biased(6), "All four projections"),
+        (partly_biased(2), "All four projections"),
+        (divided, "yours is a float"),
         (block(layers=6), "the whole stack of six"),
         (lambda d_model, d_ff, attention_bias: d_model, "Add up its parts"),
         (lambda d_model, d_ff, attention_bias: None, "returned None"),
@@ -141,6 +180,7 @@ WRONG = {
         (masks(lambda c, s, t: (c | s) & t.mT), "Columns decide about padding"),
         (masks(lambda c, s, t: (c | s) & t, lambda m: m[:, 0]), "1 for the heads"),
         (masks(lambda c, s, t: (c | s) & t, lambda m: m.int()), "must be bool"),
+        (page_padding, "Use `pad_id`"),
         (one_too_many, "one token too long"),
         (first_source_only, "yours says the opposite"),
     ],
@@ -154,6 +194,11 @@ WRONG = {
         (writer(whole=True), "not the start token itself"),
         (writer(last=0), "of the *last* position"),
         (writer(start="eos_id"), "from bos_id on"),
+        (writer(newest=True), "the whole beginning"),
+        (writer(masked=False), "the padding of the source"),
+        (writer(page=("pad_id", "bos_id", "eos_id")), "others, in `model.config`"),
+        (writer(page=("eos_id",)), "others, in `model.config`"),
+        (writer(extra=1), "one step is too many"),
         (
             lambda m, src, n: m.generate(src, n, temperature=0),
             "Write the loop yourself",
@@ -167,8 +212,10 @@ WRONG = {
         (Sorter(lambda word: ordered(word)[::-1]), "end of the alphabet"),
         (Sorter(lambda word: "".join(sorted(set(word)))), "twice stay twice"),
         (Sorter(ordered, end=False), "it does not end"),
-        (Sorter(half_ordered), "Look at the loss"),
+        (Sorter(half_ordered), "do sources and targets end"),
         (Silent(), "shifted by one"),
+        (Endless(), "do targets end with <eos>"),
+        (Transformer, "not its name or its class"),
         ("sorter", "the trained model"),
     ],
 }

@@ -136,16 +136,22 @@ print("it shall predict:    ", *[f"{token:6}" for token in target[1:]])
 # | $M$ | `(B, S, D)` | the memory: what the encoder made of the source |
 # | $q$ | `(B, H, T, Dh)` | queries, from the target |
 # | $k$, $v$ | `(B, H, S, Dh)` | keys and values, from the memory |
-# | weights | `(B, H, T, S)` | how much target position $t$ takes from source position |
-# | $E$, $P$ | `(V, D)`, `(T, D)` | the table of token vectors, the sines of lesson [03](03_embeddings_and_positions.ipynb) |
+# | weights | `(B, H, T, S)` | how much each target position takes from each source position |
+# | $E$ | `(V, D)` | the table of token vectors, one for the source, one for the target |
+# | $P$ | `(T, D)` or `(S, D)` | the sines of lesson [03](03_embeddings_and_positions.ipynb) |
+#
+# (Here $T$ counts the tokens that the decoder is given. In training it is given the
+# target without its last token: one less.)
 #
 # Where it stands in Vaswani et al. (2017): encoder and decoder in section 3.1, the three
 # uses of attention in section 3.2.3, $\sqrt{D}$ and the tied head in section 3.4,
 # figure 1 for the whole.
 #
-# Why $\sqrt{D}$? The table of a tied head is drawn with small numbers, of size
-# $1 / \sqrt{D}$. The sines have a size near 1. Without the factor the positions would
-# drown the tokens.
+# Why $\sqrt{D}$? The paper gives no reason; here is one. The table of the target is also
+# the head (it is *tied*), and a head is drawn with small numbers, of size
+# $1 / \sqrt{D}$, so that the first logits are small. The sines have a size near 1.
+# Without the factor the positions would drown the tokens. (The table of the source is
+# no head. It is drawn in the same way.)
 
 # %% [markdown]
 # ## Build
@@ -174,8 +180,8 @@ print("stone:", encode("stone"), "->", decode(encode("stone")))
 print("vocabulary:", V, "tokens")
 
 # %% [markdown]
-# Random words, from a generator. 500 of them are set aside; training will never see
-# them.
+# Random words, from a generator. 500 of them are set aside, doubles count once; training
+# will never see them.
 
 # %%
 generator = torch.Generator().manual_seed(1)
@@ -232,9 +238,11 @@ def make_batch(words):
 # makes it an encoder is what is *not* there: no causal mask. The only mask that it gets
 # is for the padding.
 #
-# Two options are worth a look. With `pre_norm=False` each block normalises after adding,
-# as the paper does, and there is no norm at the end: `nn.Identity` hands on what it
-# gets. And `F.relu` is the bend of the paper; GELU came later.
+# Two details. With `pre_norm=False` each block normalises after adding, as the paper
+# does, and there is no norm at the end: `nn.Identity` hands on what it gets. (A stack
+# that is used alone is pre-norm by default.) And `F.relu` is the bend of the paper; GELU
+# came later. The `None` in `Block(...)` is the slot for a third part, which an encoder
+# leaves empty.
 
 # %% tags=["lib:encoder_decoder.Encoder"]
 from torch.nn import functional as F
@@ -418,7 +426,8 @@ assert noticed == [[0, 0, 1], [1, 1, 1]]
 #
 # ### The configuration
 #
-# A dataclass as in lesson [08](08_gpt.ipynb). The defaults are the paper's *base* model.
+# A dataclass as in lesson [08](08_gpt.ipynb). The defaults are the paper's *base* model,
+# except the vocabularies and the context length.
 # The odd line in `__post_init__` takes all fields that are whole numbers, except the
 # three ids: these may be 0. Each id must exist in the vocabulary of the target, the
 # padding also in that of the source, and the three must differ.
@@ -463,10 +472,6 @@ class TransformerConfig:
 
 
 # %%
-from lib.attention import padding_mask
-from lib.encoder_decoder import _check_length, _evaluating
-from lib.position import SinusoidalPositions
-
 for wrong in (dict(n_heads=0), dict(src_vocab_size=5, pad_id=5)):
     try:
         TransformerConfig(**wrong)
@@ -474,8 +479,6 @@ for wrong in (dict(n_heads=0), dict(src_vocab_size=5, pad_id=5)):
         print("ValueError:", error)
 
 # %% [markdown]
-# Both messages say what is wrong. (The imports are for the next cell.)
-#
 # ### The Transformer
 #
 # Everything is there. `encode` reads the source and says where it holds tokens, `decode`
@@ -487,6 +490,11 @@ for wrong in (dict(n_heads=0), dict(src_vocab_size=5, pad_id=5)):
 # needs, `generate` hands over to a function. (`_evaluating` is a `with` block in which
 # the model is in evaluation mode; `_check_length` refuses to write 0 tokens, or more
 # than there are positions. `_initialise`, the last line of `__init__`, follows below.)
+
+# %%
+from lib.attention import padding_mask
+from lib.encoder_decoder import _check_length, _evaluating
+from lib.position import SinusoidalPositions
 
 
 # %% tags=["lib:encoder_decoder.Transformer"]
@@ -545,7 +553,7 @@ class Transformer(nn.Module):
 # back to 1. All other matrices get *Xavier* weights: equally likely between two bounds
 # that depend on the number of inputs and outputs, so that the size of the vectors stays
 # about the same. (The paper does not say how it drew them. `torch.nn.Transformer` draws
-# its matrices so, too.)
+# its matrices nearly so.)
 
 
 # %% tags=["lib:encoder_decoder._initialise"]
@@ -596,7 +604,7 @@ def _write(model: Transformer, src: Tensor, max_len: int, **how) -> Tensor:
 #
 # On the device `meta` tensors have shapes and no numbers, so the large model costs
 # nothing. Two vocabularies of 20,000 tokens. Without biases in the attention, a block of
-# the encoder has $4 D^2$ numbers in its four projections, $2 D F + F + D$ in the
+# the encoder has $4 D^2$ numbers in its four projections, $2 D D_{ff} + D_{ff} + D$ in the
 # feed-forward network and $2 \cdot 2 D$ in the two norms. Compare with the count.
 
 
@@ -620,7 +628,7 @@ print(f"all together {n_parameters(base):,}")
 stacks = n_parameters(base.encoder) + n_parameters(base.decoder)
 shared = stacks + 37_000 * D
 print(f"both stacks {stacks:,}, with one table of 37,000: {shared:,}")
-print(f"the paper's 65 million are {(65_000_000 - shared) / 1e6:.1f} million more")
+print(f"the paper's 65 million: about {(65_000_000 - shared) / 1e6:.0f} million more")
 assert n_parameters(base) == stacks + tables == 64_581_632
 
 # %% [markdown]
@@ -629,21 +637,21 @@ assert n_parameters(base) == stacks + tables == 64_581_632
 #
 # The paper's table 3 says 65 million. That is not quite the same count: it had one
 # vocabulary of about 37,000 tokens for both languages and one table for it. With our two
-# stacks this makes 63,045,632. The paper does not say where the other 2.0 million are.
+# stacks this makes 63,045,632. The paper does not say where the
+# other 2 million or so are; 65 and 37,000 are rounded.
 
 # %% [markdown]
 # ### Teach it
 #
-# A tiny one: vectors of 32 numbers, one block of encoder, two of decoder, one head in
-# each attention, so that there is one map to look at. The loss is the shifted one from
+# A tiny one, otherwise as in the paper: vectors of 32 numbers, one block of encoder, two
+# of decoder, one head in each attention, so that there is one map to look at. The loss is the shifted one from
 # above: the decoder reads `tgt[:, :-1]` and predicts `tgt[:, 1:]`. `F.cross_entropy`
 # wants the vocabulary in dimension 1, hence `transpose`; `ignore_index` leaves the
 # padding out of the mean.
 
 # %%
 SIZES = {"d_model": 32, "n_heads": 1, "n_encoder_layers": 1, "n_decoder_layers": 2}
-SIZES |= {"d_ff": 64, "dropout": 0.0, "context_length": 64, "pre_norm": True}
-SIZES |= {"tie_weights": False}
+SIZES |= {"d_ff": 64, "dropout": 0.0, "context_length": 64}
 
 
 def sequence_loss(model, src, tgt):
@@ -664,7 +672,8 @@ class NextBatch:
 # While it trains, four numbers are kept for later, on the words set aside: the share of
 # tokens that are right when the decoder reads the right beginning (`forced`) and when it
 # reads what it has written itself (`free`), always taking the likeliest token; and in
-# both ways the share of whole words without a mistake.
+# both ways the share of whole words without a mistake. (As in writing, `<pad>` is never
+# chosen.)
 
 # %%
 src, tgt = make_batch(unseen)
@@ -673,7 +682,9 @@ tokens = tgt[:, 1:] != PAD  # (B, T - 1): where a token is asked for
 
 @torch.no_grad()
 def shares_right(model):
-    forced = model(src, tgt[:, :-1]).argmax(dim=-1) == tgt[:, 1:]  # (B, T - 1)
+    logits = model(src, tgt[:, :-1])  # (B, T - 1, V)
+    logits[..., PAD] = -math.inf
+    forced = logits.argmax(dim=-1) == tgt[:, 1:]
     written = model.generate(src, max_len=tokens.size(1), temperature=0)
     written = F.pad(written, (0, tokens.size(1) - written.size(1)))  # all as wide
     found = {"forced": forced, "free": written == tgt[:, 1:]}
@@ -685,7 +696,8 @@ def shares_right(model):
 
 # %% [markdown]
 # (`F.pad` adds columns of zeros at the right.) Now 350 steps with the training loop of
-# lesson [09](09_training.ipynb). Every 25 steps it calls `keep`.
+# lesson [09](09_training.ipynb). Every 25 steps it calls `keep`, which returns the share
+# of *wrong* words: the loop expects something that falls, such as a loss.
 
 # %%
 from lib.train import TrainConfig, Training, train
@@ -704,7 +716,8 @@ def keep():
 
 losses = train(training, NextBatch(), every=25, evaluate=keep)
 print(f"{n_parameters(model):,} parameters")
-print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f} nats")
+print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f} nats, ln {V} = {math.log(V):.2f}")
+assert losses[0] > math.log(V)
 
 # %%
 share = history[-1]["words, free"]
@@ -717,8 +730,11 @@ assert share >= 0.95
 
 # %% [markdown]
 # It works: nearly every word that it never saw comes out backwards. Three words of three
-# lengths went through in one batch, and each ended where it should. Nobody told the
-# model about lengths; it decides by itself when to write `<eos>`.
+# lengths went through in one batch, and each ended where it should. The `<eos>` of the
+# source says where the word ends; when to stop writing it had to learn.
+#
+# (The first loss is above $\ln 13$, the loss of a model without any opinion. The first
+# logits have a size near 1, not 0: opinions, drawn at random.)
 
 # %% [markdown]
 # ## Check
@@ -767,21 +783,21 @@ def copy_stack(ours, theirs):
 # pre-norm, and handed over.
 
 # %%
-D, H, N, d_ff = 16, 2, 2, 32
-sizes = {"d_model": D, "n_heads": H, "n_encoder_layers": N, "n_decoder_layers": N}
-sizes |= {"d_ff": d_ff, "dropout": 0.0, "attention_bias": True, "tie_weights": False}
+width, H, N, inner = 16, 2, 2, 32
+sizes = {"d_model": width, "n_heads": H, "n_encoder_layers": N, "n_decoder_layers": N}
+sizes |= {"d_ff": inner, "dropout": 0.0, "attention_bias": True, "tie_weights": False}
 
 
 def torchs_transformer(pre_norm):
-    sizes = (D, H, d_ff, 0.0)  # the last is dropout
+    sizes = (width, H, inner, 0.0)  # the last is dropout
     options = {"norm_first": pre_norm, "batch_first": True}
-    norms = [nn.LayerNorm(D) if pre_norm else None for _ in range(2)]
+    norms = [nn.LayerNorm(width) if pre_norm else None for _ in range(2)]
     layer = nn.TransformerEncoderLayer(*sizes, **options)
     encoder = nn.TransformerEncoder(layer, N, norms[0], enable_nested_tensor=False)
     layer = nn.TransformerDecoderLayer(*sizes, **options)
     decoder = nn.TransformerDecoder(layer, N, norms[1])
     parts = {"custom_encoder": encoder, "custom_decoder": decoder}
-    return nn.Transformer(D, H, batch_first=True, **parts).double()
+    return nn.Transformer(width, H, batch_first=True, **parts).double()
 
 
 # %% [markdown]
@@ -848,8 +864,6 @@ print(f"same tokens: {same.all()}, {written.size(1)} steps, encoder runs: {len(r
 assert same.all() and len(runs) == 1
 
 # %% [markdown]
-# Nine steps, and one run of the encoder.
-#
 # ### The classic bug: the target is not shifted
 #
 # Somebody forgets the shift: the decoder reads `tgt[:, :-1]` and shall predict
@@ -879,8 +893,8 @@ assert bug_losses[-1] < 0.05 < losses[79] and not (written > EOS).any()
 # ### The other classic bug: padding is attended
 #
 # The second one is quieter. Take the trained model and let it forget the padding mask:
-# everything is visible. Then ask for the same words, alone and in a batch with one long
-# word.
+# everything is visible. Then ask for the same four-letter words, alone and in a batch
+# with one long word.
 
 
 # %%
@@ -893,7 +907,7 @@ class Forgetful(Transformer):
 forgetful = Forgetful(V, V, **SIZES)
 forgetful.load_state_dict(model.state_dict())
 short = [word for word in unseen if len(word) == 4]
-companion = "translation"
+companion = "rotation"
 
 
 def share_right(model, words, with_companion):
@@ -917,8 +931,22 @@ print(decode(forgetful.generate(both, temperature=0)[0]))
 # %% [markdown]
 # The same weights, the same word. Alone it comes out right; beside a long word it does
 # not, because padding has become part of it. **The same sentence gets another
-# translation in another batch**: that is how you notice this bug. The loss does not tell,
-# since a model that is trained with it learns to live with it.
+# translation in another batch**: that is how you notice this bug. Would the loss have
+# told? Now *train* with it, with the recipe from above.
+
+# %%
+torch.manual_seed(0)
+needy = Forgetful(V, V, **SIZES)
+bug = Training(needy, TrainConfig(350, n_warmup=30, **how), sequence_loss)
+bug_losses = train(bug, NextBatch())
+alone, beside = (share_right(needy, short, beside) for beside in (False, True))
+print(f"loss {bug_losses[-1]:.2f}; alone {alone:.2f}, beside a long word {beside:.2f}")
+assert bug_losses[-1] < 0.05 and alone < 0.1 and beside > 0.9
+
+# %% [markdown]
+# The loss does not tell: trained with this bug the model reaches 0.00 nats and still gets
+# the padded batch right, because it has learned to need the padding. The same four-letter
+# words without any padding: none right.
 
 # %% [markdown]
 # ## Look
@@ -948,56 +976,57 @@ def draw_map(word, layer=-1, size=(5, 4.4)):
     )
 
 
-# %% mystnb={"image": {"alt": "A table of nine by nine attention weights for the word rotation backwards. One dark square per row forms a line from the upper right to the lower left: the row of the first letter to write looks at the last letter of the source. The last row, eos, looks at the first letter again."}}
+# %% mystnb={"image": {"alt": "A table of nine by nine attention weights for the word rotation backwards. One dark square per row forms a line from the upper right to the lower left: the row of the first letter to write looks at the last letter of the source. The column of eos is nearly empty."}}
 draw_map("rotation", size=(5.6, 5))
 
 # %% [markdown]
 # *The letter to write first looks at the last letter of the source, and so on to the
-# left: a line from corner to corner. To write `<eos>` it looks at the first letter once
-# more. Nobody told the model where to look.*
+# left: a line from corner to corner. It starts one column before the corner, because the
+# column of `<eos>` stays nearly empty. Nobody told the model where to look.* (A column is
+# a vector of the memory: its letter, already mixed with others by the encoder.)
 #
-# One picture can be luck. So count: for all words set aside, in what share of the rows
-# does the largest weight lie on the mirrored place? Both blocks of the decoder. And for
-# the `<eos>`: how often on the first letter?
-
-
-# %%
-def mirrored_share(layer):
-    maps = attention_maps(model, src, tgt[:, :-1])[layer][:, 0]  # (B, T - 1, S)
-    n_hits = n_rows = n_ends = 0
-    for weights, word in zip(maps, unseen):
-        looked_at = weights[: len(word)].argmax(dim=-1)  # one column for each letter
-        n_hits += (looked_at == torch.arange(len(word)).flip(0)).sum().item()
-        n_rows += len(word)
-        n_ends += (weights[len(word)].argmax() == 0).item()
-    return n_hits / n_rows, n_ends / len(unseen)
-
-
-(first, _), (last, ends) = mirrored_share(-3), mirrored_share(-1)
-print(f"mirrored place looked at: first block {first:.2f}, last block {last:.2f}")
-print(f"<eos>: first letter looked at {ends:.2f}")
-assert last >= 0.9 and first < 0.6 and ends >= 0.9
-
-# %% [markdown]
-# In the last block nearly always, in the first one in a minority of the rows. How sharp
-# are the two? The [entropy](../book/glossary.md#entropy) of a row says how widely it
-# looks around.
+# One picture can be luck. So measure, for all words set aside and both blocks of the
+# decoder. In what share of the rows does the largest weight lie on the mirrored place?
+# How much of the weight lies there or beside it? And how widely does a row look around?
+# That is its [entropy](../book/glossary.md#entropy): $e$ to the entropy is the number of
+# places that would have the same entropy with equal weights. The last line is for equal
+# weights over the whole source.
 
 # %%
 from lib.attention_maps import attention_entropy
 
+
+def describe_rows(maps):
+    """maps (B, T - 1, S): hits, weight near the mirrored place, width."""
+    hits, near, widths = [], [], []
+    for weights, word in zip(maps, unseen):
+        rows = weights[: len(word)]  # one for each letter to write
+        mirrored = torch.arange(len(word)).flip(0)[:, None]
+        hits.append((rows.argmax(dim=-1, keepdim=True) == mirrored).float())
+        is_near = (torch.arange(rows.size(1)) - mirrored).abs() <= 1
+        near.append((rows * is_near).sum(dim=-1))
+        widths.append(attention_entropy(rows))
+    hits, near, widths = (torch.cat(x).mean().item() for x in (hits, near, widths))
+    return hits, near, math.exp(widths)
+
+
+# %%
 maps = attention_maps(model, src, tgt[:, :-1])
-letters = src > EOS  # (B, S): the rows in which a letter is to be written
-for name, layer in (("first", -3), ("last", -1)):
-    entropies = attention_entropy(maps[layer][:, 0, : src.size(1)])  # (B, S)
-    widths = entropies[letters].mean().exp().item()
-    print(f"{name} block: as wide as {widths:.1f} places with equal weights")
-    assert widths > 3 if name == "first" else widths < 3
+seen = (src != PAD).float()
+equal = (seen / seen.sum(dim=1, keepdim=True))[:, None].expand(-1, tgt.size(1) - 1, -1)
+found = {"first block": maps[-3][:, 0], "last block": maps[-1][:, 0]}
+(_, low, wide), (hits, high, narrow) = map(describe_rows, found.values())
+for name, of in (found | {"equal weights": equal}).items():
+    a, b, c = describe_rows(of)
+    hit = "" if of is equal else f"mirrored place {a:.2f}, "
+    print(f"{name:14} {hit}it and its neighbours {b:.2f}, as wide as {c:.1f} places")
+assert hits >= 0.9 and high > 0.9 and low < 0.6 and narrow < wide
 
 # %% [markdown]
-# ($e$ to the entropy is the number of places that would have the same entropy with equal
-# weights.) The first block looks broadly at a region, the last one at a place. Move the
-# slider from short words to long ones, and watch the line.
+# The last block looks at a place: nearly all of its weight lies on the mirrored letter
+# and its neighbours. In the first block there is no line; near the mirrored place it has
+# about what equal weights would give. Move the slider from short words to long ones, and
+# watch the line of the last block.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 from lib.frames import slider
@@ -1038,7 +1067,7 @@ assert early["forced"] > early["free"] + 0.1 and late["free"] > 0.99
 assert all(s["forced"] >= s["free"] - 0.01 for s in history)
 assert all(s["free"] >= s["words, free"] for s in history)
 
-# %% mystnb={"image": {"alt": "Three lines over 350 training steps that rise from near 0 to 1. The tokens with the right beginning rise first, the tokens with the own beginning lie below them, the whole words rise last. In the middle all three drop for a moment."}}
+# %% mystnb={"image": {"alt": "Three lines over 350 training steps that rise from near 0 to 1. The tokens with the right beginning rise first, the tokens with the own beginning lie below them, the whole words rise last."}}
 names = {"forced": "tokens, right beginning", "free": "tokens, own beginning"}
 names |= {"words, free": "whole words"}
 lines = {title: [shares[name] for shares in history] for name, title in names.items()}
@@ -1049,8 +1078,8 @@ plot.line_chart(lines, "training step", "share right", x=steps)
 # one wrong token is enough. When it makes no mistakes any more, the two ways of reading
 # are the same.*
 #
-# After 50 steps the model predicts 57 % of the tokens with the right beginning, and
-# 36 % with its own. A mistake makes the next one likelier. See it in the finished model:
+# After 50 steps the model predicts 49 % of the tokens with the right beginning, and
+# 34 % with its own. A mistake makes the next one likelier. See it in the finished model:
 # put one wrong letter into the beginning that it reads, and look at the letters after
 # it. (Words of six letters or more.)
 
@@ -1070,19 +1099,22 @@ after = {place: right_after_a_mistake(place) for place in (1, 2, 3)}
 for place, shares in after.items():
     shown = ", ".join(f"{share:.2f}" for share in shares)
     print(f"letter {place} is wrong: the next three are right in {shown}")
-assert all(shares[0] < 0.7 and shares[2] > 0.8 for shares in after.values())
+assert all(shares[0] < 0.8 and shares[2] > 0.8 for shares in after.values())
 
 # %% [markdown]
-# The model that makes no mistake is lost when *you* make one: after a wrong first letter
-# the second is right in 11 % of the words only. In training no beginning was ever wrong,
-# so nothing has taught the model what to do then. This difference, between what a model
-# reads in training and in use, is called *exposure bias*. Here it recovers after one to
-# three letters.
+# The model that makes no mistake stumbles when *you* make one: after a wrong first letter
+# the second is right in 47 % of the words only. (A guess among ten letters is right in
+# one of ten.) In training no beginning was ever wrong, so nothing has taught the model
+# what to do then. This difference, between what a model reads in training and in use, is
+# called *exposure bias*. Here nearly all rows are right again after one more letter; that
+# belongs to this training, with another seed it can take two.
 
 # %% [markdown]
 # ## Experiment: longer than ever
 #
-# The training words have three to eight letters. What happens with nine? With ten?
+# The training words have three to eight letters. What happens with nine? With ten? (The
+# words here are new ones. Training has met nearly all words of three letters, though:
+# there are only so many.)
 
 
 # %%
@@ -1098,23 +1130,28 @@ def share_backwards(length):
 by_length = {str(length): share_backwards(length) for length in range(2, 12)}
 print({length: round(share, 2) for length, share in by_length.items()})
 assert min(by_length[str(length)] for length in range(3, 9)) > 0.9
-assert by_length["9"] < 0.5 and max(by_length["10"], by_length["11"]) < 0.05
+assert max(by_length[str(length)] for length in (9, 10, 11)) < 0.05
+for word in ("rotations", "translation"):
+    row = model.generate(pad_batch([encode(word)]), max_len=20, temperature=0)[0]
+    print(word, "->", *[TOKENS[i] for i in row])
+    assert len(decode(row)) <= 8
 
-# %% mystnb={"image": {"alt": "Bars for words of two to eleven letters. From two to eight letters nearly all words are right. Nine letters: a small bar. Ten and eleven: nothing."}}
+# %% mystnb={"image": {"alt": "Bars for words of two to eleven letters. Two letters: less than half are right. From three to eight letters nearly all. Nine, ten and eleven: no bar, none is right."}}
 plot.bar_chart(by_length, "letters in the word", "share right", top=1.0)
 
 # %% [markdown]
-# *Up to eight letters nearly all words are right. Nine are mostly wrong, ten and eleven
-# always.*
+# *From three to eight letters nearly all words are right. The bars of nine, ten and eleven
+# letters have the height 0.*
 #
 # It has not learned what "backwards" means. It has learned to do it for words of these
-# lengths, with the positions that it has met. Two letters still work, though it has
-# never seen so short a word. Lesson 17 asks what helps against the other end.
+# lengths, with the positions that it has met. The two long words stop after eight
+# letters: it never had to write more. (How many words of two letters come out
+# right depends on the seed.) Lesson 17 asks what helps against words that are too long.
 
 # %% [markdown]
 # ## Predict, then run
 #
-# <details><summary>You swap two letters in the middle of the source. Which rows of the memory change? And if you swap two letters in what the decoder reads, which logits change?</summary>
+# <details><summary>You swap two letters in the middle of the source. Which rows of the memory change? And if you swap two letters in what the decoder reads (the source stays), which logits change?</summary>
 #
 # All rows of the memory: in the encoder everyone sees everyone. Of the logits only those
 # from the first swapped place on: the decoder's past ends where it stands.
@@ -1291,9 +1328,9 @@ check_sorter(sorter)
 #   keys and values are kept, `<eos>` ends it.
 # - You saw two **bugs**: the target that is not shifted, with a wonderful loss and
 #   nothing learned; and padding that is attended, so that the same word has another
-#   translation in another batch.
+#   translation in another batch. A model trained with it even needs the padding.
 # - You saw the **line from corner to corner** in the cross-attention of a model with
-#   34,944 parameters that writes nearly every unseen word backwards, and what it cannot
+#   34,400 parameters that writes nearly every unseen word backwards, and what it cannot
 #   do: longer words, and recovering at once from a wrong letter. (One training, one
 #   seed.)
 #
@@ -1311,7 +1348,7 @@ check_sorter(sorter)
 # - Vaswani et al. (2017), *Attention Is All You Need*, sections 3.1 to 3.5: you can now
 #   read every sentence of it. Figure 1 is your `Transformer`.
 # - Sutskever et al. (2014), *Sequence to Sequence Learning with Neural Networks*,
-#   section 3: encoder and decoder before there was attention. Section 3.3 turns the
+#   section 2: encoder and decoder before there was attention. Section 3.3 turns the
 #   source around, because it helps.
 # - Bahdanau et al. (2015), section 3: the first attention of a decoder to what an encoder
 #   has read; the pictures in section 5.2 are the ones that you drew.

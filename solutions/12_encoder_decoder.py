@@ -165,8 +165,8 @@ def sequence_loss(model, src, tgt):
 torch.manual_seed(0)
 generator = torch.Generator().manual_seed(0)
 sizes = {"d_model": 32, "n_heads": 1, "n_encoder_layers": 1, "n_decoder_layers": 2}
-sizes |= {"d_ff": 64, "dropout": 0.0, "context_length": 64, "pre_norm": True}
-sorter = Transformer(13, 13, tie_weights=False, **sizes)
+sizes |= {"d_ff": 64, "dropout": 0.0, "context_length": 64}
+sorter = Transformer(13, 13, **sizes)
 how = {"learning_rate": 5e-3, "betas": (0.9, 0.98), "schedule": "linear"}
 training = Training(sorter, TrainConfig(250, n_warmup=30, **how), sequence_loss)
 losses = train(training, next_batch)

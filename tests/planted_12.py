@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import torch
 
 from lib.attention import causal_mask, padding_mask
-from lib.encoder_decoder import Transformer
 from lib.tokenizer import pad_batch
 
 LETTERS = "adeilnorst"
@@ -195,10 +194,10 @@ WRONG = {
         (writer(last=0), "of the *last* position"),
         (writer(start="eos_id"), "from bos_id on"),
         (writer(newest=True), "the whole beginning"),
-        (writer(masked=False), "the padding of the source"),
+        (writer(masked=False), "the mask that `encode`"),
         (writer(page=("pad_id", "bos_id", "eos_id")), "others, in `model.config`"),
-        (writer(page=("eos_id",)), "others, in `model.config`"),
-        (writer(extra=1), "one step is too many"),
+        (writer(page=("eos_id",)), "goes on after `model.config.eos_id`"),
+        (writer(extra=1), "one step too many"),
         (
             lambda m, src, n: m.generate(src, n, temperature=0),
             "Write the loop yourself",
@@ -215,7 +214,6 @@ WRONG = {
         (Sorter(half_ordered), "do sources and targets end"),
         (Silent(), "shifted by one"),
         (Endless(), "do targets end with <eos>"),
-        (Transformer, "not its name or its class"),
-        ("sorter", "the trained model"),
+        ("sorter", "not its name or its class"),
     ],
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from numbers import Integral
 from types import SimpleNamespace
 
 import torch
@@ -27,21 +28,26 @@ __all__ = [
 ]
 
 
+NOTHING = "0 times ln 0 counts as 0: what never happens adds nothing."
+
+
 @exercise
 def check_lowest_loss(lowest_loss) -> str:
     """Takes a function of smoothing, vocab_size."""
-    for smoothing, vocab_size in ((0.1, 157), (0.3, 4), (1.0, 10), (0.0, 50)):
-        given, right = (
-            number(lowest_loss(smoothing, vocab_size)),
-            _lowest(smoothing, vocab_size),
-        )
+    for smoothing, vocab_size in ((0.3, 4), (0.1, 157), (1.0, 10), (0.0, 50)):
+        right = _lowest(smoothing, vocab_size)
+        try:
+            given = number(lowest_loss(smoothing, vocab_size))
+        except (ValueError, ZeroDivisionError) as error:
+            expect(smoothing > 0, f"With smoothing=0: {error}. {NOTHING}")
+            raise
         hint = hint_for(
             given,
             _lowest_mistakes(smoothing, vocab_size),
             "Which probabilities does the smoothed target have?",
         )
         if smoothing == 0 and not math.isfinite(given):
-            hint = "0 times ln 0 counts as 0: what never happens adds nothing."
+            hint = NOTHING
         expect(
             math.isclose(given, right, rel_tol=1e-4, abs_tol=1e-5),
             f"With smoothing={smoothing} and {vocab_size} words the lowest loss is "
@@ -73,6 +79,8 @@ def _lowest_mistakes(smoothing: float, vocab_size: int) -> dict[float, str]:
         "other words count, too.",
         -top * math.log(top): "The other words are part of the loss, too.",
         others: "The right word is part of the loss, too.",
+        _lowest(smoothing, vocab_size) - share * math.log(share): "The right word is "
+        "not one of the others: they are V - 1.",
         apart: "The right word also gets its share of what is spread: epsilon / V "
         "for each of V words.",
         _lowest(smoothing, vocab_size) / math.log(2): "That is in bits; take the "
@@ -87,6 +95,9 @@ CASES = (  # candidate, references, n
     ("le chat noir", ("le chat noir", "le chat noir"), 2),
     ("elle la voit ici", ("elle ne la voit pas", "il la voit ici"), 3),
     ("oui", ("oui oui",), 2),
+    ("le", ("le chat noir",), 4),
+    ("le chat", ("le chaton",), 2),
+    ("a a a", ("a a a",), 2),
 )
 
 
@@ -98,7 +109,9 @@ def check_run_matches(run_matches) -> str:
         given = returned(run_matches(candidate, references, n))
         expect(references == list(kept), "You changed the list of references.")
         expect(
-            isinstance(given, tuple | list) and len(given) == 2,
+            isinstance(given, tuple | list)
+            and len(given) == 2
+            and all(isinstance(one, Integral) for one in given),
             "Return two integers: matches, and runs of the candidate.",
         )
         right = _run_matches(candidate, references, n)
@@ -126,6 +139,13 @@ def _run_matches(candidate: str, references: list[str], n: int) -> tuple[int, in
     return (runs & wanted).total(), runs.total()
 
 
+def _in_text(runs: Counter, references: list[str]) -> int:
+    """Return the matches that a search in the text finds."""
+    texts = {run: " ".join(run) for run in runs}
+    most = {run: max(r.count(texts[run]) for r in references) for run in runs}
+    return sum(min(count, most[run]) for run, count in runs.items())
+
+
 def _run_mistakes(
     candidate: str, references: list[str], n: int
 ) -> list[tuple[str, tuple[int, int]]]:
@@ -151,6 +171,10 @@ def _run_mistakes(
             len(runs.keys() & added.keys()), len(runs),
         )),
         ("The second number counts runs of n words, not words.", (found, n_words)),
+        ("A text of fewer than n words has no runs.", (found, n_words - n + 1)),
+        ("Compare whole words, and runs that overlap; str.count does neither.", (
+            _in_text(runs, references), total,
+        )),
         ("Matches first, then all runs.", (total, found)),
         ("The matches of the references are added up; take the best for each run.", (
             sum((runs & one).total() for one in each), total,
@@ -283,6 +307,12 @@ def _forbidden_hint(given: Tensor, ids: Tensor, n: int) -> str:
         "True stands for forbidden, not for allowed.": ~right,
         "All rows together are forbidden in yours; each row has its own past.": (
             right.any(dim=0).expand_as(right)
+        ),
+        "Rows are independent; yours looks at the first row only.": (
+            right[:1].expand_as(right)
+        ),
+        "Rows are independent; yours forbids nothing in those after the first.": (
+            torch.cat([right[:1], torch.zeros_like(right[1:])])
         ),
         "That forbids every token that was there; compare the n - 1 tokens before "
         "it.": _forbidden(ids, 8, 1),

@@ -125,12 +125,12 @@ def label_smoothing_loss(
 def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
     r"""Return how well translations match reference translations, 0 to 100.
 
-    :math:`100 \cdot B \cdot (p_1 p_2 p_3 p_4)^{1/4}`: :math:`p_n` is the share of runs
-    of n words that also stand in the reference, each at most as often as there, over
-    all sentences together. :math:`B = \min(1, e^{1 - r/c})` punishes texts of c words
-    that are shorter than the r words of the references. The k-th :math:`p_n` without
-    any match counts as half, a quarter, ... of a match; without a single common word
-    the result is 0.
+    :math:`100 \cdot \mathrm{BP} \cdot (p_1 p_2 p_3 p_4)^{1/4}`: :math:`p_n` is the
+    share of runs of n words that also stand in the reference, each at most as often as
+    there, over all sentences together. :math:`\mathrm{BP} = \min(1, e^{1 - r/c})`
+    punishes texts of c words that are shorter than the r words of the references. The
+    k-th :math:`p_n` without any match counts as half, a quarter, ... of a match;
+    without a single common word the result is 0.
 
     Args:
         candidates: translations, words with spaces between them.
@@ -155,7 +155,7 @@ def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
         return 0.0
     shares, nothing = [], 1.0
     for matches, n_runs in zip(found, total):
-        nothing /= 1 if matches else 2
+        nothing = nothing if matches else nothing / 2
         shares.append((matches or nothing) / n_runs)
     brevity = min(1.0, math.exp(1 - n_wanted / n_written))
     return 100 * brevity * math.prod(shares) ** 0.25

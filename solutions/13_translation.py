@@ -144,14 +144,17 @@ check_log_probability(log_probability)
 # With it you can ask whose fault a wrong translation is. If the model finds the *right*
 # translation likelier than what it wrote, the search is to blame: it walked past the
 # better one. If not, the model itself is wrong, and no search will help. This
-# translator makes few mistakes, so give it what it cannot do: two sentences in a row,
-# as in the lesson.
+# translator makes hardly a mistake, so give it what it cannot do: two sentences in a
+# row, and sentences with their words in reverse order, as in the lesson.
 
 # %%
 firsts, seconds = data.unseen[:100], data.unseen[100:200]
 double = [
     Pair(f"{a.english} {b.english}", f"{a.french} {b.french}", ())
     for a, b in zip(firsts, seconds)
+]
+reverse = [
+    pair._replace(english=" ".join(reversed(pair.english.split()))) for pair in firsts
 ]
 
 
@@ -162,7 +165,7 @@ def log_p(pairs):
 
 
 # %%
-for name, pairs in (("two in a row", double), ("held-out", data.held_out)):
+for name, pairs in (("two in a row", double), ("words reversed", reverse)):
     written = translate(model, source, target, [pair.english for pair in pairs])
     wrong = [(p, text) for p, text in zip(pairs, written) if text != p.french]
     right = log_p([pair for pair, _ in wrong])
@@ -174,9 +177,8 @@ for name, pairs in (("two in a row", double), ("held-out", data.held_out)):
 
 # %% [markdown]
 # The mistakes are the model's own. It does not walk past the right translation, it
-# thinks that it is less likely than its own text, for two sentences in a row even very
-# much less likely. A wider beam repairs mistakes of the search only, and that is why it
-# gains so little.
+# thinks that it is far less likely than its own text. A wider beam repairs mistakes of
+# the search only, and that is why it gains so little.
 
 # %% [markdown]
 # ## Exercise 4: Never say it twice

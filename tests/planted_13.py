@@ -30,6 +30,17 @@ def lowest(top: bool = True, others: bool = True, apart: bool = False, base=math
     return lowest_loss
 
 
+def one_too_many(smoothing, vocab_size):
+    share = smoothing / vocab_size
+    return entropy(1 - smoothing + share, *[share] * vocab_size)
+
+
+def unguarded(smoothing, vocab_size):
+    share = smoothing / vocab_size
+    top = 1 - smoothing + share
+    return -top * math.log(top) - (vocab_size - 1) * share * math.log(share)
+
+
 def surprise_of_the_right(smoothing, vocab_size):
     return -math.log(1 - smoothing + smoothing / vocab_size)
 
@@ -65,6 +76,20 @@ def summed_matches(candidate, references, n):
 
 def matches_backwards(candidate, references, n):
     return tuple(reversed(matches(largest)(candidate, references, n)))
+
+
+def negative_matches(candidate, references, n):
+    found, _ = matches(largest)(candidate, references, n)
+    return found, len(candidate.split()) - n + 1
+
+
+def matches_in_text(candidate, references, n):
+    own = runs(candidate, n)
+    found = sum(
+        min(count, max(text.count(" ".join(run)) for text in references))
+        for run, count in own.items()
+    )
+    return found, own.total()
 
 
 def eating_matches(candidate, references, n):
@@ -110,6 +135,14 @@ def stutters(more: int = 0, skipped: int = 0, value: bool = True, any_row=False)
     return forbidden
 
 
+def first_row(ids, vocab_size, n, everywhere: bool):
+    mask = stutters()(ids, vocab_size, n)
+    if everywhere:
+        return mask[:1].repeat(len(ids), 1)
+    mask[1:] = False
+    return mask
+
+
 def all_that_were_there(ids, vocab_size, n):
     return torch.zeros(len(ids), vocab_size, dtype=torch.bool).scatter(1, ids, True)
 
@@ -135,6 +168,8 @@ WRONG = {
         (lowest(base=2), "in bits"),
         (lambda s, v: -lowest()(s, v), "minus the logarithm"),
         (lambda s, v: lowest()(s, v) if s else math.nan, "0 times ln 0"),
+        (unguarded, "0 times ln 0"),
+        (one_too_many, "they are V - 1"),
     ],
     "check_run_matches": [
         (matches(lambda counters: counters[0]), "only the first"),
@@ -148,6 +183,9 @@ WRONG = {
         (summed_matches, "the best for each run"),
         (eating_matches, "changed the list"),
         (lambda *a: matches(largest)(*a)[0], "two integers"),
+        (lambda *a: tuple(torch.tensor(matches(largest)(*a))), "two integers"),
+        (negative_matches, "fewer than n words"),
+        (matches_in_text, "Compare whole words"),
     ],
     "check_log_probability": [
         (logs(shift=False), "*after* it"),
@@ -163,6 +201,8 @@ WRONG = {
     "check_forbidden": [
         (stutters(value=False), "not for allowed"),
         (stutters(any_row=True), "its own past"),
+        (lambda *a: first_row(*a, True), "Rows are independent"),
+        (lambda *a: first_row(*a, False), "Rows are independent"),
         (stutters(more=1), "one token too many"),
         (stutters(skipped=1), "one place more"),
         (all_that_were_there, "every token that was there"),

@@ -51,7 +51,7 @@ REFERENCE_BATCH = 12
 # The translator of lesson 13: the paper's recipe, made small.
 POST_NORM = {"pre_norm": False, "n_encoder_layers": 3, "n_decoder_layers": 3}
 POST_NORM_TRAINING = {"learning_rate": 6e-3, "betas": (0.9, 0.98), "schedule": "linear"}
-POST_NORM_STEPS, MUON_STEPS = 340, 400
+POST_NORM_STEPS = MUON_STEPS = 400
 
 # The recipe of lesson 09, and the same for as long as the reference takes.
 SMALL = {"position": "rotary", "final_norm": True, "head_bias": False, "init": "fan_in"}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.exercises import exercise, expect, hint_for_tensor, returned
+from lib.exercises import exercise, expect, hint_for, hint_for_tensor, returned
 from lib.patches import PatchEmbedding
 
 __all__ = [
@@ -29,33 +29,42 @@ def check_patch_numbers(patch_numbers) -> str:
         n_patches, n_parameters = (float(number) for number in given)
         N, inputs = (S // p) ** 2, C * p * p
         what = f"{S} x {S} pixels, patches of {p} x {p}, {C} channels and d_model={D}"
-        patch_hints = {
-            S // p: "That is one row of patches; there are as many rows as columns.",
-            N * C: "All channels of a place belong to the same patch.",
-            N + 1: "The class token of the paper is no patch, and ours has none.",
-            S * S // p: "A patch is `patch_size` wide *and* high.",
-        }
         expect(
             n_patches == N,
             f"With {what} there are {N:,} patches, you return {n_patches:,.0f}. "
-            + patch_hints.get(int(n_patches), "How many fit side by side?"),
+            + _patch_hint(n_patches, S, p, C),
         )
-        hints = {
-            inputs * D: "The linear layer has a bias.",
-            inputs * D + inputs: "There is one bias for each number that comes out.",
-            N * (inputs * D + D): "All patches share one matrix.",
-            (inputs + 1) * D + N * D: "The positions are a layer of their own.",
-            p * p * D + D: "Each pixel has `n_channels` numbers.",
-            C * p * D + D: "A patch has `patch_size` rows *and* columns.",
-            C * S * S * D + D: "The layer reads one patch, not the whole picture.",
-        }
         expect(
             n_parameters == inputs * D + D,
             f"With {what} the layer has {inputs * D + D:,} parameters, you return "
-            f"{n_parameters:,.0f}. "
-            + hints.get(int(n_parameters), "How many numbers has one patch?"),
+            f"{n_parameters:,.0f}. " + _parameter_hint(n_parameters, S, p, D, C),
         )
     return "The number of patches does not change the number of parameters."
+
+
+def _patch_hint(given: float, S: int, p: int, C: int) -> str:
+    N = (S // p) ** 2
+    hints = {
+        S // p: "That is one row of patches; there are as many rows as columns.",
+        N * C: "All channels of a place belong to the same patch.",
+        N + 1: "The class token of the paper is no patch, and ours has none.",
+        S * S // p: "A patch is `patch_size` wide *and* high.",
+    }
+    return hint_for(given, hints, "How many fit side by side?")
+
+
+def _parameter_hint(given: float, S: int, p: int, D: int, C: int) -> str:
+    N, inputs = (S // p) ** 2, C * p * p
+    hints = {
+        inputs * D: "The linear layer has a bias.",
+        inputs * D + inputs: "There is one bias for each number that comes out.",
+        N * (inputs * D + D): "All patches share one matrix.",
+        (inputs + 1) * D + N * D: "The positions are a layer of their own.",
+        p * p * D + D: "Each pixel has `n_channels` numbers.",
+        C * p * D + D: "A patch has `patch_size` rows *and* columns.",
+        C * S * S * D + D: "The layer reads one patch, not the whole picture.",
+    }
+    return hint_for(given, hints, "How many numbers has one patch?")
 
 
 def _cut(images: Tensor, p: int) -> Tensor:
@@ -78,34 +87,36 @@ def check_unpatchify(unpatchify) -> str:
             f"{tuple(getattr(given, 'shape', ()))}. The side of a picture is the root "
             "of the number of patches, times `patch_size`.",
         )
-        n = S // p
-        places = rows.view(B, n, n, C, p, p)
-        last = rows.view(B, n, n, p, p, C).permute(0, 5, 1, 3, 2, 4)
-        mistakes = {
-            "A `reshape` alone keeps the numbers in their old order: you joined "
-            "strips. Put the six dimensions in order first.": rows.reshape(B, C, S, S),
-            "Each patch is turned: rows and columns in it are exchanged.": places.mT,
-            "The patches are placed column by column; they are counted row by "
-            "row.": places.transpose(1, 2),
-            "In a row the channel comes first, then the pixels of that "
-            "channel.": last.reshape(B, C, S, S),
-            "Row of the patch and row *in* the patch must stand side by side before "
-            "you flatten.": places.permute(0, 3, 1, 2, 4, 5).reshape(B, C, S, S),
-        }
-        order = (0, 3, 1, 4, 2, 5)
-        mistakes = {
-            hint: wrong.permute(order).reshape(B, C, S, S)
-            if wrong.dim() == 6
-            else wrong
-            for hint, wrong in mistakes.items()
-        }
-        otherwise = "Number the pixels of a small picture and follow them."
         expect(
             torch.equal(given, images),
             f"{what} the pixels stand at the wrong places. "
-            + hint_for_tensor(given, mistakes, otherwise),
+            + hint_for_tensor(
+                given,
+                _misplaced(rows, images.shape, p),
+                "Number the pixels of a small picture and follow them.",
+            ),
         )
     return "Cut and put together: the same picture."
+
+
+def _misplaced(rows: Tensor, shape: torch.Size, p: int) -> dict[str, Tensor]:
+    """What the usual mistakes make of the rows."""
+    B, C, S, _ = shape
+    n, order = S // p, (0, 3, 1, 4, 2, 5)
+    places = rows.view(B, n, n, C, p, p)
+    last = rows.view(B, n, n, p, p, C).permute(0, 5, 1, 3, 2, 4)
+    turned, by_column = places.mT.permute(order), places.transpose(1, 2).permute(order)
+    return {
+        "A `reshape` alone keeps the numbers in their old order: you joined strips. "
+        "Put the six dimensions in order first.": rows.reshape(shape),
+        "Each patch is turned: rows and columns in it are exchanged.": turned.reshape(
+            shape
+        ),
+        "The patches are placed column by column; they are counted row by "
+        "row.": by_column.reshape(shape),
+        "In a row the channel comes first, then the pixels of that "
+        "channel.": last.reshape(shape),
+    }
 
 
 class _Strips(PatchEmbedding):
@@ -133,22 +144,21 @@ class _Scattered(nn.Module):
 @torch.no_grad()
 def check_pixel_map(pixel_map) -> str:
     """Takes a function of embed, image_size."""
-    squares = torch.arange(16).view(4, 4)
-    squares = squares.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    four = torch.arange(4).view(2, 2)
+    sixteen = torch.arange(16).view(4, 4)
     scattered = _Scattered(6, 5)
     where = torch.empty(36, dtype=torch.long)
     where[scattered.order] = torch.arange(12).repeat_interleave(3)
     cases = (
-        ("PatchEmbedding(4, 2, 3)", PatchEmbedding(4, 2, 3), squares[:4, :4] % 4, 4),
-        ("PatchEmbedding(8, 2, 6)", PatchEmbedding(8, 2, 6), squares, 8),
+        ("PatchEmbedding(4, 2, 3)", PatchEmbedding(4, 2, 3), _enlarge(four), 4),
+        ("PatchEmbedding(8, 2, 6)", PatchEmbedding(8, 2, 6), _enlarge(sixteen), 8),
         ("strips", _Strips(8, 2, 6), torch.arange(64).view(8, 8) // 4, 8),
         ("a layer with scattered pixels", scattered, where.view(6, 6), 6),
     )
     for name, embed, right, S in cases:
-        if S == 4:
-            right = torch.tensor([[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2)
+        generator = torch.Generator().manual_seed(S)
         for parameter in embed.parameters():
-            nn.init.normal_(parameter, generator=torch.Generator().manual_seed(S))
+            nn.init.normal_(parameter, generator=generator)
         given = returned(pixel_map(embed, S))
         shape = tuple(getattr(given, "shape", ()))
         expect(
@@ -164,10 +174,14 @@ def check_pixel_map(pixel_map) -> str:
     return "You can see how a layer cuts without opening it."
 
 
+def _enlarge(numbers: Tensor) -> Tensor:
+    """Make two by two pixels of each number."""
+    return numbers.repeat_interleave(2, 0).repeat_interleave(2, 1)
+
+
 def _expect_map(given: Tensor, right: Tensor, name: str) -> None:
-    S = len(right)
-    side = int(right.max() + 1) ** 0.5
-    squares = torch.arange(S) * int(side) // S
+    S, side = len(right), int(int(right.max() + 1) ** 0.5)
+    place = torch.arange(S) * side // S
     mistakes = {
         "Rows and columns are exchanged.": right.T,
         "Tokens count from 0.": right + 1,
@@ -176,7 +190,7 @@ def _expect_map(given: Tensor, right: Tensor, name: str) -> None:
             torch.full_like(right, int(given.flatten()[0]))
         ),
         "You return the map of squares, whatever the layer does: call `embed` and see "
-        "what changes.": squares.unsqueeze(1) * int(side) + squares,
+        "what changes.": place.unsqueeze(1) * side + place,
     }
     otherwise = (
         "Which token changes most, against a white picture, when this pixel alone is "

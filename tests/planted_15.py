@@ -100,7 +100,7 @@ WRONG = {
         (together((0, 3, 1, 5, 2, 4)), "Each patch is turned"),
         (together((0, 3, 2, 4, 1, 5)), "column by column"),
         (together((0, 5, 1, 3, 2, 4), channels_last=True), "the channel comes first"),
-        (together((0, 3, 1, 2, 4, 5)), "must stand side by side"),
+        (together((0, 3, 1, 2, 4, 5)), "you joined strips"),
         (one_row, "The side of a picture is the root"),
         (lambda rows, p, C: None, "is a `return` missing"),
     ],
@@ -109,7 +109,11 @@ WRONG = {
         (lambda e, S: changes(e, S).argmax(-1).view(S, S) + 1, "count from 0"),
         (lambda e, S: changes(e, S).argmax(-1), "one number for each pixel"),
         (lambda e, S: changes(e, S).argmax(-1).view(S, S).float(), "integers"),
-        (map_without_white, "against a white picture"),
+        (map_without_white, "compare with the tokens of a *white* picture"),
+        (
+            lambda e, S: changes(e, S, white=False).argmax(-1).view(S, S),
+            "against a white picture",
+        ),
         (map_of_squares, "You return the map of squares"),
         (
             lambda e, S: changes(e, S, signed=True).argmax(-1).view(S, S),

@@ -1,0 +1,883 @@
+# %% [markdown]
+# # 14 · Masked language model
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/14_masked_language_model.ipynb)
+#
+# Fill in the blanks with a model that reads in both directions.
+#
+# - **You will build** the blanks, an encoder that fills them, and a loss that counts
+#   only there: the task of BERT, on characters.
+# - **You will see** the same parts, trained twice, once with a causal mask and once
+#   without; how much the right side is worth; and a loss that looks splendid because
+#   the model copies.
+# - **Needs** lessons [04](04_attention.ipynb), [09](09_training.ipynb) and 12.
+# - **Takes** about two hours to read and do; the notebook runs in under 60 s.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% [markdown]
+# ## The question
+#
+# All models on the [ladder](../book/ladder.md) read from left to right. The causal mask
+# sees to it: a model that writes must not look at what it has yet to write. The GPT of
+# lesson [09](09_training.ipynb) came to 1.834 nats per character that way.
+#
+# But not every task is writing. Somebody has spilled ink on the page, and you read
+# `my l■rd the king`. You know the letter at once, and you know it from *both* sides.
+# The encoder of lesson 12 reads like that, without a causal mask. There it worked for
+# a decoder. What can it learn alone?
+
+# %% [markdown]
+# ## By hand
+#
+# Take the line of lesson [02](02_bigram.ipynb) and hide a character that stands after a
+# `t`. What could it be? Count once with the left neighbour alone, once with both.
+
+# %%
+from collections import Counter
+
+line = "to be or not to be"
+triples = list(zip(line, line[1:], line[2:]))
+after_t = Counter(middle for left, middle, _ in triples if left == "t")
+between = Counter(m for left, m, right in triples if left == "t" and right == " ")
+print("after 't':           ", dict(after_t))
+print("between 't' and ' ': ", dict(between))
+
+# %% [markdown]
+# The left side alone leaves a doubt: two of three are an `o`. With a space on the right
+# the doubt is gone. Now the whole text, first with one pair of neighbours.
+
+# %% tags=["corpus"]
+import torch
+from torch import Tensor, nn
+
+from lib.corpus import load_corpus
+from lib.data import random_batch, split_text
+from lib.tokenizer import CharTokenizer
+
+corpus = load_corpus()
+tokenizer = CharTokenizer(corpus.text)
+V = tokenizer.vocab_size
+train, validation = (
+    torch.tensor(tokenizer.encode(text)) for text in split_text(corpus.text)
+)
+numbers = (train[:-2] * V + train[1:-1]) * V + train[2:]  # one number per triple
+counts = numbers.bincount(minlength=V**3).view(V, V, V).double()
+print(f"{corpus.name}: {counts.sum():,.0f} triples of characters")
+
+# %% [markdown]
+# `counts[i, j, k]` says how often the three characters $i$, $j$, $k$ stand side by
+# side. What stands after an `m`? And what between an `m` and a `k`?
+
+
+# %%
+def show(name, shares):
+    best = shares.topk(3)
+    names = tokenizer.decode(best.indices.tolist())
+    said = ", ".join(f"{c!r} {p:.2f}" for c, p in zip(names, best.values.tolist()))
+    print(f"{name}: {said}")
+
+
+# %% tags=["corpus"]
+m, k = tokenizer.encode("mk")
+left_only = counts[m].sum(dim=1)  # (V,): the right neighbour may be anything
+both = counts[m, :, k]
+show("after 'm'           ", left_only / left_only.sum())
+show("between 'm' and 'k' ", both / both.sum())
+assert (both / both.sum()).max() > (left_only / left_only.sum()).max()
+
+# %% [markdown]
+# One example proves nothing. So take the mean doubt over all triples: the
+# [entropy](../book/glossary.md#entropy) of the hidden character when you know its
+# context. It is the entropy of context and character together, minus that of the
+# context alone. To be fair, also ask somebody who knows *two* characters, both on the
+# left.
+
+
+# %%
+from lib.metrics import entropy
+
+
+def entropy_of(table):
+    shares = table.flatten() / table.sum()
+    return entropy(shares).item()
+
+
+# %% tags=["corpus"]
+neighbours, one_apart = counts.sum(dim=2), counts.sum(dim=1)  # (V, V): ij and ik
+one_left = entropy_of(neighbours) - entropy_of(counts.sum(dim=(1, 2)))
+two_left = entropy_of(counts) - entropy_of(neighbours)
+each_side = entropy_of(counts) - entropy_of(one_apart)
+print(f"knowing one character on the left:  {one_left:.3f} nats of doubt")
+print(f"knowing two characters on the left: {two_left:.3f}")
+print(f"knowing one on each side:           {each_side:.3f}")
+assert each_side < two_left < one_left
+
+# %% [markdown]
+# The second and the third know two characters each, and yet one on each side leaves
+# less doubt: 1.473 nats against 1.903. The two lines of code show why. They differ only
+# in what is subtracted, the entropy of a pair of neighbours or of a pair with one
+# character between. Neighbours are tied more closely, so their pair has less entropy.
+# **Near characters say more than far ones, and half of the near ones stand on the
+# right.** No model was needed to see that.
+
+# %% [markdown]
+# ## The formula
+#
+# Hide the tokens at a random set $M$ of positions: $\tilde{x}$ is the text $x$ with a
+# special token, the blank, in these places. The loss is the mean surprise at what was
+# hidden, and at nothing else:
+#
+# $$L = -\frac{1}{|M|} \sum_{i \in M} \ln p(x_i \mid \tilde{x}_1, \ldots, \tilde{x}_T)$$
+#
+# Hold it against the loss of all models before,
+# $-\frac{1}{T} \sum_t \ln p(x_{t+1} \mid x_1, \ldots, x_t)$. The new condition goes to
+# the end of the row. It may, for the answer is not in it. The price is in the sum: it
+# has $|M|$ terms, not $T$.
+#
+# | symbol | shape | what it is |
+# |---|---|---|
+# | $x$ | `(B, T)` | the tokens, in the code `targets` |
+# | $M$ | `(B, T)` | where a token is hidden, in the code `hidden`, true or false |
+# | $\tilde{x}$ | `(B, T)` | the tokens with the blanks, in the code `inputs` |
+# | $p$ | `(B, T, V)` | probabilities of the token that stands *here*, not of the next |
+#
+# This is BERT's *masked language model*: Devlin et al. (2019), section 3.1, task 1.
+# There the word *mask* means the blank. In this course a mask also says who may look at
+# whom. So in this lesson: a [blank](../book/glossary.md#blank) hides a token, a
+# [causal mask](../book/glossary.md#causal-mask) hides the future.
+
+# %% [markdown]
+# ## Build
+#
+# ### Blanks
+#
+# In each row a fixed share of the tokens is hidden, at places drawn anew for each
+# batch. How does one draw places without drawing one twice? Give each place a random
+# number and take the largest: `topk` says where they are. `scatter(1, places, True)`
+# writes True at these places of each row, and `masked_fill` puts one value wherever a
+# table is True.
+
+
+# %% tags=["lib:masked_lm.mask_tokens"]
+def mask_tokens(
+    ids: Tensor,
+    mask_id: int,
+    share: float = 0.15,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    if not 0 < share <= 1:
+        raise ValueError(f"share={share} must be above 0 and at most 1")
+    n_hidden = max(1, round(share * ids.size(1)))
+    draws = torch.rand(ids.shape, generator=generator).to(ids.device)
+    places = draws.topk(n_hidden, dim=1).indices  # (B, n_hidden)
+    hidden = torch.zeros_like(ids, dtype=torch.bool).scatter(1, places, True)
+    return ids.masked_fill(hidden, mask_id), hidden
+
+
+# %%
+BLANK = V  # the first id that no character has
+text = "my lord the king"
+ids = torch.tensor([tokenizer.encode(text)] * 3)  # (3, 16)
+
+
+def written(ids):
+    return "".join("■" if i == BLANK else tokenizer.decode([i]) for i in ids.tolist())
+
+
+inputs, hidden = mask_tokens(ids, BLANK, generator=torch.Generator().manual_seed(0))
+for row in inputs:
+    print(written(row))
+assert torch.equal(hidden.sum(dim=1), torch.tensor([2, 2, 2]))
+assert torch.equal(inputs[~hidden], ids[~hidden])
+
+# %% [markdown]
+# Fifteen per cent of the 16 characters are two, in each row other ones. (A fixed number
+# in each row keeps all rows equally hard, and no row is without a blank.) BERT does two
+# more things with what it hides; they come below, and in Exercise 2.
+#
+# ### The model
+#
+# Token embedding, positions, the encoder of lesson 12, a head. The table of embeddings
+# has one row more than there are characters, for the blank. The head has no such row:
+# nothing to fill in is ever a blank. The weights start as random numbers, smaller ones
+# where more inputs are added up.
+
+# %% tags=["lib:masked_lm.MaskedLM"]
+import math
+
+from lib.encoder_decoder import Encoder
+from lib.position import LearnedPositions
+from lib.shapes import require_sizes
+
+
+class MaskedLM(nn.Module):
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        n_heads: int,
+        n_layers: int,
+        d_ff: int,
+        context_length: int,
+    ) -> None:
+        super().__init__()
+        require_sizes(vocab_size=vocab_size, context_length=context_length)
+        self.context_length, self.mask_id = context_length, vocab_size
+        self.tokens = nn.Embedding(vocab_size + 1, d_model)
+        self.positions = LearnedPositions(context_length, d_model)
+        self.encoder = Encoder(d_model, n_heads, n_layers, d_ff)
+        self.head = nn.Linear(d_model, vocab_size, bias=False)
+        for weight in (p for p in self.parameters() if p.dim() > 1):
+            nn.init.normal_(weight, std=0.7 / math.sqrt(weight.size(1)))
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self.positions(self.tokens(ids))  # (B, T) -> (B, T, D)
+        return self.head(self.encoder(x, mask))  # (B, T, D) -> (B, T, V)
+
+
+# %%
+torch.manual_seed(0)
+model = MaskedLM(V, d_model=64, n_heads=4, n_layers=2, d_ff=256, context_length=16)
+n_parameters = sum(parameter.numel() for parameter in model.parameters())
+print(f"{n_parameters:,} parameters")
+print("inputs", tuple(inputs.shape), "-> logits", tuple(model(inputs).shape))
+
+# %% [markdown]
+# `mask` stands in the signature for one reason. With a causal mask and shifted targets
+# the *same* class is an ordinary GPT. That will be the rival in the experiment.
+#
+# ### The loss
+#
+# `model(inputs)[hidden]` picks the logits at all places where `hidden` is True, out of
+# all rows, as one list `(n, V)`. `targets[hidden]` picks the characters in the same
+# order.
+
+# %% tags=["lib:masked_lm.masked_loss"]
+from lib.metrics import cross_entropy
+
+
+def masked_loss(
+    model: MaskedLM, inputs: Tensor, targets: Tensor, hidden: Tensor
+) -> Tensor:
+    return cross_entropy(model(inputs)[hidden], targets[hidden])
+
+
+# %%
+loss = masked_loss(model, inputs, ids, hidden)
+print(f"untrained: {loss.item():.1f} nats, guessing blindly {math.log(V):.1f}")
+assert abs(loss.item() - math.log(V)) < 1
+
+# %% [markdown]
+# ## Check
+#
+# ### Both directions
+#
+# Change the last character: do the logits at the first position move? And with a causal
+# mask?
+
+# %%
+from lib.attention import causal_mask
+
+other = ids.clone()
+other[:, -1] = tokenizer.ids["!"]
+with torch.no_grad():
+    free = (model(ids) - model(other))[:, 0].abs().max().item()
+    masked = (model(ids, causal_mask(16)) - model(other, causal_mask(16)))[:, :-1]
+print("the first position sees the last:", free > 1e-3)
+print("with a causal mask any position sees it:", masked.abs().max().item() > 1e-6)
+assert free > 1e-3 and masked.abs().max() < 1e-6
+
+# %% [markdown]
+# ### Nothing leaks
+#
+# A model that reads in both directions is in more danger of a
+# [leak](../book/glossary.md#leak) than one with a causal mask: only the blank stands
+# between it and the answer. The test: change the *true* characters at hidden places,
+# hide the same places again, and compare the logits.
+
+
+# %%
+@torch.no_grad()
+def sees_the_answer(hide):
+    ids = torch.randint(V, (4, 16), generator=torch.Generator().manual_seed(1))
+    inputs, hidden = hide(ids, BLANK, 0.3, torch.Generator().manual_seed(2))
+    changed = torch.where(hidden, (ids + 1) % V, ids)
+    again, _ = hide(changed, BLANK, 0.3, torch.Generator().manual_seed(2))
+    return not torch.allclose(model(inputs), model(again))
+
+
+def forgets_to_hide(ids, mask_id, share, generator):
+    return ids, mask_tokens(ids, mask_id, share, generator)[1]
+
+
+print("mask_tokens:", sees_the_answer(mask_tokens))
+print("a batch without the blanks in it:", sees_the_answer(forgets_to_hide))
+assert not sees_the_answer(mask_tokens) and sees_the_answer(forgets_to_hide)
+
+# %% [markdown]
+# The second one is a bug that happens: the right `hidden`, but the model gets `ids` and
+# not `inputs`. Shapes, types and the loss function are all fine.
+#
+# ### Only the blanks count
+#
+# Other implementations, Hugging Face's BERT among them, keep all logits. They put the
+# target $-100$ wherever nothing is hidden, and PyTorch's own loss skips these. Both
+# must give the same number. And the gradient of the logits must be zero at each place
+# that is not hidden.
+
+# %%
+from torch.nn import functional as F
+
+logits = model(inputs)
+logits.retain_grad()  # keep the gradient of something that is no parameter
+labels = ids.masked_fill(~hidden, -100)
+loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
+assert torch.allclose(loss, masked_loss(model, inputs, ids, hidden))
+loss.backward()
+print("places with a gradient: ", (logits.grad.abs().sum(-1) > 0).sum().item())
+print("hidden places:          ", hidden.sum().item())
+assert torch.equal(logits.grad.abs().sum(dim=-1) > 0, hidden)
+
+# %% [markdown]
+# ### The classic bug: a loss at every position
+#
+# Leave out `[hidden]` on both sides, and you have the loss of lesson
+# [02](02_bigram.ipynb), which looks so right. Train both for a hundred steps, with the
+# optimiser of lesson [09](09_training.ipynb). The blanks here are 30 % of each row,
+# twice as many as in BERT: each blank is one loss to learn from, and a small model in a
+# short training has too few of them.
+
+# %%
+from lib.train import TrainConfig, Training
+from lib.train import train as run_training
+
+
+def blank_batches(seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def next_batch():
+        ids, _ = random_batch(train, 64, 16, generator)
+        inputs, hidden = mask_tokens(ids, BLANK, 0.3, generator)
+        return inputs, ids, hidden
+
+    return next_batch
+
+
+def fresh_model(seed=0):
+    torch.manual_seed(seed)
+    return MaskedLM(V, 64, 4, 2, 256, 16)
+
+
+# %% tags=["corpus"]
+def loss_everywhere(model, inputs, targets, hidden):
+    return cross_entropy(model(inputs), targets)
+
+
+copies = fresh_model()
+config = TrainConfig(100, 0.01, "muon", 0.02, schedule="linear", n_warmup=20)
+losses = run_training(Training(copies, config, loss_everywhere), blank_batches(0))
+with torch.no_grad():
+    inputs, targets, hidden = blank_batches(99)()
+    at_blanks = masked_loss(copies, inputs, targets, hidden).item()
+    at_others = masked_loss(copies, inputs, targets, ~hidden).item()
+shares = train.bincount(minlength=V).double() / len(train)
+unigram = entropy(shares).item()
+print(f"shown in training: {losses[0]:.2f} -> {losses[-1]:.2f} nats")
+print(f"at the blanks {at_blanks:.2f}, elsewhere {at_others:.2f}")
+print(f"knowing only how frequent each character is: {unigram:.2f}")
+assert losses[-1] < 1.2 and at_others < 0.1 and at_blanks > unigram - 0.6
+
+# %% [markdown]
+# 0.95 nats after a hundred steps: no model on the ladder was ever that good. But most
+# of the places were never a question. Where a character is visible the answer stands in
+# the input, the model copies it, and the loss is next to nothing. At the blanks it has
+# 3.03 nats, not far from somebody who reads nothing, at 3.31. (With the right loss it
+# is at 2.58 by then, as you will see below.) The gradient check above finds this bug at
+# once.
+
+# %% [markdown]
+# ## Experiment: the same parts, with and without the right side
+#
+# Now the duel. All take the same class, the same start, and the same number of steps on
+# as many windows of 16 characters:
+#
+# - **both sides**: no causal mask, 30 % blanks, `masked_loss`.
+# - **from the left**: a causal mask, no blanks, the next character as the target.
+#
+# One thing is not equal. The second has a loss at each of its 16 positions, the first
+# only at its blanks. So there is a third: **from the left, few**, which also reads from
+# the left, but learns from as few positions as the first, drawn by the same rule.
+
+
+# %%
+def next_loss(model, inputs, targets, counted):
+    logits = model(inputs, causal_mask(16))
+    return cross_entropy(logits[counted], targets[counted])
+
+
+def text_batches(seed, share):
+    generator = torch.Generator().manual_seed(seed)
+
+    def next_batch():
+        inputs, targets = random_batch(train, 64, 16, generator)
+        return inputs, targets, mask_tokens(inputs, BLANK, share, generator)[1]
+
+    return next_batch
+
+
+# %%
+rivals = {
+    "both sides": (masked_loss, blank_batches(0)),
+    "from the left": (next_loss, text_batches(0, share=1.0)),
+    "from the left, few": (next_loss, text_batches(0, share=0.3)),
+}
+for name, (_, next_batch) in rivals.items():
+    print(f"{name}: {next_batch()[2][0].sum().item()} losses per row")
+
+# %% [markdown]
+# Train all three with the same schedule, 270 steps each.
+
+# %% tags=["corpus"]
+config = TrainConfig(270, 0.01, "muon", 0.02, schedule="linear", n_warmup=20)
+models, curves = {}, {}
+for name, (loss_of, next_batch) in rivals.items():
+    models[name] = fresh_model()
+    curves[name] = run_training(Training(models[name], config, loss_of), next_batch)
+both_sides = models["both sides"]
+after_100 = sum(curves["both sides"][80:100]) / 20
+print(f"both sides, steps 80 to 100: {after_100:.2f} nats per blank")
+for name, losses in curves.items():
+    print(f"{name}, last 50 steps: {sum(losses[-50:]) / 50:.2f} nats")
+assert after_100 < at_blanks - 0.1
+
+# %% [markdown]
+# Do not compare the last three numbers: they are means over different places. The first
+# model had 30 % of its context hidden. The others were asked at the first positions
+# too, where there is next to nothing to read. So ask all for **the same characters**:
+# the six in the middle of 600 windows of the validation text. A model of the
+# second kind has the characters on the left. The first has these and those on the
+# right, with one blank at a time.
+
+
+# %%
+starts = torch.arange(0, 111_000, 185).unsqueeze(1)  # (600, 1)
+windows = validation[starts + torch.arange(16)]  # (600, 16)
+PLACES = range(5, 11)  # five characters or more on either side
+print(len(windows), "windows, characters", [*PLACES], "of each")
+
+
+@torch.no_grad()
+def guess(model, place, n_right=16):
+    if model is not both_sides:
+        return model(windows[:, :place], causal_mask(place))[:, -1]  # (600, V)
+    inputs = windows.clone()
+    inputs[:, place] = BLANK
+    inputs[:, place + 1 + n_right :] = BLANK  # nothing, unless n_right is small
+    return model(inputs)[:, place]  # (600, V)
+
+
+# %% [markdown]
+# `reduction="none"` gives one loss for each character, not their mean. So you can look
+# at the differences, character by character, and at their standard error. (The six of
+# one window are no independent draws, so each window gives one number, its mean.)
+
+
+# %%
+def ask(name, n_right=16):
+    logits = torch.stack([guess(models[name], place, n_right) for place in PLACES], 1)
+    answers = windows[:, PLACES]  # (600, 6), and the logits (600, 6, V)
+    losses = F.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
+    return losses.mean(dim=1), (logits.argmax(dim=-1) == answers).float().mean()
+
+
+# %% tags=["corpus"]
+results = {name: ask(name) for name in models}
+for name, (losses, right) in results.items():
+    print(f"{name}: {losses.mean():.3f} nats, {right:.0%} right")
+ahead = {}
+for name in ("from the left", "from the left, few"):
+    gaps = results[name][0] - results["both sides"][0]
+    ahead[name], error = gaps.mean().item(), (gaps.std() / len(gaps) ** 0.5).item()
+    print(f"ahead of '{name}' by {ahead[name]:.2f} nats, give or take {error:.2f}")
+assert ahead["from the left, few"] > 0.2
+assert corpus.is_stand_in or ahead["from the left"] > 0.12
+
+# %% [markdown]
+# With as many losses to learn from, two sides beat one by 0.47 nats. And they win,
+# by 0.31, against a rival with three times as many: 1.680 nats against 1.991. (One
+# seed. The standard error covers the choice of the characters, not that of the seed:
+# another one may well move the lead by a tenth of a nat.)
+#
+# The fewer losses are a real price, though. On the course's stand-in play, with its few
+# words, the rival with all the losses is still ahead after 270 steps. And the chart of
+# the training shows where the steps go.
+
+# %% mystnb={"image": {"alt": "Training losses over 260 steps, each point the mean of 20. Both models that read from the left fall steeply at first. The model with blanks falls more slowly, from above the dashed unigram line."}} tags=["corpus"]
+from lib import plot
+
+thinned = {
+    name: [sum(losses[i : i + 20]) / 20 for i in range(0, 260, 20)]
+    for name, losses in curves.items()
+}
+for slowest, *others in list(zip(*thinned.values()))[1:4]:  # steps 20 to 80
+    assert slowest > max(others) + 0.1
+levels = {"unigram": unigram}
+plot.line_chart(
+    thinned, "step", "loss (nats per token)", x=range(20, 261, 20), levels=levels
+)
+
+# %% [markdown]
+# *The model with the blanks starts slowly: for its first eighty steps it is behind both
+# rivals. (The levels at the end cannot be compared.)*
+#
+# Imagine the attention away. A model that reads from the left still has its own
+# character, and becomes a [bigram](../book/glossary.md#bigram) model. At a blank
+# nothing at all would be left but the frequencies. So whatever a blank learns must come
+# through the attention, which first has to find the neighbours.
+
+# %% [markdown]
+# ## Look
+#
+# ### What the right side is worth
+#
+# Hide not only the character, but everything to the right of it except the first few.
+# How many does the model need?
+
+# %% tags=["corpus"]
+seen = [0, 1, 2, 3, 4, 5]
+by_right = [ask("both sides", n_right)[0].mean().item() for n_right in seen]
+for n_right, loss in zip(seen, by_right):
+    print(f"{n_right} on the right: {loss:.2f} nats")
+first, second = by_right[0] - by_right[1], by_right[1] - by_right[2]
+print(f"the first is worth {first:.2f} nats, the second {second:.2f}")
+from_left = results["from the left"][0].mean().item()
+assert by_right[0] > from_left + 0.3 and first > 3 * abs(second)
+assert abs(by_right[2] - by_right[5]) < 0.05
+assert corpus.is_stand_in or by_right[1] < from_left
+
+# %% mystnb={"image": {"alt": "Loss of the two-sided model against the number of visible characters on the right, 0 to 5. With none it lies far above the dashed line of the model that reads from the left; it falls steeply to one, a little to two, and is flat from there."}} tags=["corpus"]
+levels = {"from the left": from_left}
+axes = "visible characters on the right", "loss (nats per token)"
+plot.line_chart({"both sides": by_right}, *axes, x=seen, levels=levels)
+
+# %% [markdown]
+# *The first character on the right is worth most, the second a little, all others
+# hardly anything. With none, the model is far worse than the one that reads from the
+# left.*
+#
+# Look at the left end: 2.43 nats, against 1.991 of the rival that sees the same
+# characters. So the model is not simply better. It was trained with about a third of
+# the characters hidden here and there, never with all on one side. **It is good at the
+# question that it was asked in training.** That is also why nobody lets it write.
+#
+# ### Fill in the blanks
+#
+# A text with blanks goes in, the probabilities for each place come out.
+
+
+# %% tags=["corpus"]
+@torch.no_grad()
+def fill(text, model=both_sides):
+    ids = [BLANK if c == "_" else tokenizer.ids[c] for c in text]
+    return model(torch.tensor([ids]))[0].softmax(dim=-1)  # (T, V)
+
+
+for text in ("my lo_d the king", "my l_rd the king", "my lord t_e king"):
+    show(text, fill(text)[text.index("_")])
+assert fill("my lord t_e king")[9, tokenizer.ids["h"]] > 0.7
+
+# %% [markdown]
+# The `h` of `the` is nearly certain. In `my l_rd` all three guesses are vowels, and the
+# right one is the first. In `my lo_d` the model is in doubt between `lond`, `lord` and
+# `loud`: it has learned which letters go together, and not yet which words there are.
+#
+# Move the slider to hide one character after the other.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+from lib.frames import slider
+
+text = "my lord the king"
+hides = [0, 1, 3, 4, 5, 6, 9, 12, 13]
+blanked = {place: f"{text[:place]}_{text[place + 1 :]}" for place in hides}
+best = {place: fill(blanked[place])[place].topk(6) for place in hides}
+
+
+def named(place):
+    names = plot.visible(tokenizer.decode(best[place].indices.tolist()))
+    return dict(zip(names, best[place].values.tolist()))
+
+
+def draw(place):
+    right = plot.visible(text[place])[0]
+    axes = f"guess for {blanked[place]} (it was {right})", "probability"
+    return plot.bar_chart(named(place), *axes, top=1.0)
+
+
+def describe(place):
+    said = ", ".join(f"{name} {share:.2f}" for name, share in named(place).items())
+    return f"Six best guesses for the blank in {blanked[place]}: {said}."
+
+
+assert best[9].values[0] > 0.7
+assert max(best[place].values[0] for place in (0, 3, 12)) < 0.6
+slider(draw, hides, "blank", alt=describe, name=lambda place: blanked[place], start=3)
+
+# %% [markdown]
+# *At `t_e` one bar stands alone. At the first letters of `my`, `lord` and `king`
+# several guesses share the probability, although all the rest of the word is visible.*
+#
+# ### Where it looks
+#
+# In a model with a causal mask no weight at all lies on the right. What does this one
+# do? `attention_maps` of lesson [05](05_multi_head_attention.ipynb) gives the
+# [weights](../book/glossary.md#attention-weights). Take the blank at position 7, and
+# ask how its row is shared out: `triu(1)` keeps what lies right of the diagonal,
+# `tril(-1)` what lies left of it.
+
+# %% tags=["corpus"]
+from lib.attention_maps import attention_maps
+
+inputs = windows.clone()
+inputs[:, 7] = BLANK
+weights = torch.stack(attention_maps(both_sides, inputs)).mean(dim=1)  # (2, 4, 16, 16)
+row = weights[:, :, 7].flatten(0, 1)  # (8, 16): where the blank looks, for each head
+rightward = weights.triu(1)[:, :, 7].sum(dim=-1)
+leftward = weights.tril(-1)[:, :, 7].sum(dim=-1)
+for name, shares in zip(("1.1", "1.2", "1.3", "1.4"), row[:4]):
+    print(f"head {name}: {shares.max():.2f} at position {shares.argmax().item()}")
+print(f"the blank: {leftward.mean():.0%} left, {rightward.mean():.0%} right")
+near = row[:4, [6, 8]].max(dim=0).values  # layer 1: one step left, one step right
+assert near.min() > 0.5 > row[4:].max()
+assert 0.25 < rightward.mean() < 0.65 and 0.25 < leftward.mean() < 0.65
+
+# %% mystnb={"image": {"alt": "Heat map with eight rows, one per head, and sixteen columns, the positions. Each head of layer 1 has one dark cell, one or two steps to the left or right of position 7, where the blank is. The rows of layer 2 are pale everywhere."}} tags=["corpus"]
+heads = [f"{layer}.{head}" for layer in (1, 2) for head in (1, 2, 3, 4)]
+labels = ["■" if place == 7 else str(place) for place in range(16)]
+axes = "position looked at", "layer.head"
+plot.heat_map(row, heads, labels, *axes, size=(7, 3.6), label="weight")
+
+# %% [markdown]
+# *In layer 1 one head has nearly all its weight one step to the left of the blank and
+# another one step to the right; the other two look mostly two steps away, one on each
+# side. The heads of layer 2 spread theirs over the whole row.*
+#
+# Nobody told the model where its neighbours are. It has divided the work: four heads,
+# four nearest characters. That fits the curve above, where a third character on the
+# right brings nothing more. And of all the weight that the blank gives away, 49 % goes
+# to the right. (Other seeds give the jobs to other heads, and may give one job to two.)
+
+# %% [markdown]
+# ## Predict, then run
+#
+# <details><summary>The trained model gets a text with no blank in it. It never had a loss at a visible place. Does it give back the character that stands there?</summary>
+#
+# Mostly not: 39 % of the time. Nothing ever asked it to. In use that is a pity, for a
+# text without blanks is what one wants to read with such a model. So BERT hides only
+# eight in ten of the drawn tokens behind a blank. One in ten becomes a random token,
+# and one in ten stays as it is, and all of them count in the loss. Then a visible token
+# may be a question, too: Exercise 2.
+#
+# </details>
+#
+# <details><summary>Two neighbours are hidden, not one. Is the loss at the first of them the same as before?</summary>
+#
+# No, it is larger by half a nat: the nearest character on the right is gone. And the
+# model answers for each blank by itself. The two best guesses need not fit each other.
+# Exercise 3 fills one after the other.
+#
+# </details>
+#
+# <details><summary>You train with 15 % blanks, as in BERT. How many losses per row of 16 characters are left?</summary>
+#
+# Two, not five. BERT can afford it: its rows have up to 512 tokens, and it trains for a
+# million steps ([bibliography](../book/bibliography.md), Devlin et al. 2019).
+#
+# </details>
+
+# %% tags=["corpus"]
+with torch.no_grad():
+    copied = (both_sides(windows).argmax(dim=-1) == windows).float().mean().item()
+print(f"gives back a visible character: {copied:.0%} of the time")
+pair = windows.clone()
+pair[:, 7:9] = BLANK
+with torch.no_grad():
+    loss_of_pair = F.cross_entropy(both_sides(pair)[:, 7], windows[:, 7]).item()
+loss_alone = F.cross_entropy(guess(both_sides, 7), windows[:, 7]).item()
+print(f"position 7: {loss_alone:.2f} nats alone, {loss_of_pair:.2f} with 8 hidden too")
+print("losses per row:", mask_tokens(windows[:1], BLANK, 0.15)[1].sum().item())
+assert copied < 0.99 and loss_of_pair > loss_alone + 0.2
+
+# %% [markdown]
+# ## Exercises
+
+# %%
+from lib.checks_14 import (
+    check_corrupt,
+    check_count_losses,
+    check_fill_in,
+    check_scores,
+)
+
+# %% [markdown]
+# ### Exercise 1: Count the losses
+#
+# *warm-up · 5 minutes* · [Solution](../solutions/14_masked_language_model.ipynb#exercise-1-count-the-losses)
+#
+# Each blank gives one loss to learn from. Return how many a model gets in its whole
+# training, `n_steps` batches of `batch_size` rows of `context_length` tokens, with the
+# blanks of `mask_tokens(ids, mask_id, share)`. An integer.
+#
+# <details><summary>Hint</summary>
+#
+# The line with `n_hidden` has the answer for one row. Mind what it does for short rows.
+#
+# </details>
+
+
+# %%
+def count_losses(n_steps, batch_size, context_length, share):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_count_losses(count_losses)
+
+# %% [markdown]
+# ### Exercise 2: What BERT does
+#
+# *core · 20 minutes* · [Solution](../solutions/14_masked_language_model.ipynb#exercise-2-what-bert-does)
+#
+# Of the tokens that are drawn, BERT replaces eight in ten by the blank and one in ten by
+# a random token, and leaves one in ten as they are. Write it: `ids` is `(B, T)`, `hidden` bool `(B,
+# T)`, the places that were drawn. Return the inputs `(B, T)`. Each drawn place decides
+# by chance, independently of all others. A random token is any of 0 to `vocab_size` -
+# 1, each with the same chance (it may happen to be the right one). Places that were not
+# drawn stay as they are, and so does `ids` itself. Take all random numbers from
+# `generator`.
+#
+# <details><summary>Hint</summary>
+#
+# One number between 0 and 1 for each place is enough to decide between the three:
+# `torch.rand(ids.shape, generator=generator)`. `torch.where(condition, a, b)` takes
+# from `a` where the condition holds, and else from `b`.
+#
+# </details>
+
+
+# %%
+def corrupt(ids, hidden, mask_id, vocab_size, generator=None):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_corrupt(corrupt)
+
+# %% [markdown]
+# ### Exercise 3: One blank after the other
+#
+# *core · 20 minutes* · [Solution](../solutions/14_masked_language_model.ipynb#exercise-3-one-blank-after-the-other)
+#
+# A text has several blanks. Fill them one at a time: ask the model for all of them,
+# find the blank whose best guess has the highest probability, write that guess there,
+# and ask again, until none is left. `model` is a `MaskedLM`, `ids` has shape `(T,)` and
+# holds `model.mask_id` where a blank is. Return the filled ids `(T,)`, and leave `ids`
+# as it is.
+#
+# <details><summary>Hint</summary>
+#
+# `model(ids.unsqueeze(0))[0].softmax(dim=-1).max(dim=-1)` gives the probability of the
+# best guess at each place, and which it is. Only the blanks may compete: set the
+# probability to -1 elsewhere.
+#
+# </details>
+
+
+# %%
+def fill_in(model, ids):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_fill_in(fill_in)
+
+# %% [markdown]
+# ### Exercise 4: Find the misprint
+#
+# *stretch · 30 minutes* · [Solution](../solutions/14_masked_language_model.ipynb#exercise-4-find-the-misprint)
+#
+# One letter of a text is wrong. Which? Hide each character in turn, the others visible,
+# and ask how well the model likes what stands there: for `ids` of shape `(T,)` return
+# the tensor `(T,)` of $\ln p(x_i \mid \text{all others})$. The lowest is the suspect.
+# (Their sum is called the *pseudo-log-likelihood* of the text.) Then plant a wrong
+# letter in each of a few hundred windows, and count how often your suspect is right.
+#
+# <details><summary>Hint</summary>
+#
+# One call of the model is enough: a batch of T copies of the text, in which row $i$ has
+# its blank at position $i$. Of the logits `(T, T, V)` you need those at the blanks:
+# index with `places, places`.
+#
+# </details>
+
+
+# %%
+def scores(model, ids):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["exercise"]
+check_scores(scores)
+
+# %% [markdown]
+# ## Recap
+#
+# - You counted, without any model, that **one character on each side says more than two
+#   on the left**: 1.473 nats of doubt against 1.903.
+# - You built **blanks**, an **encoder that fills them**, and a **loss at the blanks
+#   only**. What is hidden does not reach the logits, which a test holds.
+# - You saw the **classic bug**, a loss at every position: 0.95 nats shown, 3.03 where
+#   it matters, because the model copies.
+# - You saw the **same parts with and without the right side**, on the same characters:
+#   1.680 nats against 1.991. The first character on the right was worth most.
+# - You saw the price: five losses per row and not 16, a slow start, and a model that
+#   fails at a question it was never asked. It does not write.
+# - You saw **four heads find the four nearest characters**, two on each side.
+#
+# What such a model is for: it turns a whole text into vectors that know both sides, to
+# classify it, to search, to mark names in it. BERT was trained on blanks once, and then
+# a little more for each such task.
+#
+# Which leaves a question. Nothing in an encoder asks what a token *is*: it takes
+# vectors with a position, and lets them look at each other. Must tokens be text? That is
+# lesson 15.
+#
+# The library entries of what you built:
+# [mask_tokens, MaskedLM and masked_loss](../book/api.md#masked_lm).
+
+# %% [markdown]
+# ## To read
+#
+# - Devlin et al. (2019), *BERT*, section 3.1, task 1: the blanks, and why not all of
+#   them are blanks; appendix C.2: what happens with other shares of the three.
+# - Taylor (1953), *"Cloze Procedure"*: the same game with people, as a measure of how
+#   easily a text is read.
+# - Wettig et al. (2023), *Should You Mask 15% in Masked Language Modeling?*: more is
+#   often better.
+# - Salazar et al. (2020), *Masked Language Model Scoring*, section 2: Exercise 4.
+# - All references with what to read in them: [bibliography](../book/bibliography.md).

@@ -1,0 +1,220 @@
+# %% [markdown]
+# # Solutions 14 · Masked language model
+#
+# [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/solutions/14_masked_language_model.ipynb)
+#
+# One way to solve each exercise of lesson
+# [14](../lessons/14_masked_language_model.ipynb), and what to learn from it.
+
+# %% tags=["remove-cell"]
+# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+url = "https://github.com/from-bigram-to-transformer/course"
+url = os.environ.get("COURSE_URL", url)
+if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
+places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
+found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
+sys.path.insert(0, str(found[0]))
+
+# %% tags=["corpus"]
+import torch
+
+from lib.checks_14 import (
+    check_corrupt,
+    check_count_losses,
+    check_fill_in,
+    check_scores,
+)
+from lib.corpus import load_corpus
+from lib.data import random_batch, split_text
+from lib.masked_lm import MaskedLM, mask_tokens, masked_loss
+from lib.tokenizer import CharTokenizer
+from lib.train import TrainConfig, Training
+from lib.train import train as run_training
+
+corpus = load_corpus()
+tokenizer = CharTokenizer(corpus.text)
+V = tokenizer.vocab_size
+BLANK = V
+train, validation = (
+    torch.tensor(tokenizer.encode(text)) for text in split_text(corpus.text)
+)
+windows = validation[torch.arange(0, 111_000, 370).unsqueeze(1) + torch.arange(16)]
+print(f"{corpus.name}: {len(windows)} windows of {windows.size(1)} characters")
+
+# %% [markdown]
+# ## Exercise 1: Count the losses
+#
+# [Exercise](../lessons/14_masked_language_model.ipynb#exercise-1-count-the-losses)
+
+
+# %%
+def count_losses(n_steps, batch_size, context_length, share):
+    per_row = max(1, round(share * context_length))
+    return n_steps * batch_size * per_row
+
+
+# %% tags=["exercise"]
+check_count_losses(count_losses)
+
+# %% [markdown]
+# How long would the model of the lesson have to train for as many losses as its rival?
+
+# %%
+blanks, positions = count_losses(270, 64, 16, 0.3), count_losses(270, 64, 16, 1.0)
+print(f"{blanks:,} at blanks, {positions:,} from the left")
+print(f"as many after {270 * positions / blanks:.0f} steps")
+
+# %% [markdown]
+# 864 steps, not 270. Models with blanks pay in steps for what they see on the right.
+
+# %% [markdown]
+# ## Exercise 2: What BERT does
+#
+# [Exercise](../lessons/14_masked_language_model.ipynb#exercise-2-what-bert-does)
+#
+# One number decides for each place: below 0.8 a blank, from 0.8 to 0.9 a random token,
+# above that nothing.
+
+
+# %%
+def corrupt(ids, hidden, mask_id, vocab_size, generator=None):
+    draws = torch.rand(ids.shape, generator=generator)
+    others = torch.randint(vocab_size, ids.shape, generator=generator)
+    inputs = torch.where(hidden & (draws < 0.9), others, ids)
+    return inputs.masked_fill(hidden & (draws < 0.8), mask_id)
+
+
+# %% tags=["exercise"]
+check_corrupt(corrupt)
+
+# %% [markdown]
+# What is it good for? The lesson's model hardly ever gave back a visible character.
+# Train two models for 100 steps, one with blanks only and one with `corrupt`, and ask
+# each what stands at visible places.
+
+
+# %%
+def train_model(bert):
+    generator = torch.Generator().manual_seed(0)
+
+    def next_batch():
+        ids, _ = random_batch(train, 64, 16, generator)
+        inputs, hidden = mask_tokens(ids, BLANK, 0.3, generator)
+        if bert:
+            inputs = corrupt(ids, hidden, BLANK, V, generator)
+        return inputs, ids, hidden
+
+    torch.manual_seed(0)
+    model = MaskedLM(V, 64, 4, 2, 256, 16)
+    config = TrainConfig(100, 0.01, "muon", 0.02, schedule="linear", n_warmup=20)
+    run_training(Training(model, config, masked_loss), next_batch)
+    return model
+
+
+# %% tags=["corpus"]
+copied, lost = {}, {}
+inputs, hidden = mask_tokens(windows, BLANK, 0.3, torch.Generator().manual_seed(0))
+for name, bert in (("blanks only", False), ("as in BERT", True)):
+    model = train_model(bert)
+    with torch.no_grad():
+        copied[name] = (model(windows).argmax(-1) == windows).float().mean().item()
+        lost[name] = masked_loss(model, inputs, windows, hidden).item()
+    print(f"{name}: copies {copied[name]:.0%}, {lost[name]:.2f} nats at blanks")
+assert copied["as in BERT"] > copied["blanks only"] + 0.3
+
+# %% [markdown]
+# The model with blanks only gives back a visible character 14 % of the time: nobody
+# asked it. The other one knows that what it sees is mostly right, and gives it back
+# 77 % of the time. At the blanks it is not better: some of its losses went elsewhere.
+
+# %% [markdown]
+# ## Exercise 3: One blank after the other
+#
+# [Exercise](../lessons/14_masked_language_model.ipynb#exercise-3-one-blank-after-the-other)
+
+
+# %%
+def fill_in(model, ids):
+    ids = ids.clone()
+    while (ids == model.mask_id).any():
+        with torch.no_grad():
+            sure, guess = model(ids.unsqueeze(0))[0].softmax(dim=-1).max(dim=-1)
+        place = sure.masked_fill(ids != model.mask_id, -1).argmax()
+        ids[place] = guess[place]
+    return ids
+
+
+# %% tags=["exercise"]
+check_fill_in(fill_in)
+
+# %% [markdown]
+# Does it pay? Hide every second character of a hundred windows, and fill them at once
+# and one after the other. (`model` is the one trained as in BERT.)
+
+# %% tags=["corpus"]
+some = windows[:100]
+inputs = some.clone()
+inputs[:, ::2] = BLANK
+with torch.no_grad():
+    at_once = model(inputs).argmax(dim=-1)[:, ::2]
+one_by_one = torch.stack([fill_in(model, ids) for ids in inputs])[:, ::2]
+n, counts = one_by_one.numel(), []
+for name, filled in (("at once", at_once), ("one by one", one_by_one)):
+    counts.append((filled == some[:, ::2]).sum().item())
+    print(f"{name}: {counts[-1]} of {n} right")
+assert abs(counts[0] - counts[1]) < 0.06 * n
+
+# %% [markdown]
+# 221 and 213 of 800: no difference to see. Between every two blanks stands a visible
+# character, and this model, after a hundred steps, looks little further than that. So
+# the blanks are nearly independent for it, and the order does not matter.
+
+# %% [markdown]
+# ## Exercise 4: Find the misprint
+#
+# [Exercise](../lessons/14_masked_language_model.ipynb#exercise-4-find-the-misprint)
+
+
+# %%
+def scores(model, ids):
+    places = torch.arange(len(ids))
+    inputs = ids.repeat(len(ids), 1)  # (T, T): one copy for each position
+    inputs[places, places] = model.mask_id
+    with torch.no_grad():
+        logits = model(inputs)[places, places]  # (T, V)
+    return logits.log_softmax(dim=-1)[places, ids]
+
+
+# %% tags=["exercise"]
+check_scores(scores)
+
+# %% [markdown]
+# Now the misprints: in each window one character, at a random place, becomes a random
+# lower-case letter.
+
+# %% tags=["corpus"]
+generator = torch.Generator().manual_seed(0)
+letters = torch.tensor(tokenizer.encode("abcdefghijklmnopqrstuvwxyz"))
+found = 0
+tested = windows[:200]
+for ids in tested:
+    place = torch.randint(16, (), generator=generator)
+    other = letters[letters != ids[place]]
+    wrong = ids.clone()
+    wrong[place] = other[torch.randint(len(other), (), generator=generator)]
+    found += (scores(model, wrong).argmin() == place).item()
+print(f"found {found / len(tested):.0%} of the misprints, by chance {1 / 16:.0%}")
+assert found / len(tested) > 0.2
+
+# %% [markdown]
+# 40 %, where chance would be 6 %. The others it misses for two reasons: some wrong
+# letters look fine, and some right ones are rarer than a misprint. A model that knows
+# more words finds more.

@@ -656,14 +656,13 @@ for length in (1, 64, 65, 80, 81, 96, 97):
 # of the three for queries, keys and values, and calls functions where the model calls
 # modules: for a single token those calls cost as much as the arithmetic.
 
-# %%
+# %% tags=["lib:generate._read_window"]
 from collections.abc import Iterator
 
 from lib.generate import _check_request
 from lib.one_token import OneToken
 
 
-# %% tags=["lib:generate._read_window"]
 def _read_window(model: nn.Module, ids: Tensor, cached: bool) -> tuple:
     if not cached:
         return model(ids), model

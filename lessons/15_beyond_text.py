@@ -7,9 +7,9 @@
 #
 # - **You will build** the layer that turns a picture into tokens, a model that names
 #   handwritten digits, and one that writes what it sees, letter by letter.
-# - **You will see** that only the first layer of a Transformer knows what its tokens
-#   are, what a model of pictures loses without positions, and a map of attention that
-#   does not show what it seems to show.
+# - **You will see** that only the first and last layers of a Transformer know what its
+#   tokens are, what a model of pictures loses without positions, and a map of attention
+#   that does not show what it seems to show.
 # - **Needs** lesson 12, for the encoder and the decoder.
 # - **Takes** about two hours to read and do; the notebook runs in under 60 s.
 
@@ -38,7 +38,8 @@ sys.path.insert(0, str(found[0]))
 # network, the whole block. Only two layers know about text: the table at the bottom
 # that turns ids into vectors, and the head at the top that turns vectors into logits.
 #
-# So change these two and nothing else. Can the blocks of lesson 12 read a picture?
+# So change these two and leave the blocks between them alone. Can the blocks of lesson
+# 12 read a picture?
 #
 # The pictures come with scikit-learn: 1,797 handwritten digits of 8 × 8 pixels
 # ([Optical Recognition of Handwritten Digits](https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits)
@@ -135,8 +136,8 @@ assert tokens[0].tolist() == [9, 9] and tokens[1].tolist() == [20, 0]
 # | symbol | shape | what it is |
 # |---|---|---|
 # | $x$ | `(B, C, H, W)` | pictures |
-# | $x_p^n$ | `(B, P*P*C)` | patch $n$, flattened, counted row by row from the top left |
-# | $E$ | `(P*P*C, D)` | the matrix that makes a vector of a patch |
+# | $x_p^n$ | `(B, C*P*P)` | patch $n$ (row by row), flattened, channel first |
+# | $E$ | `(C*P*P, D)` | the matrix that makes a vector of a patch |
 # | $E_\text{pos}$ | `(N, D)` | one learned vector per place |
 # | $z_0$ | `(B, N, D)` | what the first block reads |
 #
@@ -238,7 +239,7 @@ print(tuple(pixels[:3].shape), "->", tuple(embed(pixels[:3]).shape))
 #   for nothing, so it is free to gather what the answer needs; read the answer at its
 #   place. The paper does that.
 # - **The mean** over all patches. No extra token and no extra parameters, and every
-#   patch gets its share of the gradient. We take that.
+#   patch gets its share of the gradient directly. We take that.
 
 # %%
 from lib.encoder_decoder import Encoder
@@ -322,24 +323,27 @@ def accuracy(model, images, labels=test_labels):
 
 
 # %% [markdown]
-# Ready. (The first step also loads parts of the optimiser, so a throw-away training of
-# one step comes first and is not timed.)
+# Train it. One thread is enough, and it makes the measured time the same on two cores
+# and on twenty.
 
 # %%
 import time
 
-train_classifier(n_steps=1)
+n_threads = torch.get_num_threads()
+torch.set_num_threads(1)
 start = time.process_time()
 classifier = train_classifier()
 seconds = time.process_time() - start
+torch.set_num_threads(n_threads)
 n_parameters = sum(parameter.numel() for parameter in classifier.parameters())
 right = accuracy(classifier, test_images)
 print(f"{n_parameters:,} parameters, {right:.1%} of the held-out digits named rightly")
 assert right >= 0.97 and seconds <= 20
 
 # %% [markdown]
-# More than 97 %, in a few seconds, from blocks that were built for text. Whether
-# that is much, the experiment below says. First make sure that the new layer is right.
+# More than 97 %, in less than 20 s of processor time, from blocks that were built for
+# text. Whether that is much, the experiment below says. First make sure that the new
+# layer is right.
 
 # %% [markdown]
 # ## Check
@@ -395,12 +399,11 @@ print(f"squares: {right:.1%}, strips: {in_strips:.1%}")
 assert in_strips >= 0.96 and abs(right - in_strips) < 0.02
 
 # %% [markdown]
-# It does, and as far as 360 pictures can tell it does so as well as the right one: **the
-# accuracy does not find this bug.** A strip of four pixels holds neighbours too, and the
-# learned positions say where each strip lies. What is broken is the meaning: "patch 5"
-# is no square. With the weights of somebody else's model the picture would be nonsense,
-# with larger patches the strips would be several whole lines, and any map of patches
-# that you draw would be wrong.
+# It does, and as far as 360 pictures can tell it does so as well as the right one:
+# **the accuracy does not find this bug.** A strip of four pixels holds neighbours too,
+# and the learned positions say where each strip lies. What is broken is the meaning:
+# "patch 5" is no square. With the weights of somebody else's model the picture would be
+# nonsense, and any map of patches that you draw would be wrong.
 #
 # So test the layer, not the model. The comparison with the convolution finds it. So
 # does this: make *one square* dark, and count the tokens that change.
@@ -469,21 +472,45 @@ def describe(digit):
 slider(draw, range(10), "digit", alt=describe, start=3)
 
 # %% [markdown]
-# *Some patches are looked at much more than others.*
+# *Left: the picture. Right: weight per patch, last layer, relative to the largest.*
 #
 # It is tempting to tell a story now: "there it checks whether the 3 is open on the
-# left". Before you do, ask two questions with numbers. Do the weights follow the ink? Here is the correlation
-# between the weight and the darkness of a patch, over all patches of all held-out
-# pictures. And how much does a single patch know, before the encoder and after it?
-# *Before* is only its four pixels: take the label of the most similar patch at the same
-# place (`cdist` gives all distances between two sets of rows). *After* is its vector
-# alone, given to the head.
+# left". Before you do, ask two questions with numbers. First: do the weights follow the
+# ink? Take the correlation between the weight and the darkness of a patch, over all
+# patches of all held-out pictures. Then once more, with the mean of its place
+# subtracted from each weight and each darkness.
 
 # %%
 flat = pixels.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).flatten(1, 3)  # (B, 16, 4)
 ink = flat[held_out].sum(dim=-1)  # (360, 16)
-pairs = torch.stack([looked_at.flatten(), ink.flatten()])
-correlation = torch.corrcoef(pairs)[0, 1].item()
+
+
+def correlate(a, b):
+    return torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
+
+
+by_place, mean_ink = looked_at.mean(dim=0), ink.mean(dim=0)  # (16,) each
+explained = by_place.var(correction=0) / looked_at.var(correction=0)
+within = correlate(looked_at - by_place, ink - mean_ink)
+print(f"correlation of weight and ink: {correlate(looked_at, ink):.2f}")
+print(f"each place compared only with itself: {within:.2f}")
+print(f"of the variance of the weights, the place explains {explained:.0%}")
+assert abs(correlate(looked_at, ink)) < 0.2 and within < -0.5
+assert correlate(by_place, mean_ink) > 0.3
+
+# %% [markdown]
+# Over all patches it is about 0. But some places are always looked at more, and they
+# are places with more ink. Compare each place only with itself, and the sign is clear:
+# the whiter a patch is *for its place*, the more it is looked at. So the dark strokes
+# are not what draws the weight. (And a correlation of 0 over everything can hide two
+# effects that cancel.)
+#
+# Second: how much does a single patch know, before the encoder and after it? *Before*
+# is only its four pixels: take the label of the most similar patch at the same place
+# (`cdist` gives all distances between two sets of rows). *After* is its vector alone,
+# given to the head.
+
+# %%
 with torch.no_grad():
     alone = classifier.head(classifier.encode(test_images)).argmax(dim=-1)  # (360, 16)
 after = (alone == test_labels.unsqueeze(1)).float().mean(dim=0)  # (16,)
@@ -491,15 +518,14 @@ nearest = torch.stack(
     [torch.cdist(flat[held_out, n], flat[rest, n]).argmin(dim=1) for n in range(16)], 1
 )
 before = (labels[rest][nearest] == test_labels.unsqueeze(1)).float().mean(dim=0)
-print(f"correlation of weight and ink: {correlation:.2f}")
 print(f"one patch alone, before the encoder: {before.min():.0%} to {before.max():.0%}")
 print(f"one patch alone, after it:           {after.min():.0%} to {after.max():.0%}")
-assert abs(correlation) < 0.5 and before.max() < 0.5 and after.min() > 0.85
+assert before.max() < 0.5 and after.min() > 0.9
 
 # %% mystnb={"image": {"alt": "Two grids of 4 by 4 squares. On the left, before the encoder, all are pale, those at the edges palest. On the right, after it, all are equally dark."}}
 both = before.view(4, 4), torch.zeros(4, 1), after.view(4, 4)
 places = [str(n) for n in range(1, 5)]
-axes = "column of the patch: before and after", "row of the patch"
+axes = "column (left: before the encoder, right: after it)", "row of the patch"
 joined = torch.cat(both, dim=1)
 plot.heat_map(joined, places, [*places, "", *places], *axes, (7, 3.2), 1, 1, "accuracy")
 
@@ -507,11 +533,12 @@ plot.heat_map(joined, places, [*places, "", *places], *axes, (7, 3.2), 1, 1, "ac
 # *Before the encoder a patch alone names few digits. After it any patch names nearly
 # all, even a corner that is nearly always white.*
 #
-# So the ink does not decide where it looks, and "this patch" no longer means "these
-# four pixels". Two layers of attention have carried everything everywhere: before the
-# encoder a patch names less than half of the digits, after it more than nine of ten.
-# The map shows from which *vectors* the model gathers. It does not show which *pixels*
-# it needs. That is true of every map of attention in a deep model, text or picture.
+# So "this patch" no longer means "these four pixels": two layers of attention have
+# carried everything everywhere. Our head even asks for it. It reads the mean, so the
+# logits of a picture are the mean of its patches' own logits, and training pushes every
+# patch to name the digit. The map shows from which *vectors* the model gathers. It does
+# not show which *pixels* it needs. That is true of the maps of every layer but the
+# first, where the vectors still are patches, text or picture.
 
 # %% [markdown]
 # ## Experiment 1: name the digit
@@ -534,10 +561,12 @@ assert base < 0.2 and neighbour > 0.97 and abs(right - neighbour) < 0.02
 # pictures of 360. These pictures are small and centred, and each has near twins among
 # the others: they come from only
 # [13 writers](https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits),
-# and a random split puts pictures by the same hand on both sides. (Do not read much into the last pictures of either: the settings of the
-# training were chosen by looking at numbers like these.) What the experiment shows is
-# not that a Transformer is the best reader of small digits. It shows that *the blocks
-# did not have to change*.
+# and a random split puts pictures by the same hand on both sides. (A difference of one
+# or two pictures means nothing. And the settings of the training were chosen by looking
+# at these 360, so the number of the Transformer is a little flattering.)
+#
+# What the experiment shows is not that a Transformer is the best reader of small
+# digits. It shows that *the blocks did not have to change*.
 #
 # Which ones does it get wrong? Below each picture: what it is, and what the model says.
 
@@ -546,21 +575,23 @@ with torch.no_grad():
     said = classifier(test_images).argmax(dim=-1)
 wrong = (said != test_labels).nonzero().flatten()[:9]
 names = [f"{test_labels[i]}, said {said[i]}" for i in wrong.tolist()]
-print(f"{(said != test_labels).sum()} of {len(said)} are wrong")
+eights = (test_labels[said != test_labels] == 8).sum()
+print(f"{(said != test_labels).sum()} of {len(said)} are wrong, {eights} are eights")
 gallery(pixels[held_out[wrong]], names)
 
 # %% [markdown]
-# *The mistakes of the model. Look at each: would you have known?*
+# *Seven mistakes; five are eights. Look at each: would you have known?*
 #
 # ### What the positions are worth
 #
 # Lesson [03](03_embeddings_and_positions.ipynb) said that a model without positions
 # sees a bag of tokens. Is that true of patches? Put the 16 tokens of each picture in
 # another order, the same for all, before the positions are added. `nn.Identity` is a
-# layer that does nothing; a second model gets it instead of positions.
+# layer that does nothing; a second model gets it instead of positions, and the same 250
+# steps.
 
 # %%
-no_places = train_classifier(200, positions=nn.Identity)
+no_places = train_classifier(positions=nn.Identity)
 generator = torch.Generator().manual_seed(1)
 shuffle = torch.randperm(16, generator=generator)
 
@@ -658,6 +689,10 @@ losses = train(training, lambda: caption_batch(generator))
 print(f"loss: {losses[0]:.2f} nats before training, {losses[-1]:.2f} at the end")
 
 # %% [markdown]
+# Down to 0.00, because nothing is left to guess: the frozen encoder was trained on
+# these same pictures, and its vectors name their digits. What counts are the held-out
+# ones.
+#
 # Now let it write. Each picture starts with `<bos>` and gets its likeliest letter, then
 # the next, six times. `read` computes the keys and values of the memory once, for all
 # steps. A caption ends at its first special token: `split("<")[0]` is what stands
@@ -698,8 +733,8 @@ assert exact >= 0.95 and misspelled <= 3
 # Be careful not to think too much of it. Once `<bos>`, `z` is written, a language model
 # that sees nothing could finish the word. Only some letters *decide*: the first, and
 # after `t`, `f` and `s` the second. So give the decoder the right beginning, but the
-# memory of another picture with another digit, and see which letters it still gets
-# right.
+# memory of a random other picture with another digit, and see which letters it still
+# gets right.
 
 
 # %%
@@ -715,21 +750,32 @@ def letters_right(memory):
 
 
 # %%
-other = torch.stack([held_out[test_labels != label][0] for label in test_labels])
+generator = torch.Generator().manual_seed(3)
+
+
+def another_digit(label):
+    candidates = held_out[test_labels != label]
+    return candidates[torch.randint(len(candidates), (1,), generator=generator)]
+
+
+other = torch.cat([another_digit(label) for label in test_labels])
 own_right, swapped_right = (letters_right(memory[i]) for i in (held_out, other))
 for name, numbers in (("its own picture", own_right), ("another digit", swapped_right)):
     print(f"{name:15}: {numbers[0]:.0%} of the deciding letters", end=", ")
     print(f"{numbers[1]:.0%} of the rest")
-assert min(own_right) > 0.95 and swapped_right[0] < 0.5 < 0.75 < swapped_right[1]
+assert min(own_right) > 0.95 and swapped_right[0] < 0.25 and swapped_right[1] > 0.9
 
 # %% [markdown]
-# With a wrong picture most of the deciding letters are lost, and nine of ten of the
-# others stay: those are spelling, which the decoder knows by heart. A caption of a
-# single digit is a class that is spelled out. (A model for photographs differs in size
-# and data, and in captions that are not one of ten, not in its parts.)
+# With a wrong picture the decoder keeps fewer than a quarter of the deciding letters
+# (two words may share one), and nearly all of the others stay: those are spelling,
+# which it knows by heart. A caption of a single digit is a class that is spelled out.
+# (A model for photographs differs in size and data, and in captions that are not one of
+# ten, not in its parts.)
 #
 # Where does the decoder look while it writes? Its weights on the 16 patches, for the
 # first held-out seven, mean over the heads; each row is the letter that comes next.
+# `attention_maps` lists the decoder's own attention first, `[0]`, and the
+# cross-attention last, `[-1]`.
 
 # %% mystnb={"image": {"alt": "Heat map with six rows, the letters s, e, v, e, n and the end, and sixteen columns, the patches. Every row is spread over all patches; no cell is white and none holds more than a small share."}}
 seven = held_out[examples[7]]
@@ -743,10 +789,11 @@ assert shown.max() < 0.2
 plot.heat_map(shown, rows, columns, *axes, (8, 3.4), top=0.25, label="weight")
 
 # %% [markdown]
-# *Every letter is written from all patches: an even share would be one sixteenth, and
-# no weight comes to 0.2.*
+# *Averaged over the heads, every letter is written from all patches: an even share
+# would be one sixteenth, and no weight comes to 0.2.*
 #
-# Is that so for all pictures? The entropy of a row says how widely it spreads;
+# Is that so for all pictures, and for each head on its own? (A mean over heads always
+# looks more even than the heads do.) The entropy of a row says how widely it spreads;
 # $\ln 16$ is the entropy of a row that spreads evenly.
 
 # %%
@@ -754,34 +801,52 @@ import math
 
 from lib.attention_maps import attention_entropy
 
-maps = attention_maps(captioner, captions[test_labels][:, :-1], memory[held_out])
-spread = attention_entropy(maps[-1].mean(dim=1))  # (360, 6)
-first_spread = spread[:, 0].mean().item()
-print(f"first letter: {first_spread:.2f} nats, evenly: {math.log(16):.2f} nats")
-assert first_spread > 0.9 * math.log(16)
+targets = captions[test_labels]
+maps = attention_maps(captioner, targets[:, :-1], memory[held_out])[-1]
+first = attention_entropy(maps)[:, :, 0].mean(dim=0)  # (4,): one number per head
+rows = maps.transpose(1, 2)[targets[:, 1:] != PAD]  # (letters, 4, 16), no padding
+lowest, largest = attention_entropy(rows).min(), rows.max()
+print(f"first letter, per head: {first.min():.2f} to {first.max():.2f} nats", end=", ")
+print(f"evenly: {math.log(16):.2f} nats")
+print(f"lowest entropy of a row: {lowest:.2f} nats, largest weight: {largest:.2f}")
+assert first.min() > 0.85 * math.log(16) and lowest < 0.5 * math.log(16)
 
 # %% [markdown]
-# Nearly even: a null for whoever hoped to see the decoder point at the strokes. You
-# know the reason from the section *Look*. Every vector of the memory has heard of the
-# whole digit, so it does not matter which one the decoder reads.
+# Fairly even on average, with exceptions. Does it matter, then, which vectors the
+# decoder reads? You saw that each has heard of the whole digit. So test it: give the
+# decoder *one* of the 16 vectors as its whole memory, and let it write all captions.
+
+# %%
+exact_alone = []
+for n in range(16):
+    texts = write(captioner, memory[held_out][:, n : n + 1])
+    exact_alone.append(sum(w == t for w, t in zip(texts, truth)) / len(truth))
+print(f"one vector: {min(exact_alone):.0%} to {max(exact_alone):.0%} exact", end=", ")
+print(f"all 16: {exact:.0%}")
+assert min(exact_alone) > 0.85
+
+# %% [markdown]
+# It hardly matters: from any single place about nine captions in ten, or more, are
+# exact. So a map of these weights says little about the strokes.
 
 # %% [markdown]
 # ## Predict, then run
 #
 # <details><summary>You shuffle all 64 pixels, in the same way in every picture, and train a new model. You could not read a single one of these pictures. Can the model?</summary>
 #
-# Yes, nearly as well as the real ones: 95.8 %. Nobody told the model that pixels are
-# neighbours. It learns from the data what each place means, so any fixed order will do.
-# (That is also why the strips did no harm.) The price: it must learn what is built into
-# a convolution, and for large pictures that takes a great deal of data.
+# Yes, nearly as well as the real ones: 97.2 % after the same 250 steps. Only the cut
+# into patches assumes neighbours; which patches are neighbours the model has to learn
+# anyway, and it learns from the data what each place means. (That is also why the
+# strips did no harm.) The price: it must learn what is built into a convolution, and
+# for large pictures that takes a great deal of data.
 #
 # </details>
 #
 # <details><summary>You move the held-out pictures by one pixel, to the right or to the left. What does that cost?</summary>
 #
 # About half of the digits. All training pictures are centred, so the model has learned
-# what stands at each place exactly. The nearest neighbour does not fare well either.
-# Exercise 4 repairs it.
+# what stands at each place exactly. The nearest neighbour loses many too, but clearly
+# fewer. Exercise 4 repairs the model.
 #
 # </details>
 #
@@ -797,7 +862,7 @@ assert first_spread > 0.9 * math.log(16)
 generator = torch.Generator().manual_seed(2)
 places = torch.randperm(64, generator=generator)
 scrambled = images.flatten(1)[:, places].view_as(images)
-score = accuracy(train_classifier(200, scrambled), scrambled[held_out])
+score = accuracy(train_classifier(pictures=scrambled), scrambled[held_out])
 print(f"shuffled pixels: {score:.1%}, in order: {right:.1%}")
 assert score > 0.94
 
@@ -815,7 +880,7 @@ for name, start in (("right", 0), ("left", 2)):
     closest_right = (labels[rest][closest] == test_labels).float().mean().item()
     print(f"one pixel to the {name}: {model_right:.0%}", end=", ")
     print(f"nearest neighbour {closest_right:.0%}")
-    assert max(model_right, closest_right) < 0.85
+    assert model_right + 0.03 < closest_right < 0.85
 
 # %%
 from collections import Counter
@@ -823,7 +888,7 @@ from collections import Counter
 zeros = memory[held_out[test_labels == 0]]
 answers = Counter(write(captioner, zeros, start=(BOS, letters.index("s"))))
 print("zeros that begin with an s:", dict(answers))
-assert "zero" not in answers
+assert answers["sero"] > 0.3 * len(zeros)
 
 # %% [markdown]
 # ## Exercises
@@ -871,9 +936,9 @@ check_patch_numbers(patch_numbers)
 # *core · 20 minutes* · [Solution](../solutions/15_beyond_text.ipynb#exercise-2-put-it-together-again)
 #
 # Write the way back from `in_rows` to the picture. Given `rows` of shape
-# `(B, N, C * p * p)`, in the order in which `PatchEmbedding` flattens them, with
-# `p = patch_size` and `C = n_channels`, return the square pictures `(B, C, S, S)`. A
-# model that *makes* pictures ends with this step.
+# `(B, N, C * p * p)`, in the order in which `PatchEmbedding` flattens them (channel
+# first), with `p = patch_size` and `C = n_channels`, return the square pictures
+# `(B, C, S, S)`. A model that *makes* pictures ends with this step.
 #
 # <details><summary>Hint</summary>
 #
@@ -897,10 +962,10 @@ check_unpatchify(unpatchify)
 #
 # *core · 20 minutes* · [Solution](../solutions/15_beyond_text.ipynb#exercise-3-draw-the-map-of-a-layer)
 #
-# The test `tokens_touched` looks at one square. Look at all pixels. `embed` is any layer
-# that takes pictures `(B, 1, S, S)` and gives tokens `(B, N, D)`, where each pixel goes
-# into exactly one token. Return a tensor of integers `(S, S)` that says for each pixel
-# *which*: the number of the token that changes when this pixel changes. For
+# The test `tokens_touched` looks at one square. Look at all pixels. `embed` is any
+# layer that takes pictures `(B, 1, S, S)` and gives tokens `(B, N, D)`, where each
+# pixel goes into exactly one token. Return a tensor of integers `(S, S)` that says for
+# each pixel *which*: the number of the token that changes when this pixel changes. For
 # `PatchEmbedding(4, 2, d_model)` the first line is 0, 0, 1, 1. You may not look at what
 # `embed` is made of, only call it.
 #
@@ -926,13 +991,19 @@ check_pixel_map(pixel_map)
 # *stretch · 30 minutes* · [Solution](../solutions/15_beyond_text.ipynb#exercise-4-move-the-pictures)
 #
 # To make a model that does not mind where a digit stands, train it on pictures that do
-# not stand still. This is called
-# [augmentation](../book/glossary.md#augmentation). Given `images` `(B, C, S, S)`, return
-# pictures of the same shape, each moved by -1, 0 or 1 pixels downwards and by -1, 0 or 1
-# to the right. Draw the two moves for each picture on its own, all nine cases equally
-# likely, from `generator`. What moves out of the picture is lost; places that become
-# free get the value `blank`. Leave `images` as they are. Then train a classifier on moved
-# pictures and measure it on pictures moved by one pixel.
+# not stand still. This is called [augmentation](../book/glossary.md#augmentation).
+# Given `images` `(B, C, S, S)`, return pictures of the same shape, each moved by -1, 0
+# or 1 pixels downwards and by -1, 0 or 1 to the right. Draw the two moves for each
+# picture on its own, all nine cases equally likely, from `generator`. What moves out of
+# the picture is lost; places that become free get the value `blank`. Leave `images` as
+# they are.
+#
+# Then complete `train_on_moved` below, and measure the model as in *Predict, then run*,
+# on held-out pictures moved by one pixel. White in `images` is -1. Move anew for each
+# batch: pictures that are moved once and then stay teach less. Expect a little under
+# nine in ten to the right and to the left. There is a price: in place it is about nine
+# in ten too, where the model that never saw a moved digit names nearly all. No check
+# sees the training; that part is for you to look at.
 #
 # <details><summary>Hint</summary>
 #
@@ -946,6 +1017,18 @@ check_pixel_map(pixel_map)
 # %%
 def random_shift(images, generator, blank):
     raise NotImplementedError("your code here")
+
+
+def train_on_moved(n_steps=250):
+    torch.manual_seed(0)
+    model, generator = DigitClassifier(), torch.Generator().manual_seed(0)
+
+    def next_batch():
+        chosen = random_pictures(generator)
+        return images[chosen], labels[chosen]  # move the pictures here
+
+    train(Training(model, settings(n_steps), label_loss), next_batch)
+    return model.eval()
 
 
 # %% tags=["exercise"]
@@ -971,10 +1054,10 @@ check_random_shift(random_shift)
 # This closes Part IV. The blocks do not care what they read: text in one language and
 # the next, text with blanks, pictures. Sound is cut into pieces in the same way.
 #
-# What is still open: all these parts are those of Vaswani et al. (2017), or a little
-# older. They learned to translate, to fill in blanks and to see, without a change. Yet the models of today are
-# not built from *exactly* these parts. What did they change, and what is it worth? That
-# is Part V, and it begins with lesson 16.
+# What is still open: apart from pre-norm and the patches, nearly all parts are those of
+# Vaswani et al. (2017). They learned to translate, to fill in blanks and to see. Yet the
+# models of today are not built from *exactly* these parts. What did they change, and
+# what is it worth? That is Part V, and it begins with lesson 16.
 #
 # The library entry of what you built: [PatchEmbedding](../book/api.md#patches).
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from copy import deepcopy
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -29,10 +32,12 @@ def check_count_losses(count_losses) -> str:
         (270, 64, 16, 0.3),
         (50, 8, 40, 0.15),
         (10, 4, 3, 0.1),
+        (20, 4, 16, 0.15),
     ):
         n_hidden = max(1, round(share * T))
         right = n_steps * rows * n_hidden
-        given = number(count_losses(n_steps, rows, T, share))
+        answer = count_losses(n_steps, rows, T, share)
+        given = number(answer)
         hints = _loss_mistakes(n_steps, rows, T, share)
         hints.pop(right, None)
         expect(
@@ -40,6 +45,11 @@ def check_count_losses(count_losses) -> str:
             f"For n_steps={n_steps}, batch_size={rows}, context_length={T} and share="
             f"{share} there are {right:,} losses, you return {given:,.0f}. "
             + hint_for(given, hints, "How many blanks has one row?"),
+        )
+        expect(
+            isinstance(answer, Integral),
+            f"The number is right, but return an integer, not a "
+            f"{type(answer).__name__}.",
         )
     return "From the left there would be one for every position."
 
@@ -56,6 +66,8 @@ def _loss_mistakes(n_steps: int, rows: int, T: int, share: float) -> dict[float,
         "mask_tokens.",
         n_rows * max(1, int(share * T)): "mask_tokens rounds to the nearest number, "
         "not down.",
+        n_rows * math.ceil(share * T): "mask_tokens rounds to the nearest number, "
+        "not up.",
         n_rows * share * T: whole,
         round(n_rows * share * T): whole,
         n_rows * (T - n_hidden): "Those are the visible places.",
@@ -91,7 +103,30 @@ def check_corrupt(corrupt) -> str:
             not torch.equal(given, again[1]),
             "Another generator gives the same result: use `generator`.",
         )
+    _expect_any_token(corrupt)
     return "Now a visible token may be a question, too."
+
+
+def _expect_any_token(corrupt) -> None:
+    """On one and the same token everywhere, with four generators."""
+    ids, V = torch.ones(200, 100, dtype=torch.long), 2
+    hidden = torch.rand(ids.shape, generator=_generator(3)) < 0.5
+    given = [corrupt(ids, hidden, V, V, _generator(seed)) for seed in range(4)]
+    other = (given[0][hidden] == 0).double().mean().item()
+    hint = "one may happen to be the right one, so do not leave that one out."
+    if other < 0.01:
+        hint = "draw them with `torch.randint`, not from `ids`."
+    expect(
+        abs(other - 0.05) < 0.02,
+        f"In a text of ones, with vocab_size={V}, {other:.0%} of the drawn tokens "
+        f"became a 0; it should be about 5 %. A random token is any of 0 to "
+        f"{V - 1}: {hint}",
+    )
+    expect(
+        len({(inputs == V).sum().item() for inputs in given}) > 1,
+        "There are equally many blanks with each generator: each place must decide by "
+        "chance, not fill a fixed number.",
+    )
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -181,7 +216,7 @@ def check_fill_in(fill_in) -> str:
         ids = torch.randint(9, (8,), generator=_generator(seed))
         ids[blanks] = model.mask_id
         before = ids.clone()
-        given = returned(fill_in(model, ids))
+        given = returned(fill_in(_limited(model, ids), ids))
         expect(torch.equal(ids, before), "You changed `ids`; work on a copy.")
         expect(
             isinstance(given, Tensor) and given.shape == ids.shape,
@@ -235,6 +270,25 @@ def _filling_mistakes(model: MaskedLM, ids: Tensor) -> dict[str, Tensor]:
         "Compare probabilities, not logits: a large logit need not be a sure "
         "guess.": _filled(model, ids, logits=True),
     }
+
+
+def _limited(model: MaskedLM, ids: Tensor) -> MaskedLM:
+    """A copy of the model that stops a loop without an end."""
+    limited, n_calls = deepcopy(model), 0
+    n_blanks = int((ids == model.mask_id).sum())
+
+    def count(*_) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        expect(
+            n_calls <= len(ids) + 1,
+            f"You asked the model more than {len(ids) + 1} times for {n_blanks} "
+            "blanks, and there are still some left. Only the blanks may compete: a "
+            "visible place may be surer than all of them.",
+        )
+
+    limited.register_forward_pre_hook(count)
+    return limited
 
 
 def _strong_model(seed: int) -> MaskedLM:
@@ -316,6 +370,8 @@ def _score_mistakes(model: MaskedLM, ids: Tensor, logits: Tensor) -> dict[str, T
         "You also hid what stands to the right.": left,
         "That is the loss; return ln p, without the minus.": -right,
         "Those are probabilities; take their logarithm.": right.exp(),
+        "Those are logarithms to base 2; take the natural ones.": right / math.log(2),
+        "Those are logarithms to base 10; take the natural ones.": right / math.log(10),
         "Those are logits: normalise them, with log_softmax.": logits[places, ids],
         "Those are the best guesses' ln p, not that of what stands there.": (
             logits.log_softmax(-1).max(-1).values

@@ -114,7 +114,10 @@ def train_model(bert):
 
     torch.manual_seed(0)
     model = MaskedLM(V, 64, 4, 2, 256, 16)
-    config = TrainConfig(100, 0.01, "muon", 0.02, schedule="linear", n_warmup=20)
+    config = TrainConfig(
+        n_steps=100, learning_rate=0.01, optimizer="muon", muon_learning_rate=0.02,
+        schedule="linear", n_warmup=20,
+    )  # fmt: skip
     run_training(Training(model, config, masked_loss), next_batch)
     return model
 

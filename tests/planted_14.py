@@ -1,5 +1,7 @@
 """Wrong answers to the exercises of lesson 14, which their checks must reject."""
 
+import math
+
 import torch
 
 
@@ -12,6 +14,15 @@ def losses(rows=True, steps=True, everywhere=False, least=1, rounded=round, late
         if late:
             return round(n_steps * batch_size * share * context_length)
         return (n_steps if steps else 1) * (batch_size if rows else 1) * blanks
+
+    return count_losses
+
+
+def count_as(kind):
+    """The right count, not as an integer."""
+
+    def count_losses(*sizes):
+        return kind(losses()(*sizes))
 
     return count_losses
 
@@ -47,6 +58,32 @@ def corrupt_the_rest(ids, hidden, mask_id, vocab_size, generator=None):
     return torch.where(rest & (again < 0.1), others, inputs)
 
 
+def corrupt_never_right(ids, hidden, mask_id, vocab_size, generator=None):
+    draws = torch.rand(ids.shape, generator=generator)
+    step = torch.randint(1, vocab_size, ids.shape, generator=generator)
+    inputs = torch.where(hidden & (draws < 0.9), (ids + step) % vocab_size, ids)
+    return inputs.masked_fill(hidden & (draws < 0.8), mask_id)
+
+
+def corrupt_by_quota(ids, hidden, mask_id, vocab_size, generator=None):
+    places = hidden.flatten().nonzero()[:, 0]
+    n = len(places)
+    places = places[torch.randperm(n, generator=generator)]
+    inputs = ids.clone().flatten()
+    inputs[places[: int(0.8 * n)]] = mask_id
+    chosen = places[int(0.8 * n) : int(0.9 * n)]
+    inputs[chosen] = torch.randint(vocab_size, chosen.shape, generator=generator)
+    return inputs.view_as(ids)
+
+
+def corrupt_from_ids(ids, hidden, mask_id, vocab_size, generator=None):
+    draws = torch.rand(ids.shape, generator=generator)
+    order = torch.randperm(ids.numel(), generator=generator)
+    others = ids.flatten()[order].view_as(ids)
+    inputs = torch.where(hidden & (draws < 0.9), others, ids)
+    return inputs.masked_fill(hidden & (draws < 0.8), mask_id)
+
+
 def corrupt_in_place(ids, hidden, mask_id, vocab_size, generator=None):
     ids[hidden] = mask_id
     return ids
@@ -57,7 +94,9 @@ def corrupt_with_a_fixed_seed(ids, hidden, mask_id, vocab_size, generator=None):
     return corrupted()(ids, hidden, mask_id, vocab_size, fixed)
 
 
-def filled(order="best", once=False, change=False, stop=0, logits=False):
+def filled(
+    order="best", once=False, change=False, stop=0, logits=False, all_compete=False
+):
     """Blanks filled one by one with one mistake in it."""
 
     def fill_in(model, ids):
@@ -73,7 +112,8 @@ def filled(order="best", once=False, change=False, stop=0, logits=False):
             places = torch.arange(float(len(ids)))
             ranks = {"best": best, "worst": -best, "left": -places, "right": places}
             ranks["first look"] = first
-            place = ranks[order].masked_fill(~blank, -torch.inf).argmax()
+            free = torch.ones_like(blank) if all_compete else blank
+            place = ranks[order].masked_fill(~free, -torch.inf).argmax()
             ids[place] = tokens[place]
         return ids
 
@@ -95,6 +135,7 @@ def scored(hide="one", sign=1, form="log", dim=-1, best=False, total=False):
         hidden["right"] = full.triu()
         logits = model(copies.masked_fill(hidden[hide], model.mask_id))[places, places]
         forms = {"log": logits.log_softmax(dim), "p": logits.softmax(dim)}
+        forms["base 2"] = forms["log"] / math.log(2)
         table = (forms | {"logit": logits})[form]
         picked = table.max(-1).values if best else table[places, ids]
         return sign * (picked.sum() if total else picked)
@@ -108,6 +149,9 @@ WRONG = {
         (losses(rows=False), "there are batch_size rows"),
         (losses(steps=False), "there are n_steps of them"),
         (losses(rounded=int), "not down"),
+        (losses(rounded=math.ceil), "not up"),
+        (count_as(float), "return an integer"),
+        (count_as(torch.tensor), "return an integer"),
         (losses(least=0), "Even a short row has one blank"),
         (losses(late=True), "round for one row first"),
     ],
@@ -124,6 +168,9 @@ WRONG = {
         (corrupted(by_column=True), "each place must decide"),
         (corrupted(generated=False), "take every random number"),
         (corrupt_with_a_fixed_seed, "use `generator`"),
+        (corrupt_never_right, "may happen to be the right one"),
+        (corrupt_by_quota, "not fill a fixed number"),
+        (corrupt_from_ids, "not from `ids`"),
         (corrupt_in_place, "work on a copy"),
     ],
     "check_fill_in": [
@@ -135,6 +182,7 @@ WRONG = {
         (filled(logits=True), "not logits"),
         (filled(change=True), "work on a copy"),
         (filled(stop=1), "There are blanks left"),
+        (filled(all_compete=True), "Only the blanks may compete"),
         (fills_everything, "A visible token has changed"),
     ],
     "check_scores": [
@@ -143,6 +191,7 @@ WRONG = {
         (scored(hide="right"), "to the right"),
         (scored(sign=-1), "without the minus"),
         (scored(form="p"), "take their logarithm"),
+        (scored(form="base 2"), "to base 2"),
         (scored(form="logit"), "normalise them"),
         (scored(dim=0), "over the tokens"),
         (scored(best=True), "what stands there"),

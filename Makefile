@@ -10,7 +10,8 @@
 #   make address   write the repository's address into badges and first cells
 #   make bench     compare the speed of training, writing, tokenizing, translating
 #   make times     measure time and memory of every notebook; NAMES="..." for some
-#   make offline   run every lesson on the stand-in text, without a network
+#   make offline   run every notebook on the stand-in text, without a network
+#   make scripts   run every lesson as a script, without a network
 #   make browser   open every page of the built site in Chromium
 #   make lock      pin all packages; UPGRADE=--upgrade for the newest versions
 #   make clean     remove everything that these commands made
@@ -30,8 +31,8 @@ TORCH = 2.13.0
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
-.PHONY: help needs site test lab lessons address times bench offline browser lock \
-  clean
+.PHONY: help needs site test lab lessons address times bench offline scripts browser \
+  lock clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -94,11 +95,16 @@ bench: $(BIN)/.ready
 	$(BIN)/python book/_tools/bench.py $(NAMES)
 
 # Twice, as scripts and as notebooks; the notebooks from an empty cache.
+# Jupyter may reach this machine, and nobody may reach another one.
 offline: $(BIN)/.ready
+	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
+	env -u COURSE_DATA COURSE_OFFLINE=1 XDG_CACHE_HOME="$$work" \
+	  PYTHONPATH=$(CURDIR)/tests/no_network SOCKET_LOG="$$work/hosts" \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/ && \
+	{ ! cat "$$work/hosts" 2> /dev/null || { echo "were tried to reach"; false; }; }
+
+scripts: $(BIN)/.ready
 	$(BIN)/python -m pytest -m offline tests
-	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
-	env -u COURSE_DATA COURSE_OFFLINE=1 XDG_CACHE_HOME="$$cache" \
-	  $(BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/
 
 browser: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python -m pytest tests/test_links.py tests/test_site.py

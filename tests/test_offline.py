@@ -115,7 +115,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Run]:
     return run_all(scripts, tmp_path_factory.mktemp("offline"))
 
 
-@pytest.mark.offline  # minutes: `make offline`
+@pytest.mark.offline  # minutes: `make scripts`
 @pytest.mark.parametrize("script", lesson_paths() + solution_paths(), ids=pair_name)
 def test_script_runs_offline(script: Path, runs: dict[Path, Run]) -> None:
     hosts = re.findall(r"https?://([^/\s\"]+)", (ROOT / CORPUS).read_text("utf-8"))

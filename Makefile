@@ -94,8 +94,7 @@ times: $(BIN)/.ready
 bench: $(BIN)/.ready
 	$(BIN)/python book/_tools/bench.py $(NAMES)
 
-# Twice, as scripts and as notebooks; the notebooks from an empty cache.
-# Jupyter may reach this machine, and nobody may reach another one.
+# From an empty cache. Jupyter may reach this machine, and nobody another one.
 offline: $(BIN)/.ready
 	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
 	env -u COURSE_DATA COURSE_OFFLINE=1 XDG_CACHE_HOME="$$work" \

@@ -241,10 +241,13 @@ def make_batch(words):
 # Two details. With `pre_norm=False` each block normalises after adding, as the paper
 # does, and there is no norm at the end: `nn.Identity` hands on what it gets. (A stack
 # that is used alone is pre-norm by default.) And `F.relu` is the bend of the paper; GELU
-# came later. The `None` in `Block(...)` is the slot for a third part, which an encoder
-# leaves empty.
+# came later.
+#
+# Encoder and decoder are made of the same blocks, so `_Stack` makes them for both. Only
+# a decoder has a memory to look at; its blocks get a third part, `cross`, which comes
+# further down. An encoder leaves that slot of the block empty.
 
-# %% tags=["lib:encoder_decoder.Encoder"]
+# %% tags=["lib:encoder_decoder._Stack"]
 from torch.nn import functional as F
 
 from lib.block import Block
@@ -254,7 +257,9 @@ from lib.self_attention import SelfAttention
 from lib.shapes import require_sizes
 
 
-class Encoder(nn.Module):
+class _Stack(nn.Module):
+    has_memory = False  # whether the blocks look at what an encoder read
+
     def __init__(
         self,
         d_model: int,
@@ -270,11 +275,17 @@ class Encoder(nn.Module):
         blocks = []
         for _ in range(n_layers):
             attention = SelfAttention(d_model, n_heads, attention_bias)
+            cross = None
+            if self.has_memory:
+                cross = CrossAttention(d_model, n_heads, attention_bias)
             ffn = FeedForward(d_model, d_ff, F.relu)
-            blocks.append(Block(attention, ffn, None, pre_norm, dropout=dropout))
+            blocks.append(Block(attention, ffn, cross, pre_norm, dropout=dropout))
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = LayerNorm(d_model) if pre_norm else nn.Identity()
 
+
+# %% tags=["lib:encoder_decoder.Encoder"]
+class Encoder(_Stack):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         for block in self.blocks:
             x = block(x, mask)
@@ -359,11 +370,11 @@ assert torch.allclose(fresh, kept, atol=1e-6)
 #       (its own past)     (the memory)        (on its own)
 # ```
 #
-# Look at `forward`. The causal mask is for the self-attention: the decoder writes from
-# left to right. With a [cache](../book/glossary.md#kv-cache), `start` tokens have been
-# read before, so only the last rows of the mask are needed. The `memory_mask` hides the
-# padding of the source. `Pairs` is the type of what `read` returns: keys and values, for
-# each block.
+# `has_memory = True` puts it there. Look at `forward`. The causal mask is for the
+# self-attention: the decoder writes from left to right. With a
+# [cache](../book/glossary.md#kv-cache), `start` tokens have been read before, so only
+# the last rows of the mask are needed. The `memory_mask` hides the padding of the
+# source. `Pairs` is the type of what `read` returns: keys and values, for each block.
 
 # %% tags=["lib:encoder_decoder.Decoder"]
 from lib.self_attention import KVCache
@@ -371,26 +382,16 @@ from lib.self_attention import KVCache
 Pairs = list[tuple[Tensor, Tensor]]  # keys and values of a source, for each block
 
 
-class Decoder(nn.Module):
-    def __init__(
-        self, d_model: int, n_heads: int, n_layers: int, d_ff: int,
-        dropout: float = 0.0, pre_norm: bool = True, attention_bias: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        require_sizes(d_model=d_model, n_layers=n_layers)
-        blocks = []
-        for _ in range(n_layers):
-            attention = SelfAttention(d_model, n_heads, attention_bias)
-            cross = CrossAttention(d_model, n_heads, attention_bias)
-            ffn = FeedForward(d_model, d_ff, F.relu)
-            blocks.append(Block(attention, ffn, cross, pre_norm, dropout=dropout))
-        self.blocks = nn.ModuleList(blocks)
-        self.final_norm = LayerNorm(d_model) if pre_norm else nn.Identity()
+class Decoder(_Stack):
+    has_memory = True
 
     def forward(
-        self, x: Tensor, memory: Tensor | Pairs, memory_mask: Tensor | None = None,
+        self,
+        x: Tensor,
+        memory: Tensor | Pairs,
+        memory_mask: Tensor | None = None,
         cache: list[KVCache] | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         n_layers, start = len(self.blocks), 0 if cache is None else cache[0].length
         mask = causal_mask(start + x.size(1))[start:].to(x.device)  # (T, start + T)
         memories = [memory] * n_layers if isinstance(memory, Tensor) else memory

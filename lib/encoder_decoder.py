@@ -77,7 +77,36 @@ class CrossAttention(MultiHeadAttention):
         return wide.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
 
 
-class Encoder(nn.Module):
+class _Stack(nn.Module):
+    """The blocks of an encoder or of a decoder; `Encoder` explains the sizes."""
+
+    has_memory = False  # whether the blocks look at what an encoder read
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_layers: int,
+        d_ff: int,
+        dropout: float = 0.0,
+        pre_norm: bool = True,
+        attention_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        require_sizes(d_model=d_model, n_layers=n_layers)
+        blocks = []
+        for _ in range(n_layers):
+            attention = SelfAttention(d_model, n_heads, attention_bias)
+            cross = None
+            if self.has_memory:
+                cross = CrossAttention(d_model, n_heads, attention_bias)
+            ffn = FeedForward(d_model, d_ff, F.relu)
+            blocks.append(Block(attention, ffn, cross, pre_norm, dropout=dropout))
+        self.blocks = nn.ModuleList(blocks)
+        self.final_norm = LayerNorm(d_model) if pre_norm else nn.Identity()
+
+
+class Encoder(_Stack):
     """A stack of blocks in which every position looks at all others.
 
     Args:
@@ -101,26 +130,6 @@ class Encoder(nn.Module):
     Home lesson: 12_encoder_decoder
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        n_heads: int,
-        n_layers: int,
-        d_ff: int,
-        dropout: float = 0.0,
-        pre_norm: bool = True,
-        attention_bias: bool = False,
-    ) -> None:
-        super().__init__()
-        require_sizes(d_model=d_model, n_layers=n_layers)
-        blocks = []
-        for _ in range(n_layers):
-            attention = SelfAttention(d_model, n_heads, attention_bias)
-            ffn = FeedForward(d_model, d_ff, F.relu)
-            blocks.append(Block(attention, ffn, None, pre_norm, dropout=dropout))
-        self.blocks = nn.ModuleList(blocks)
-        self.final_norm = LayerNorm(d_model) if pre_norm else nn.Identity()
-
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return a vector for each position that knows about the others."""
         for block in self.blocks:
@@ -128,7 +137,7 @@ class Encoder(nn.Module):
         return self.final_norm(x)
 
 
-class Decoder(nn.Module):
+class Decoder(_Stack):
     """A stack of blocks that look at their own past, and at what an encoder read.
 
     Args:
@@ -153,26 +162,7 @@ class Decoder(nn.Module):
     Home lesson: 12_encoder_decoder
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        n_heads: int,
-        n_layers: int,
-        d_ff: int,
-        dropout: float = 0.0,
-        pre_norm: bool = True,
-        attention_bias: bool = False,
-    ) -> None:
-        super().__init__()
-        require_sizes(d_model=d_model, n_layers=n_layers)
-        blocks = []
-        for _ in range(n_layers):
-            attention = SelfAttention(d_model, n_heads, attention_bias)
-            cross = CrossAttention(d_model, n_heads, attention_bias)
-            ffn = FeedForward(d_model, d_ff, F.relu)
-            blocks.append(Block(attention, ffn, cross, pre_norm, dropout=dropout))
-        self.blocks = nn.ModuleList(blocks)
-        self.final_norm = LayerNorm(d_model) if pre_norm else nn.Identity()
+    has_memory = True
 
     def forward(
         self,

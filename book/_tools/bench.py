@@ -1,6 +1,6 @@
 """Measure how fast the library trains, writes and tokenizes, as ratios within one run.
 
-``python book/_tools/bench.py`` takes about fifteen minutes, prints what it measures,
+``python book/_tools/bench.py`` takes about twenty minutes, prints what it measures,
 and writes ``data/benchmarks.json``, which the site shows; with names (``training``,
 ``writing``, ``tokenizing``, ``translating``, ``lessons``) it measures these again and
 keeps the other rows. Times are processor seconds; on a busy machine they vary, the

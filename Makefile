@@ -10,9 +10,12 @@
 #   make address   write the repository's address into badges and first cells
 #   make bench     compare the speed of training, writing, tokenizing, translating
 #   make times     measure time and memory of every notebook; NAMES="..." for some
+#   make machines  run tests and notebooks as other machines would; ONLY="avx2 jitter-1"
+#   make again     run every notebook twice in one kernel, from an empty folder
 #   make offline   run every notebook on the stand-in text, without a network
 #   make scripts   run every lesson as a script, without a network
 #   make browser   open every page of the built site in Chromium
+#   make newest    run all tests with the newest packages, in an environment of its own
 #   make lock      pin all packages; UPGRADE=--upgrade for the newest versions
 #   make clean     remove everything that these commands made
 
@@ -20,9 +23,11 @@ PYTHON ?= python3
 VENV ?= .venv
 SITE_VENV ?= .venv-site
 LOCK_VENV = .venv-lock
+NEW_VENV = .venv-newest
 BIN = $(VENV)/bin
 SITE_BIN = $(SITE_VENV)/bin
 LOCK_BIN = $(LOCK_VENV)/bin
+NEW_BIN = $(NEW_VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 # Newer releases bring gigabytes of CUDA packages even where there is no GPU.
 TORCH = 2.13.0
@@ -31,8 +36,8 @@ TORCH = 2.13.0
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
-.PHONY: help needs site test lab lessons address times bench offline scripts browser \
-  lock clean
+.PHONY: help needs site test lab lessons address times bench machines again offline \
+  scripts browser newest lock clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -75,7 +80,7 @@ site: $(SITE_BIN)/.ready
 	print("Open", Path("_build/html/index.html").resolve().as_uri())'
 
 test: $(BIN)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser and not offline" tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/
 
 lab: $(BIN)/.ready-lab
@@ -94,11 +99,20 @@ times: $(BIN)/.ready
 bench: $(BIN)/.ready
 	$(BIN)/python book/_tools/bench.py $(NAMES)
 
-# From an empty cache. Jupyter may reach this machine, and nobody another one.
+machines: $(BIN)/.ready
+	$(BIN)/python book/_tools/machines.py $(NAMES) $(if $(ONLY),--only $(ONLY))
+
+again: $(BIN)/.ready
+	$(BIN)/python -m pytest -n 2 -m again tests/test_again.py
+
+# From an empty cache. Jupyter may reach this machine, and nobody another one. The same
+# pass stands for an old processor: no machine of today computes like that.
 offline: $(BIN)/.ready
 	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
 	env -u COURSE_DATA COURSE_OFFLINE=1 XDG_CACHE_HOME="$$work" \
-	  PYTHONPATH=$(CURDIR)/tests/no_network SOCKET_LOG="$$work/hosts" \
+	  ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 \
+	  MKL_ENABLE_INSTRUCTIONS=SSE4_2 COURSE_MACHINE=bfloat16=off,jitter=1 \
+	  PYTHONPATH=$(CURDIR)/tests/emulation SOCKET_LOG="$$work/hosts" \
 	  $(BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/ && \
 	{ ! cat "$$work/hosts" 2> /dev/null || { echo "were tried to reach"; false; }; }
 
@@ -106,7 +120,15 @@ scripts: $(BIN)/.ready
 	$(BIN)/python -m pytest -m offline tests
 
 browser: site $(SITE_BIN)/.ready-browser
-	$(SITE_BIN)/python -m pytest tests/test_links.py tests/test_site.py
+	$(SITE_BIN)/python -m pytest -m browser tests/test_links.py tests/test_site.py
+
+newest: | needs
+	rm -rf $(NEW_VENV)
+	$(PYTHON) -m venv $(NEW_VENV)
+	$(NEW_BIN)/python $(PIP_INSTALL) --upgrade ".[lessons,test]"
+	$(NEW_BIN)/python -m pip list --format=freeze --disable-pip-version-check
+	$(NEW_BIN)/python -m pytest -n 2 --dist loadfile tests
+	$(NEW_BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/
 
 lock: | needs
 	$(PYTHON) -m venv $(LOCK_VENV)
@@ -122,6 +144,6 @@ lock: | needs
 	@mv constraints.tmp constraints.txt
 
 clean:
-	rm -rf $(VENV) $(SITE_VENV) $(LOCK_VENV) _build build *.egg-info
+	rm -rf $(VENV) $(SITE_VENV) $(LOCK_VENV) $(NEW_VENV) _build build *.egg-info
 	rm -rf .hypothesis .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

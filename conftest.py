@@ -1,4 +1,9 @@
-"""What every test run needs: the library on the path, one corpus, strict notebooks."""
+"""What every test run needs: the library on the path, one corpus, stored outputs.
+
+A cell's output is compared with the stored one as its tags say
+(tests/stored_outputs.py), and what a lesson claims must hold (lib/claims.py): all that
+for a plain ``pytest --nbval lessons/`` too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from stored_outputs import NOT_COMPARED, band_of, in_bands  # noqa: E402
 
 # Kernels inherit the environment; pytest's own `pythonpath` does not reach them.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -17,6 +24,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("COURSE_QUIET", "1")
+os.environ.setdefault("COURSE_STRICT", "1")
 STAND_IN = pytest.StashKey[bool]()
 
 
@@ -35,7 +43,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     if stand_in is None:
         return None
     if not stand_in:
-        return "corpus: Tiny Shakespeare; every stored output is compared"
+        return "corpus: Tiny Shakespeare"
     return (
         "corpus: the stand-in play; all cells run and all assertions hold, but stored "
         "outputs of cells tagged `corpus` are Tiny Shakespeare's and not compared"
@@ -45,10 +53,19 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """On the stand-in, compare only the outputs that do not depend on the corpus."""
-    if not config.stash.get(STAND_IN, False):
-        return
+    """Compare the outputs of each cell as its tags say.
+
+    On the stand-in, outputs that depend on the corpus are not compared.
+    """
+    not_compared = {NOT_COMPARED}
+    if config.stash.get(STAND_IN, False):
+        not_compared.add("corpus")
     for item in items:
         cell = getattr(item, "cell", None)
-        if cell is not None and "corpus" in cell.metadata.get("tags", []):
+        if cell is None:
+            continue
+        tags = cell.metadata.get("tags", [])
+        if not_compared & set(tags):
             item.options["check"] = False
+        elif (band := band_of(tags)) is not None:
+            item.compare_outputs = in_bands(item.compare_outputs, band)

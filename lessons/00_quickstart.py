@@ -18,22 +18,23 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-url = "https://github.com/from-bigram-to-transformer/course"
-url = os.environ.get("COURSE_URL", url)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads would wait for each other
+url = os.getenv("COURSE_URL", "https://github.com/from-bigram-to-transformer/course")
 if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
-places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
-found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
+places = [*Path(here).resolve().parents, Path("course").resolve()]
+found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
 # %% [markdown]
 # ## The question
 #
-# Large language models do one thing: they read some
-# [tokens](../book/glossary.md#token) and predict the next one. Everything else, from
-# chat to code, is that step repeated.
+# A large language model that writes does one thing: it reads some
+# [tokens](../book/glossary.md#token) and predicts the next one. Whatever it writes, from
+# chat to code, is that step repeated. (A chatbot is then trained further, to prefer the
+# answers that people find useful.)
 #
 # The machine behind the prediction is the Transformer. Can you build one that is small
 # enough to understand completely, on a laptop, in a minute? Yes, if the text is easy
@@ -145,9 +146,9 @@ print(config)
 # [attention](../book/glossary.md#attention) heads in each of two
 # [blocks](../book/glossary.md#block); a
 # [feed-forward network](../book/glossary.md#feed-forward-network) of 32 units in each block; at
-# most 32 digits of [context](../book/glossary.md#context). The two switches at the end stand
-# for a few extra numbers that larger models have. How many numbers does this one have to
-# learn? Count them by part.
+# most 32 digits of [context](../book/glossary.md#context). The other settings choose between
+# kinds of parts; later lessons build them. How many numbers does this model have to learn?
+# Count them by part.
 
 # %%
 from collections import Counter
@@ -168,7 +169,7 @@ assert total == 5_162
 # a vector back into ten scores (an output head, not one of attention). Together 5,162
 # [parameters](../book/glossary.md#parameter). The names in the list, queries (`q`), keys and
 # values among them, get their meaning in lessons 03 to 07. GPT-2 is built from the same kinds
-# of parts, larger and more of them, with both switches on.
+# of parts, larger and more of them, with some of the other settings changed.
 
 # %% [markdown]
 # ### Before training
@@ -189,13 +190,19 @@ print("row of probabilities:", [round(p, 2) for p in probabilities[0, 0].tolist(
 # computed by hand.
 
 # %%
+from lib.claims import claim
+
 log_p = logits.log_softmax(dim=-1)  # (B, T, 10)
 log_p_of_target = log_p.gather(-1, targets.unsqueeze(-1))  # (B, T, 1)
 loss = -log_p_of_target.mean()
 print(f"loss before training: {loss.item():.2f} nats; ln 10 = {math.log(10):.2f}")
-assert abs(loss.item() - math.log(10)) < 0.02
+claim(abs(loss.item() - math.log(10)) < 0.05, "an untrained model guesses")
 
 # %% [markdown]
+# A `claim` holds a sentence of the page against the run that you see. Another machine or
+# another seed can train a slightly different model; should a sentence not be true of yours,
+# the claim says so, and the notebook goes on.
+#
 # ### The training loop
 #
 # Training repeats four moves: predict and measure the loss; forget the old gradients; compute
@@ -224,37 +231,30 @@ def train_step(model, optimizer, inputs, targets):
 # each on 32 sequences of 16 digits from random starts. On the way we keep a copy of the model
 # now and then, to look at later.
 
-# %%
+# %% tags=["measured"]
 import copy
-import time
 
 generator = torch.Generator().manual_seed(0)
 losses, snapshots = [], {}
-start = time.process_time()
 for step in range(100):
     if step in (0, 5, 10, 20):
         snapshots[step] = copy.deepcopy(model)
     losses.append(train_step(model, optimizer, *counting_batch(32, 16, generator)))
 snapshots[100] = copy.deepcopy(model)
-cpu_seconds = time.process_time() - start
 
-print(f"loss on the first batch: {losses[0]:.1f}, on the last: {losses[-1]:.3f}")
-assert losses[-1] < 0.001
-
-# %%
-print("trained in less than 2 seconds of processor time:", cpu_seconds < 2)
-assert cpu_seconds < 2, "this machine is too slow, or too busy, for the promise"
+print(f"loss on the first batch: {losses[0]:.1f}, on the last: {losses[-1]:.2f}")
+claim(losses[-1] < 0.01, "after a hundred steps the loss is almost zero")
 
 # %% [markdown]
-# From 2.3 nats to 0.000 within two seconds.
+# From 2.3 nats to almost nothing, within about a second.
 
-# %% mystnb={"image": {"alt": "Line chart of the training loss. It starts at the dashed line of pure guessing and falls to almost zero within the first third of the steps."}}
+# %% mystnb={"image": {"alt": "Line chart of the training loss. It starts at the dashed line of pure guessing and falls to almost zero within the first half of the steps."}}
 from lib import plot
 
 plot.loss_curve({"counting": losses}, {"pure guessing, ln 10": math.log(10)})
 
 # %% [markdown]
-# *The loss starts where guessing would be and is close to zero after a third of the
+# *The loss starts where guessing would be and is close to zero after half of the
 # training.*
 
 # %% [markdown]
@@ -265,7 +265,8 @@ plot.loss_curve({"counting": losses}, {"pure guessing, ln 10": math.log(10)})
 # There are only ten different sequences of 16 digits, and training has shown them all. So a low
 # loss is no more than a promise. The proof is to let the model write, twice as far: give it one
 # digit, take its most likely next digit (`temperature=0`), append it, and ask again, 32 times.
-# All ten starts at once.
+# All ten starts at once. <!-- from: the-training-loop "counting_batch(32, 16" -->
+# <!-- from: does-it-count "n_new=32" -->
 
 # %%
 from lib.generate import sample
@@ -278,11 +279,12 @@ for row in written[:3].tolist():
 right = (starts + torch.arange(33)) % 10
 n_right = (written == right).all(dim=1).sum().item()
 print("rows that are right to the last digit:", n_right)
-assert (written == right).all()
+claim(n_right == 10, "all ten rows are right for all 32 digits")
 
 # %% [markdown]
 # All 10 rows are right for all 32 digits, although no training sequence was longer
-# than 16. Why the untrained positions do no harm, the experiment below will show.
+# than 16. Half of the positions were never trained; the experiment below comes back to that.
+# <!-- from: the-training-loop "counting_batch(32, 16" --> <!-- from: does-it-count "n_new=32" -->
 #
 # ### Equal to PyTorch's own
 #
@@ -313,9 +315,9 @@ for step in range(60):
     loss.backward()  # no zero_grad before this line
     broken_optimizer.step()
     broken_losses.append(loss.item())
-assert min(broken_losses[40:]) > math.log(10)  # worse than guessing
+claim(min(broken_losses[40:]) > math.log(10), "without it: worse than guessing")
 
-# %% mystnb={"image": {"alt": "Line chart with two losses. With zero_grad the loss falls to zero. Without it the loss falls for about ten steps, then climbs far above the dashed line of guessing."}}
+# %% mystnb={"image": {"alt": "Line chart with two losses. With zero_grad the loss falls to zero. Without it the loss falls at first, then climbs far above the dashed line of guessing."}}
 runs = {"with zero_grad": losses, "without zero_grad": broken_losses}
 plot.loss_curve(runs, {"pure guessing": math.log(10)})
 
@@ -401,7 +403,7 @@ slider(draw, list(snapshots), "training step", alt=describe, start=3)
 # position. These are the weights of all four heads after training, for one sequence. Read a
 # picture row by row: the digit on the left takes most from where its row is dark.
 
-# %% mystnb={"image": {"alt": "Four square heat maps, one per layer and head. All cells above the diagonal are white. Below it some heads look at near digits, others spread their weight over many."}}
+# %% mystnb={"image": {"alt": "Four square heat maps, one per layer and head. All cells above the diagonal are white. Below it the weight is spread over the earlier digits, in each head in another way."}}
 from lib.attention_maps import attention_maps
 
 sequence = torch.tensor([[3, 4, 5, 6, 7, 8, 9, 0, 1, 2]])
@@ -421,7 +423,7 @@ plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
 # ## Experiment: which part does the work?
 #
 # Take the trained model and silence one part at a time by setting weights of that part to
-# zero. If it still counts correctly, it did not need that part.
+# zero. If it still counts correctly, it does without that part.
 
 
 # %%
@@ -445,20 +447,45 @@ def accuracy_without(model, part):
 # `everything` holds sequences from all ten starts. Look for the parts that nobody
 # misses.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["measured:wide"]
 parts = ("nothing", "attention", "positions", "feed-forward", "tokens")
 without = {part: accuracy_without(model, part) for part in parts}
 for part, share in without.items():
     print(f"without {part:13} {share:4.0%} of the next digits right")
-assert without["attention"] == without["positions"] == 1
-assert without["feed-forward"] < 1 and without["tokens"] < 0.2
+claim(without["attention"] == without["positions"] == 1, "neither is missed")
+claim(without["feed-forward"] < 0.95, "the feed-forward networks are missed")
+claim(without["tokens"] < 0.2, "without tokens it guesses")
 
 # %% [markdown]
 # Without attention the model still gets 100 % right. **Counting needs no attention**: the next
 # digit depends on the last digit alone. Remember the heat maps above: they looked busy, and the
 # model did not need them. A picture of attention is no proof that the attention matters;
-# switching it off is. Nor does the model need positions, so those that were never trained did
-# no harm when it wrote 32 digits.
+# switching it off is.
+#
+# Positions are not missed either. (Zeros are not the same as positions that were never
+# trained: those still hold the small random numbers of the start. They are so small that they
+# did no harm when the model wrote 32 digits.)
+#
+# The feed-forward networks *are* missed. So is counting what they are for? Careful: the table
+# says where *this* model has put the work, not where the work must be done. Train another one
+# whose feed-forward networks are silent from the first step to the last.
+
+# %% tags=["measured:wide"]
+torch.manual_seed(0)
+lean, generator = GPT(config), torch.Generator().manual_seed(0)
+for block in lean.blocks:
+    block.ffn.down.requires_grad_(False)  # no training changes it
+    block.ffn.down.weight.zero_()
+    block.ffn.down.bias.zero_()
+optimizer = torch.optim.AdamW(lean.parameters(), lr=0.01)
+for step in range(100):
+    train_step(lean, optimizer, *counting_batch(32, 16, generator))
+share = accuracy_without(lean, "nothing")
+print(f"trained without feed-forward: {share:.0%} of the next digits right")
+claim(share == 1, "a model learns to count without feed-forward networks")
+
+# %% [markdown]
+# It counts as well as the first one. The work can be done by other parts, the head for one.
 #
 # The model that only looks at the last token has a name, the bigram model. You build it in
 # lesson [02](02_bigram.ipynb).
@@ -507,48 +534,67 @@ def score(model, batch, skip):
 
 # %% [markdown]
 # Now two models from the same seed, with and without attention. The first target is left out of
-# the score: nobody can guess the second digit of a pair. (There are only 100 different pairs.
-# The question is not what a model does with new ones, but what it can learn at all.)
+# the score: nobody can guess the second digit of a pair. (There are only a hundred different
+# pairs. The question is not what a model does with new ones, but what it can learn at all.)
 
 # %%
 pair_models = {on: train_on(alternating_batch, on, n_steps=120) for on in (True, False)}
 scores = {on: score(pair_models[on], alternating_batch, 1) for on in (True, False)}
-print("with attention, over 95 % right:", scores[True] > 0.95)
-print(f"without attention: {scores[False]:.1f} of the digits right")
-assert scores[True] > 0.95 and scores[False] < 0.2
+print("with attention, more than nine in ten right:", scores[True] > 0.9)
+print("without attention, fewer than two in ten right:", scores[False] < 0.2)
+claim(scores[True] > 0.9, "with attention more than nine in ten digits are right")
+claim(scores[False] < 0.2, "without attention the model guesses")
 
 # %% [markdown]
-# With attention more than 95 % of the digits are right; without it about one in ten, pure
+# With attention more than nine in ten digits are right; without it about one in ten, pure
 # guessing. Now look at the weights again.
 
-# %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. In three of them the first column is the darkest: all positions look at the first digit. In the fourth the weight is spread below the diagonal."}}
+# %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. All cells above the diagonal are white; below it the weight is spread unevenly, in each head in another way."}}
 sequence = torch.tensor([[7, 2] * 5])
 maps = [weights[0] for weights in attention_maps(pair_models[True], sequence)]
-on_first = [head.mean(dim=0).argmax() == 0 for weights in maps for head in weights]
-assert sum(on_first) > len(on_first) / 2
 plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
 
 # %% [markdown]
-# *Most heads look at the first digit more than at any other; it is the answer at every second
-# position.*
+# *Each head spreads its weight in its own way, and in another training each would do it
+# differently.*
 #
-# How the model gets the other positions right is harder to read off. Lessons 04 and 05 give you
-# better tools than a look at a picture.
+# Which head fetches the digit? The picture does not say. So switch off again, now the attention
+# of one layer at a time.
+
+
+# %%
+@torch.no_grad()
+def score_without_layer(layer):
+    silenced = copy.deepcopy(pair_models[True])
+    silenced.blocks[layer].attention.out_proj.weight.zero_()
+    return score(silenced, alternating_batch, 1)
+
+
+without_first, without_second = score_without_layer(0), score_without_layer(1)
+print("without the first layer's, fewer than three in ten:", without_first < 0.3)
+print("without the second layer's, more than seven in ten:", without_second > 0.7)
+claim(without_first < 0.3, "without the attention of the first layer it guesses")
+claim(without_second > 0.7, "it hardly needs the attention of the second layer")
+
+# %% [markdown]
+# Without the attention of the first layer the model guesses; that of the second it hardly
+# needs. So the first layer fetches the digit. How a head finds its place is the subject of
+# lessons 04 and 05.
 
 # %% [markdown]
 # ## Predict, then run
 #
 # Answer each question in your head before you open it.
 #
-# <details><summary>The model was trained on sequences of 16 digits and wrote 32. What happens at digit 33?</summary>
+# <details><summary>The model wrote 32 digits, as many as its context holds. What happens if it writes on?</summary> <!-- from: does-it-count "n_new=32" -->
 #
 # Nothing special here: `sample` gives the model only the last 32 digits, the length of
-# its context. A window that starts at another digit is just another sequence. Try it with
-# `sample(model, starts, n_new=100, temperature=0)`.
+# its context. A window that starts at another digit is just another sequence. Try it with a
+# larger `n_new`. <!-- from: the-model "context_length=32" -->
 #
 # </details>
 #
-# <details><summary>The loss after 100 steps is tiny, but is it exactly zero?</summary>
+# <details><summary>The loss after a hundred steps is tiny, but is it exactly zero?</summary>
 #
 # No. On paper a softmax never gives exactly 1 to one digit, so $-\ln p$ stays a little above
 # 0. Print `losses[-1]` with more decimals.
@@ -558,7 +604,7 @@ plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
 # <details><summary>What would the loss be for digits drawn at random, after long training?</summary>
 #
 # 2.303 nats, the same as at the start. Where nothing can be known, the uniform guess is
-# already the best one.
+# already the best one. <!-- from: by-hand "probability 0.1" -->
 #
 # </details>
 
@@ -612,7 +658,7 @@ check_parameter_count(parameter_count)
 #
 # <details><summary>Hint</summary>
 #
-# In Python, `-1 % 10` is 9, and the same holds for tensors.
+# In Python, `(-1) % 10` is 9, and the same holds for tensors.
 #
 # </details>
 
@@ -660,6 +706,7 @@ check_accuracy(accuracy)
 # knowing the last digit and its position is *not* enough. Two alternating digits are taken.
 # Then see what a model makes of it, with `True` and with `False`:
 # `score(train_on(my_batch, True, 120), my_batch, skip=3)`. If both guess, try more steps.
+# <!-- from: a-text-that-does-need-attention "n_steps=120" -->
 #
 # <details><summary>Hint</summary>
 #
@@ -686,6 +733,8 @@ check_needs_attention(my_batch)
 #   move. Without the clearing it ends worse than guessing, and a **test** catches that.
 # - You saw the **whole life of a model** of 5,162 parameters: the loss fell from 2.30 nats
 #   to almost nothing, all ten starts were written right for 32 digits.
+#   <!-- from: the-model "5,162 parameters" --> <!-- from: does-it-count "n_new=32" -->
+#   <!-- from: before-training "loss before training" -->
 # - You saw that **attention** was not needed for counting, and that without it the same model
 #   only guesses when the answer stands further back.
 #

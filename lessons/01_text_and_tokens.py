@@ -20,13 +20,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-url = "https://github.com/from-bigram-to-transformer/course"
-url = os.environ.get("COURSE_URL", url)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads would wait for each other
+url = os.getenv("COURSE_URL", "https://github.com/from-bigram-to-transformer/course")
 if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
-places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
-found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
+places = [*Path(here).resolve().parents, Path("course").resolve()]
+found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -118,22 +118,28 @@ print(f"mean surprise: {mean_surprise:.3f}")
 # The formula needs one care: $0 \ln 0$ counts as 0, because what never happens surprises
 # nobody. `torch.xlogy(x, y)` is $x \ln y$ with that rule built in. The vocabulary is the last
 # dimension, `dim=-1`, so that a whole table of distributions can be measured at once.
+# (`at_least_float32` is for half-precision numbers, which large models compute with: they
+# have too few digits to add up thousands of them. All other numbers stay as they are.)
 
 # %%
 import torch
 from torch import Tensor
 
+from lib.device import at_least_float32
+
 
 # %% tags=["lib:metrics.entropy"]
 def entropy(probabilities: Tensor) -> Tensor:
-    sums = probabilities.sum(dim=-1)
-    if (probabilities < 0).any() or (sums - 1).abs().max() > 1e-3:
+    p = at_least_float32(probabilities)
+    sums = p.sum(dim=-1)
+    rounding = 1e-2 if probabilities.dtype == torch.bfloat16 else 1e-3
+    if (p < 0).any() or (sums - 1).abs().max() > rounding:
         raise ValueError(
             f"probabilities must be >= 0 and sum to 1; the smallest is "
-            f"{probabilities.min():.4g}, the sums run from {sums.min():.4g} "
+            f"{p.min():.4g}, the sums run from {sums.min():.4g} "
             f"to {sums.max():.4g}"
         )
-    return (-torch.xlogy(probabilities, probabilities)).sum(dim=-1)
+    return (-torch.xlogy(p, p)).sum(dim=-1)
 
 
 # %% [markdown]
@@ -314,10 +320,11 @@ assert len(train) + len(validation) == len(corpus.text)
 assert set(validation_text) <= set(train_text)
 
 # %% [markdown]
-# 1,003,854 tokens to learn from and 111,540 to be judged on. The cut is not random: a
-# random tenth of the *characters* would leave most hidden characters between two that the
-# model has seen. And the vocabulary was made from the whole text; that gives nothing away,
-# since each character of the validation split occurs in the training split too.
+# 1,003,854 tokens to learn from and 111,540 to be judged on. The cut is not random: if you hid
+# single characters here and there, their neighbours on both sides would stay visible, and the
+# model would have read most of the text that it is judged on. And the vocabulary was made from
+# the whole text; that gives nothing away, since each character of the validation split occurs
+# in the training split too.
 #
 # ### Windows
 #
@@ -454,7 +461,8 @@ print("entropy equals PyTorch's on", tuple(p.shape), "probabilities")
 # the training loop with the four moves of lesson [00](00_quickstart.ipynb), is built in
 # lesson [02](02_bigram.ipynb).)
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
+from lib.claims import claim
 from lib.train import fit
 
 torch.manual_seed(0)
@@ -469,7 +477,7 @@ def unshifted_batch():
 
 copy_losses = fit(copier, unshifted_batch, n_steps=200, learning_rate=0.1)
 print(f"loss: {copy_losses[0]:.1f} at first, {copy_losses[-1]:.2f} after 200 steps")
-assert copy_losses[-1] < 0.05
+claim(copy_losses[-1] < 0.05, "the loss is almost zero")
 
 # %% [markdown]
 # The loss is almost zero! No language model reaches that on real text that it sees for the first
@@ -481,6 +489,7 @@ ids = tokenizer.encode("The")
 for _ in range(12):
     ids.append(copier(torch.tensor(ids[-1])).argmax().item())
 print(repr(tokenizer.decode(ids)))
+claim(len(set(ids[2:])) == 1, "it repeats the last character")
 
 # %% [markdown]
 # It has learned to copy. The test that catches the bug needs no model: except for the last
@@ -541,11 +550,6 @@ losses = {name: -p[validation].log().mean().item() for name, p in models.items()
 for name, loss in losses.items():
     print(f"{name}: {loss:.4f} nats, {nats_to_bits(loss):.2f} bits per character")
 print(f"saved: {losses['Uniform'] - losses['Unigram']:.2f} nats")
-
-shares = validation.bincount(minlength=tokenizer.vocab_size).double() / len(validation)
-print(f"entropy of the training frequencies:   {entropy(frequency):.4f} nats")
-print(f"entropy of the validation frequencies: {entropy(shares):.4f} nats")
-assert entropy(shares) < losses["Unigram"]  # nothing beats a text's own frequencies
 assert math.isclose(losses["Uniform"], math.log(65), abs_tol=1e-6)
 assert losses["Unigram"] < losses["Uniform"] - 0.5
 
@@ -553,10 +557,27 @@ assert losses["Unigram"] < losses["Uniform"] - 0.5
 # Uniform costs 4.1744 nats, $\ln 65$. Knowing the frequencies saves 0.83 nats: 3.3473. (In the
 # code `p[validation]` is the indexing from above: the probability of each token that came.)
 #
-# Where does 3.3473 come from? The frequencies of the training split have an entropy of 3.3091.
-# The validation split has frequencies of its own, with an entropy of 3.3373: it is a bit harder
-# text. The remaining hundredth of a nat is the price of predicting it with the frequencies of
-# another text.
+# Where does 3.3473 come from? Compare it with the entropies of the two splits.
+
+# %% tags=["corpus"]
+shares = validation.bincount(minlength=tokenizer.vocab_size).double() / len(validation)
+divergence = (shares * (shares / frequency).log()).nansum().item()  # 0 ln 0 is 0
+print(f"entropy of the training frequencies:   {entropy(frequency):.4f} nats")
+print(f"entropy of the validation frequencies: {entropy(shares):.4f} nats")
+print(f"predicted with those of training:      {divergence:.5f} nats more")
+assert abs(losses["Unigram"] - entropy(shares).item() - divergence) < 1e-9
+
+# %% [markdown]
+# The frequencies of the training split have an entropy of 3.3091. The validation split has
+# frequencies of its own, with an entropy of 3.3373: it is a bit harder text. The remaining
+# 0.01002 nats are the price of predicting it with the frequencies $q$ of another text instead
+# of its own, $p$. That price is called the *Kullback-Leibler divergence*:
+#
+# $$H(p, q) = H(p) + \mathrm{KL}(p \,\|\, q), \qquad
+# \mathrm{KL}(p \,\|\, q) = \sum_{i=1}^{V} p_i \ln \frac{p_i}{q_i}$$
+#
+# On the left stands the cross-entropy, what the model $q$ pays. The divergence is never
+# negative, so no prediction of this kind pays less than the entropy of the text.
 #
 # What does text at these losses look like? Draw 80 characters from each.
 
@@ -576,6 +597,7 @@ for (name, p), n_parameters in zip(models.items(), (0, 65)):
 #
 # These are the first two rungs of the [ladder](../book/ladder.md). Every model of the
 # course gets a rung, measured on the same 111,540 tokens.
+# <!-- from: training-and-validation "validation:" -->
 
 # %% [markdown]
 # ## Predict, then run
@@ -587,16 +609,16 @@ for (name, p), n_parameters in zip(models.items(), (0, 65)):
 #
 # </details>
 #
-# <details><summary>How many questions does a batch of 32 windows of 8 tokens ask?</summary>
+# <details><summary>How many questions does a batch of <i>B</i> windows of <i>T</i> tokens ask?</summary>
 #
-# One per position: 32 · 8 = 256. A model answers all of them at once.
+# One per position: $B \cdot T$. A model answers all of them at once.
 #
 # </details>
 #
 # <details><summary>The unigram model is judged on its own training split. What is its loss?</summary>
 #
 # Exactly its entropy, 3.3091 nats: there, the probabilities are the true shares. Replace
-# `validation` by `train` and see.
+# `validation` by `train` and see. <!-- from: experiment-two-models-that-read-nothing "training frequencies" -->
 #
 # </details>
 
@@ -701,11 +723,13 @@ check_safe_tokenizer(SafeTokenizer)
 # a text of $N$ tokens has $N - 1$ of them. Then run it on `train`: by how much does one
 # character of context lower the 3.3091 nats? (The
 # [solution](../solutions/01_text_and_tokens.ipynb) gets 2.4519.)
+# <!-- from: experiment-two-models-that-read-nothing "training frequencies" -->
+# <!-- from: solutions/01_text_and_tokens#exercise-4-what-does-one-character-tell-about-the-next "one character known" -->
 #
 # <details><summary>Hint</summary>
 #
 # Give each pair one number, `first * vocab_size + second`. Then `bincount` counts the
-# pairs, and dividing by the sum gives 65 · 65 probabilities in one row for `entropy`.
+# pairs, and dividing by the sum gives $V^2$ probabilities in one row for `entropy`.
 #
 # </details>
 
@@ -722,12 +746,12 @@ check_conditional_entropy(conditional_entropy)
 # ## Recap
 #
 # - You built a **tokenizer**: one id per character, 65 of them, there and back without a
-#   loss.
+#   loss. <!-- from: the-text "different" -->
 # - You built a **split** (the last tenth is hidden) and **batches** whose targets are the
 #   inputs moved by one. Without the move the loss goes to 0 by copying.
 # - You built **entropy**, the mean surprise in nats, and you can turn nats into bits.
 # - You saw the first two rungs of the ladder: 4.1744 nats for knowing nothing, 3.3473 for
-#   knowing how frequent each character is.
+#   knowing how frequent each character is. <!-- from: experiment-two-models-that-read-nothing "bits per character" -->
 #
 # What is still wrong: both models ignore what they have just read. After a `q` comes a `u`,
 # after a comma a space or a new line, and neither model knows. How much does *one* character

@@ -10,6 +10,8 @@
 #   GPT-2's files to your model.
 # - **You will see** one class with 5,162 parameters or with 124,439,808, and a model
 #   that is sure of nonsense before it has learned anything.
+#   <!-- from: from-the-demo-to-gpt-2 "demo V" -->
+#   <!-- from: from-the-demo-to-gpt-2 "gpt2 V" -->
 # - **Needs** lesson [07](07_transformer_block.ipynb).
 # - **Takes** about two and a half hours to read and do; the notebook runs in under 60 s.
 
@@ -20,13 +22,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-url = "https://github.com/from-bigram-to-transformer/course"
-url = os.environ.get("COURSE_URL", url)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads would wait for each other
+url = os.getenv("COURSE_URL", "https://github.com/from-bigram-to-transformer/course")
 if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
-places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
-found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
+places = [*Path(here).resolve().parents, Path("course").resolve()]
+found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -34,13 +36,14 @@ sys.path.insert(0, str(found[0]))
 # ## The question
 #
 # Every part of a Transformer lies on the table, and lesson
-# [07](07_transformer_block.ipynb) stacked them: one block reached 2.0934 nats, three
-# blocks 2.0977, an honest null. So depth does not pay yet, at that budget. But nobody
-# uses a model of one block. GPT-2 has twelve of them in its smallest size, and it is
+# [07](07_transformer_block.ipynb) stacked them: three blocks did no better than one, an
+# honest null. So depth does not pay yet, at that budget. But nobody uses a model of one
+# block. GPT-2 has twelve of them in its smallest size, and it is
 # made of the parts that you have built.
 #
 # How do the parts become that model? Where do its 124 million parameters sit? And what
 # numbers should they hold before the first step of training?
+# <!-- from: from-the-demo-to-gpt-2 "gpt2 V" -->
 #
 # There is a test of whether you got all of it right: your own class must read a file in
 # GPT-2's format, and give the logits that GPT-2's own way of computing gives.
@@ -102,7 +105,7 @@ for pair in ([0.0, 0.0], [0.1, 0.0], [8.0, 0.0]):
 
 # %%
 generator = torch.Generator().manual_seed(0)
-notes = 2.0 * torch.randint(2, (10_000, 48), generator=generator) - 1  # +1 or -1
+notes = 2.0 * torch.randint(2, (10_000, 2 * 24), generator=generator) - 1  # +1 or -1
 print(f"typical size of a sum of 48 notes: {notes.sum(dim=1).std():.1f}")
 print(f"root of 48: {48**0.5:.1f}")
 shrunk = (notes / 48**0.5).sum(dim=1).std()
@@ -119,8 +122,8 @@ assert abs(shrunk - 1) < 0.05
 #
 # | part | parameters | in GPT-2's smallest |
 # |---|---|---|
-# | token vectors | $V D$ | 50,257 x 768 |
-# | position vectors | $T D$ | 1,024 x 768 |
+# | token vectors | $V D$ | 50,257 x 768 <!-- from: from-the-demo-to-gpt-2 "gpt2 V" --> |
+# | position vectors | $T D$ | 1,024 x 768 <!-- from: from-the-demo-to-gpt-2 "gpt2 V" --> |
 # | attention, one block | $4 D^2$, with biases $+ 4 D$ | |
 # | feed-forward, one block | $2 D F + F + D$ | $F = 4 D$ |
 # | two norms, one block | $4 D$ | |
@@ -139,6 +142,7 @@ assert abs(shrunk - 1) < 0.05
 # $D$. So GPT-2 has
 #
 # $$N = V D + T D + L\,(12 D^2 + 13 D) + 2 D$$
+# <!-- from: from-the-demo-to-gpt-2 "assert N ==" -->
 #
 # parameters, and in a large model one term rules: $N \approx 12 L D^2$ (Kaplan et al.,
 # 2020, table 1; their $N$ leaves the tables out from the start).
@@ -153,11 +157,15 @@ assert abs(shrunk - 1) < 0.05
 # into the same stream. The second number is the standard deviation:
 #
 # $$W \sim \mathcal{N}(0,\ 0.02) \qquad\qquad W_\text{out},\ W_\text{down} \sim \mathcal{N}\!\left(0,\ \frac{0.02}{\sqrt{2 L}}\right)$$
+# <!-- from: notes-that-do-not-pile-up "std = 0.02" -->
 #
 # Where it stands: the model in section 3.1 of Radford et al. (2018), the 0.02 in their
 # section 4.1; the last norm and the root in section 2.3 of Radford et al. (2019). (They
 # write the root of $N$, the number of residual layers; that is $2 L$.) Vaswani et al.
-# (2017) tie their weights in section 3.4.
+# (2017) tie their weights in section 3.4. OpenAI's
+# [code for GPT-2](https://github.com/openai/gpt-2) draws the position vectors with 0.01;
+# ours draws all tables alike.
+# <!-- from: notes-that-do-not-pile-up "std = 0.02" -->
 
 # %% [markdown]
 # ## Build
@@ -341,7 +349,8 @@ class GPT(LanguageModel):
         if self.positions is not None:
             x = self.positions(x, start)
         x = self.dropout(x)
-        for block, kept in zip(self.blocks, cache or [None] * len(self.blocks)):
+        caches = cache or [None] * len(self.blocks)
+        for block, kept in zip(self.blocks, caches, strict=True):
             x = block(x, mask, cache=kept)
         return self.head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
 
@@ -397,20 +406,23 @@ def redraw(model, std):
 # %%
 import math
 
+from lib.claims import claim
+
+first_losses = []
 for std in (0.02, 0.1, 0.3, 1):
     torch.manual_seed(0)
     logits = redraw(GPT(narrow), std)(random_ids[:, :-1])
-    loss = cross_entropy(logits, random_ids[:, 1:])
-    print(f"std {std:4}: logits of size {logits.std():4.2f}, loss {loss:5.2f}", end="")
-    print(f" (ln 65 = {math.log(65):.2f})")
-    assert abs(logits.std() / (std * math.sqrt(64)) - 1) < 0.1
-    if std == 0.02:
-        assert abs(loss - math.log(65)) < 0.05
-assert loss > 4 * math.log(65)
+    first_losses.append(cross_entropy(logits, random_ids[:, 1:]).item())
+    print(f"std {std:4}: logits of size {logits.std():4.2f}", end="")
+    print(f", loss {first_losses[-1]:5.2f} (ln 65 = {math.log(65):.2f})")
+    as_predicted = abs(logits.std() / (std * math.sqrt(64)) - 1) < 0.2
+    claim(as_predicted, "the logits have the size std times the root of the width")
+claim(abs(first_losses[0] - math.log(65)) < 0.1, "small weights start near ln 65")
+claim(first_losses[-1] > 3 * math.log(65), "large ones start at several times that")
 
 # %% [markdown]
-# With 0.02 the model starts at 4.19 nats: it knows nothing and says so. With 1 it
-# starts at 19.89. It knows just as little, and is sure of it.
+# With 0.02 the model starts near $\ln 65$: it knows nothing and says so. With 1 it
+# starts at several times that. It knows just as little, and is sure of it.
 #
 # You can predict the size of the logits. The last norm gives the head 64 numbers of
 # size one. A logit is a sum of 64 such numbers, each times a weight of size `std`: a
@@ -418,14 +430,15 @@ assert loss > 4 * math.log(65)
 
 # %%
 for d_model in (64, 768, 1600):
-    size = 0.02 * math.sqrt(d_model)
-    print(f"{d_model:4} wide: weights of 0.02 give logits of size {size:.2f}")
+    root = math.sqrt(d_model)
+    print(f"{d_model:4} wide: logits of size {0.02 * root:.2f} from 0.02", end="")
+    print(f"; one over the root of the width is {1 / root:.3f}")
 
 # %% [markdown]
 # It also says where 0.02 belongs. At the widths of GPT-2, 768 to 1,600, the logits are
-# between 0.5 and 1: small, not tiny. In a model that is much wider they are larger, in
-# one that is much narrower tiny. The number is a habit from models of that width, not a
-# law.
+# between 0.5 and 1: small, not tiny, for 0.02 is not far below one over the root of the
+# width there. In a model that is much wider they are larger, in one that is much narrower
+# tiny. The number is a habit from models of that width, not a law.
 #
 # ### Notes that do not pile up
 #
@@ -488,21 +501,32 @@ lines = {
     "weights shrunk by the root of 2 L": stream_sizes(deep, random_ids),
     "not shrunk": stream_sizes(unshrunk, random_ids),
 }
-for name, sizes in lines.items():
-    shown = ", ".join(f"{sizes[depth]:.3f}" for depth in (0, 6, 12, 24))
+for name, line in lines.items():
+    shown = ", ".join(f"{line[depth]:.3f}" for depth in (0, 6, 12, 24))
     print(f"{name:33}: {shown} after 0, 6, 12, 24 blocks")
-shrunk_growth, growth = (sizes[-1] / sizes[0] for sizes in lines.values())
+shrunk_growth, growth = (line[-1] / line[0] for line in lines.values())
 print(f"grown {shrunk_growth:.1f} times, and {growth:.1f} times")
-shrunk, unshrunk = (math.sqrt(s[-1] ** 2 - s[0] ** 2) for s in lines.values())
-print(f"token {sizes[0]:.3f}, all 48 notes shrunk {shrunk:.3f}", end="")
-print(f", one note not shrunk {unshrunk / math.sqrt(48):.3f}")
-assert shrunk_growth < 2.5 and growth > 10 and sizes[1] > 1.8 * sizes[0]
-assert unshrunk / math.sqrt(48) > 1.5 * sizes[0]
+claim(shrunk_growth < 2.5, "with shrunken weights the stream grows a little")
+claim(growth > 8, "without, it becomes about ten times as large")
+
+# %% [markdown]
+# What do the parts add? Take the token's own share out of the last size, as Pythagoras
+# does with sides that stand at right angles.
+
+# %%
+token, first = lines["not shrunk"][:2]
+all_shrunk, all_48 = (math.sqrt(s[-1] ** 2 - s[0] ** 2) for s in lines.values())
+one = all_48 / math.sqrt(48)
+print(f"token {token:.3f}, one note not shrunk {one:.3f}", end="")
+print(f", all 48 notes shrunk {all_shrunk:.3f}")
+claim(first > 1.6 * token, "the first block about doubles what is not shrunk")
+claim(one > 1.2 * token, "one note that is not shrunk is larger than the token")
+claim(0.6 < all_shrunk / one < 1.4, "all 48, shrunk, are about as large as one is")
 
 # %% [markdown]
 # Now all depths in one picture.
 
-# %% mystnb={"image": {"alt": "Line chart of the size of the residual stream over 24 blocks. Both lines start at 0.028. With shrunken weights the line creeps up to 0.049; without, it rises steeply at first, then less and less, to 0.331."}}
+# %% mystnb={"image": {"alt": "Line chart of the size of the residual stream over all blocks. Both lines start at the same small size. With shrunken weights the line creeps up to less than twice that; without, it rises steeply at first, then less and less, to about ten times the start."}}
 from lib import plot
 
 axes = "blocks passed", "size of the residual stream"
@@ -510,13 +534,15 @@ plot.line_chart(lines, *axes)
 
 # %% [markdown]
 # *With shrunken weights the stream grows a little and evenly. Without, the first block
-# alone doubles it, and after 24 blocks it is more than ten times as large as at the
+# alone about doubles it, and after 24 blocks it is about ten times as large as at the
 # start.*
+# <!-- from: notes-that-do-not-pile-up "24 blocks" -->
 #
 # This is your random walk of 48 notes. It grows by more than the root of 48, because
-# one unshrunk note is already larger than the token: 0.048 against 0.028. Together they
-# drown it. Shrunk, all 48 come to 0.040. That is all that the root promises. Whether a
+# one unshrunk note is already larger than the token. Together they drown it. Shrunk, all
+# 48 come to about as much as a single one that is not. That is all that the root promises. Whether a
 # model trains better for it, this picture does not say.
+# <!-- from: notes-that-do-not-pile-up "all_48 / math.sqrt" -->
 
 # %% [markdown]
 # ### One table for two jobs
@@ -854,7 +880,7 @@ print("logits differ by less than 0.0001:", difference < 1e-4)
 assert difference < 1e-4
 
 # %% [markdown]
-# Equal. So that is GPT-2, a dozen lines and a file. The tests of this course go one
+# Equal. So that is GPT-2, about twenty lines and a file. The tests of this course go one
 # step further and compare with the GPT-2 of Hugging Face's `transformers` package,
 # logits and written text. (The package is large, so the lessons do without it.)
 
@@ -932,6 +958,8 @@ assert counts[1] - counts[0] == 65 * 64
 # %% [markdown]
 # The count gives it away: 4,160 too many, $V D$. Train both for 20 steps on the same
 # text and ask whether head and embedding are still the same table.
+# <!-- from: one-table-for-two-jobs "narrow:" -->
+# <!-- from: the-classic-bug-tied-in-name-only "n_steps=20" -->
 
 # %% tags=["corpus"]
 from lib.corpus import load_corpus
@@ -954,12 +982,13 @@ def train_gpt(model, learning_rate, n_steps=50):
     )
 
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
 for name, model in {"tied": right, "copied": wrong}.items():
     train_gpt(model, 1e-3, n_steps=20)
     cosine = F.cosine_similarity(model.head.weight, model.tokens.weight).mean()
     print(f"{name:6}: head and embedding, mean cosine {cosine:.2f}")
-assert torch.equal(right.head.weight, right.tokens.weight) and cosine < 0.99
+assert torch.equal(right.head.weight, right.tokens.weight)
+claim(cosine < 0.95, "the copies have gone their own ways")
 
 # %% [markdown]
 # The copies have gone their own ways. Nothing is broken, and no loss would tell you:
@@ -1004,12 +1033,13 @@ def describe(std):
 
 
 tops = [p.max().item() for p in first_guess.values()]
-assert tops == sorted(tops) and tops[0] < 0.03 and tops[-1] > 0.5
+claim(tops == sorted(tops), "the wider the weights, the higher the highest bar")
+claim(tops[0] < 0.05 and tops[-1] > 0.2, "from an even share to a large part of all")
 slider(draw, list(first_guess), "standard deviation", alt=describe)
 
 # %% [markdown]
 # *With 0.02 all characters are about equally likely. The wider the weights, the higher
-# the highest bar. With 1 a single character gets more than half, for no reason at all.*
+# the highest bar. With 1 a single character gets a large part of all, for no reason.*
 
 # %% [markdown]
 # ## Experiment: does the start matter?
@@ -1019,6 +1049,7 @@ slider(draw, list(first_guess), "standard deviation", alt=describe)
 # linear layers with $n$ inputs evenly between $-1/\sqrt{n}$ and $1/\sqrt{n}$. It
 # differs from 0.02 in tables *and* matrices, so a fourth start stands between: 0.02,
 # but with tables from $\mathcal N(0, 1)$.
+# <!-- from: experiment-does-the-start-matter "start 0.02 :" -->
 
 # %%
 from lib.norm import LayerNorm
@@ -1037,7 +1068,9 @@ def make(start, seed=0):
     return redraw(model, 1.0) if start == "1" else model
 
 
+# %%
 drawn = make("PyTorch's")
+assert count_parameters(drawn) == count_parameters(make("0.02")) == 160_513
 table, matrix = drawn.tokens.weight.std(), drawn.blocks[0].attention.q_proj.weight.std()
 print(f"PyTorch's tables {table:.2f}, matrices with 64 inputs {matrix:.2f}")
 
@@ -1045,64 +1078,81 @@ print(f"PyTorch's tables {table:.2f}, matrices with 64 inputs {matrix:.2f}")
 # All get the same 50 batches of 16 windows of 32 characters, and are judged on the
 # first 8,192 of the validation split. First a careful learning rate, with one seed.
 # Then, with three, one that is five times as large, as lesson 07 had it.
+# <!-- from: the-classic-bug-tied-in-name-only "n_steps=50" -->
+# <!-- from: the-classic-bug-tied-in-name-only "random_batch(train, 16" -->
+# <!-- from: experiment-does-the-start-matter "validation[:8_192]" -->
 
-# %% tags=["corpus"]
-careful, fast = ("1", "0.02", "PyTorch's"), ("0.02", "0.02, tables 1", "PyTorch's")
-runs = [(0.001, start, 1) for start in careful] + [(0.005, start, 3) for start in fast]
+# %%
 curves, ends = {}, {}
-for rate, start, n_seeds in runs:
+
+
+def train_seeds(start, rate, n_seeds):
+    ends[rate, start] = []
     for seed in range(n_seeds):
         model = make(start, seed)
-        assert count_parameters(model) == 160_513
         curves[rate, start, seed] = train_gpt(model, rate)
-        loss = estimate_loss(model, validation[:8_192], 32)
-        ends.setdefault((rate, start), []).append(loss)
+        ends[rate, start].append(estimate_loss(model, validation[:8_192], 32))
     found = ", ".join(f"{loss:.2f}" for loss in ends[rate, start])
     print(f"rate {rate}, start {start:14}: {found} nats")
 
-# %% [markdown]
-# Compare the first three lines, then the last three.
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured:wide"]
+careful = ("1", "0.02", "PyTorch's")
+for start in careful:
+    train_seeds(start, rate=0.001, n_seeds=1)
 far, normal, default = (ends[0.001, start][0] for start in careful)
-assert far > math.log(65) and abs(normal - default) < 0.2
+claim(far > 1.2 * math.log(65), "weights drawn with 1 are still worse than guessing")
+claim(abs(normal - default) < 0.2, "0.02 and PyTorch's start end close together")
 for start in ("0.02", "PyTorch's"):
-    assert max(curves[0.001, start, 0][10:]) < math.log(65)
-print(f"at the careful rate: {abs(normal - default):.2f} apart")
-for losses in zip(*(ends[0.005, start] for start in fast)):
-    assert losses[0] > losses[1] > losses[2]  # with each seed
-worst, middle, best = (sum(ends[0.005, start]) / 3 for start in fast)
-print(f"at the higher rate:  {worst - best:.2f} apart on average;", end="")
-print(f" tables of 1 close {(worst - middle) / (worst - best):.0%} of it")
+    late = max(curves[0.001, start, 0][10:])
+    claim(late < math.log(65), "the two others are below guessing after ten steps")
 
 # %% [markdown]
 # Weights drawn with 1 cost dearly: after 50 steps the model is still worse than
-# guessing. Between 0.02 and PyTorch's start there are 0.09 nats at the careful rate,
-# with one seed each: no winner.
+# guessing. 0.02 and PyTorch's start end close together, with one seed each: no winner.
 
-# %% mystnb={"image": {"alt": "Training losses over 50 steps at the careful learning rate. The model drawn with 1 starts near 20 nats, comes down slowly and is still far above the line of guessing at the end. The other two start near that line and fall together."}} tags=["corpus"]
+# %% mystnb={"image": {"alt": "Training losses over 50 steps at the careful learning rate. The model drawn with 1 starts at several times the loss of guessing, comes down slowly and is still far above that line at the end. The other two start near it and fall together."}} tags=["corpus"]
 losses = {f"start {start}": curves[0.001, start, 0] for start in careful}
 plot.loss_curve(losses | {"guessing, ln 65": [math.log(65)] * 50})
 
 # %% [markdown]
 # *The model that starts with large weights spends its training on getting rid of its
-# nonsense. The two others are below guessing before step 10.*
+# nonsense. The two others are soon below guessing.*
 #
-# Now the higher rate, with the first seed:
+# Now the higher rate, with three seeds each:
 
-# %% mystnb={"image": {"alt": "Training losses over 50 steps at the higher learning rate, between 2 and 5 nats. All three start near guessing. At the end 0.02 is highest, 0.02 with tables of 1 is lower, and PyTorch's is lowest."}} tags=["corpus"]
+# %% tags=["corpus", "measured"]
+fast = ("0.02", "0.02, tables 1", "PyTorch's")
+for start in fast:
+    train_seeds(start, rate=0.005, n_seeds=3)
+for small, _, default in zip(*(ends[0.005, start] for start in fast)):
+    claim(small > default + 0.05, "with each seed 0.02 is behind PyTorch's start")
+worst, middle, best = (sum(ends[0.005, start]) / 3 for start in fast)
+claim(worst > middle > best, "on average 0.02 with tables of 1 lies between")
+
+# %% [markdown]
+# In a picture, with the first seed:
+
+# %% mystnb={"image": {"alt": "Training losses at the higher learning rate, between 2 and 5 nats. All three start near guessing. At the end 0.02 is highest, 0.02 with tables of 1 is lower, and PyTorch's is lowest."}} tags=["corpus"]
 figure = plot.loss_curve({f"start {s}": curves[0.005, s, 0] for s in fast})
 figure.axes[0].set_ylim(2, 5)
 figure
 
 # %% [markdown]
-# *The same batches. Larger tables alone carry the start with 0.02 a good part of the
-# way to PyTorch's.*
+# *The same batches. Larger tables alone carry the start with 0.02 a part of the way to
+# PyTorch's.*
+# <!-- from: experiment-does-the-start-matter "start 0.02 :" -->
 #
-# A surprise: with each seed 0.02 is the worst of the three, on average 0.48 nats behind
-# PyTorch's start. The start in between says where it comes from: larger tables alone
-# close 84 % of the gap. (The share depends on the text; on the stand-in play it is
-# smaller.) GPT-2's number is no magic.
+# A surprise: with each seed 0.02 is behind PyTorch's start. The start in between says
+# where a part of that comes from: larger tables alone help. The reason is not the loss
+# before training, which is near $\ln 65$ for all three. It is the *step*. AdamW moves every
+# number by about the rate, whatever the number's size (lesson 09 shows it). A rate of
+# 0.005 is a quarter of a typical weight of 0.02, and next to nothing for a table entry
+# of 1. So the same step shakes the model with small weights much more. At the careful
+# rate it does not, and there 0.02 is no worse. (PyTorch's start differs in one more
+# thing: it does not shrink the last matrix of each part.) GPT-2's number is no magic.
+# <!-- from: experiment-does-the-start-matter "rate 0.005, start 0.02 :" -->
+# <!-- from: experiment-does-the-start-matter "LanguageModel(65" -->
 #
 # Keep two things. Large weights do harm. And start, width and learning rate belong
 # together: change one, and look at the others again. None of these models goes on the
@@ -1111,7 +1161,7 @@ figure
 # %% [markdown]
 # ## Predict, then run
 #
-# <details><summary>GPT-2's smallest has 124 million parameters. You double its width, `d_model` and `d_ff`, and leave the rest. How many has it then? And if you double the context instead?</summary>
+# <details><summary>GPT-2's smallest has 124 million parameters. You double its width, <code>d_model</code> and <code>d_ff</code>, and leave the rest. How many has it then? And if you double the context instead?</summary> <!-- from: from-the-demo-to-gpt-2 "gpt2 V" -->
 #
 # Twice the width makes every matrix of a block four times as large, and every table
 # twice: 419 million, 3.4 times as many. Twice the context adds $T D$ more position
@@ -1128,12 +1178,13 @@ figure
 #
 # </details>
 #
-# <details><summary>The weights are tied, nothing is trained, and the loss is near $\ln V$. Which next token does the model find the likeliest?</summary>
+# <details><summary>The weights are tied, nothing is trained, and the loss is near ln V. Which next token does the model find the likeliest?</summary>
 #
 # The one that it has just read. The stream still holds the token's own vector, and the
 # head compares it with all token vectors: nothing is more like it than itself. With
 # a table of 0.02 the preference is weak, twice an even share. With a table of 0.1 the
 # token gets 0.82, and is wrong: one more reason to draw a tied table small.
+# <!-- from: predict-then-run "it gets" -->
 #
 # </details>
 
@@ -1161,7 +1212,8 @@ for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"):
         print("refused: ", error)
     else:
         print(f"accepted: {full}; logits off by up to {difference:.1f}")
-        assert name == "attn.c_proj" and difference > 1
+        assert name == "attn.c_proj"
+        claim(difference > 0.3, "the logits are far from right")
 
 # %% [markdown]
 # And the favourite token of a tied model that has learned nothing, with two tables:
@@ -1177,8 +1229,9 @@ for std in (0.02, 0.1):
     share = p.gather(-1, ids.unsqueeze(-1)).mean().item()
     print(f"table {std:4}: the likeliest is the token just read: {repeats:.0%}", end="")
     print(f" of positions; it gets {share:.3f} (even share {1 / 65:.3f})")
-    assert repeats > 0.9 and share > 1.5 / 65
-assert share > 0.5
+    claim(repeats > 0.9, "the likeliest token is the one just read")
+    claim(share > 1.5 / 65, "it gets more than an even share")
+claim(share > 0.5, "with the larger table it gets more than half")
 
 # %% [markdown]
 # ## Exercises
@@ -1291,6 +1344,7 @@ check_split_c_attn(split_c_attn)
 # $N$ grows with $D$. So you may try one multiple after the other; or halve the range
 # again and again; or solve $12 L D^2 + (V + T + 13 L + 2) D = \text{budget}$ for $D$
 # and round *down* to a multiple. Careful with the last bit of a rounded root.
+# <!-- from: from-the-demo-to-gpt-2 "assert N ==" -->
 #
 # </details>
 
@@ -1311,13 +1365,16 @@ check_widest(widest)
 # - You can **count it on paper**, 5,162 or 124,439,808. The feed-forward networks are
 #   the largest part; the tables weigh much only where the vocabulary is large for the
 #   width. Weight tying saves one table, if it is really *one* table: count.
+#   <!-- from: from-the-demo-to-gpt-2 "demo V" -->
+#   <!-- from: from-the-demo-to-gpt-2 "gpt2 V" -->
 # - You know **how it starts**: small weights, logits near 0, a loss near $\ln V$; the
 #   notes that go into the stream shrunk by $\sqrt{2 L}$. Large weights are sure of
 #   nonsense and have to unlearn it. 0.02 is a habit for wide models; at 64 and a high
-#   rate it lost to PyTorch's start, to a good part because of small tables.
+#   rate it lost to PyTorch's start, in part because of small tables.
+#   <!-- from: start-near-nothing "64 wide" -->
 # - You **wrote and read files in GPT-2's format**: names, turned matrices, three in one.
 #   Your class computes what the file says in GPT-2's own names. `load_gpt2("gpt2")`
-#   reads the real one (0.5 GB).
+#   reads the real one.
 #
 # What is still wrong: you can build the model and load what others train, but your
 # own training is slow and careless. One learning rate from the first step to the last,

@@ -11,6 +11,7 @@
 #   training loop of the rest of the course, and checkpoints.
 # - **You will see** what loss curves say about a rate and about overfitting, and a
 #   small GPT below 1.88 nats after seconds of training.
+#   <!-- from: experiment-2-the-fast-recipe "limit =" -->
 # - **Needs** lesson [08](08_gpt.ipynb).
 # - **Takes** about four hours to read and do; the notebook runs in under 60 s.
 
@@ -21,13 +22,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-url = "https://github.com/from-bigram-to-transformer/course"
-url = os.environ.get("COURSE_URL", url)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads would wait for each other
+url = os.getenv("COURSE_URL", "https://github.com/from-bigram-to-transformer/course")
 if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
-places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
-found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
+places = [*Path(here).resolve().parents, Path("course").resolve()]
+found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -35,8 +36,7 @@ sys.path.insert(0, str(found[0]))
 # ## The question
 #
 # You can build a GPT. In lesson [07](07_transformer_block.ipynb) three blocks were no
-# better than one, 2.0977 nats against 2.0934. The loop that trained them is lesson
-# [02](02_bigram.ipynb)'s: one rate from the first step to the last, no limit, nothing
+# better than one. The loop that trained them is lesson [02](02_bigram.ipynb)'s: one rate from the first step to the last, no limit, nothing
 # saved. So: how does one train a model well, how do you see what goes on while it
 # learns, and how do you stop and go on?
 
@@ -71,7 +71,7 @@ for t, g in enumerate(gradients, start=1):
 
 # %% [markdown]
 # Do the first step on paper. $m$ is a tenth of 8, divided by 0.1, and so 8 again. $v$ is
-# 0.05 times 64, divided by 0.05, and so 64; its root is 8. So the step is $0.1 \cdot 8 / 8$,
+# 0.05 times $8^2$, divided by 0.05, and so $8^2$; its root is 8. So the step is $0.1 \cdot 8 / 8$,
 # which is the rate. With 0.02 instead of 8 it is the rate, too. **The size of a gradient
 # cancels.** What counts is whether the gradients agree: the first parameter goes on
 # with steps of 0.1, the second hesitates.
@@ -121,7 +121,7 @@ assert torch.allclose(parameter, torch.full((2,), 1 - 0.1 * 0.5))
 # | $\beta_1$, $\beta_2$ | numbers | how much of the old mean stays |
 # | $\eta$ | number | the [learning rate](../book/glossary.md#learning-rate) |
 # | $\lambda$ | number | the weight decay |
-# | $\epsilon$ | number | 0.00000001, keeps the divisor away from 0 |
+# | $\epsilon$ | number | 0.00000001, keeps the divisor away from 0 <!-- from: by-hand "1e-8" --> |
 #
 # Where they come from: without $\lambda$ this is algorithm 1 of Kingma and Ba (2015),
 # with it algorithm 2 of Loshchilov and Hutter (2019). There a factor for the schedule
@@ -189,7 +189,7 @@ def linear_schedule(
     step: int, n_steps: int, n_warmup: int, end: float = 0.0, decay: float = 0.6
 ) -> float:
     require_sizes(n_steps=n_steps)
-    left = 1 - step / n_steps  # 1 .. 0
+    left = max(0.0, 1 - step / n_steps)  # 1 .. 0
     return warmup(step, n_warmup) * (end + (1 - end) * min(1.0, left / decay))
 
 
@@ -267,11 +267,17 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_sizes(n_steps=self.n_steps, accumulation=self.accumulation)
-        for name in ("learning_rate", "muon_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
-        if self.n_warmup < 0:
-            raise ValueError(f"n_warmup={self.n_warmup} must be 0 or more")
+        for name in ("learning_rate", "muon_learning_rate", "embedding_learning_rate"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 < rate < math.inf:
+                raise ValueError(f"{name}={rate} must be above 0 and finite")
+        for name in ("n_warmup", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} must be 0 or more and finite"
+                )
+        if self.schedule == "noam":
+            require_sizes(n_warmup=self.n_warmup)
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip={self.clip} must be above 0, or None")
         for name, allowed in (
@@ -311,6 +317,7 @@ small = GPTConfig(
 
 
 # %% tags=["corpus"]
+from lib.claims import claim
 from lib.metrics import cross_entropy
 
 torch.manual_seed(0)
@@ -322,7 +329,7 @@ values = torch.linalg.svdvals(gradient)
 values = values / values[0]
 print("share of the largest:", [f"{values[i]:.3f}" for i in (0, 1, 3, 7, 31, 63)])
 print(f"above a tenth of the largest: {(values > 0.1).sum()} of {len(values)}")
-assert (values > 0.1).sum() < 32
+claim((values > 0.1).sum() < 32, "only a few stretching factors are large")
 
 # %% [markdown]
 # The gradient of this matrix has 64 stretching factors, and only a few of them are
@@ -368,7 +375,10 @@ assert (s - 1).abs().max() < 0.2
 # largest factor. A tall matrix
 # is turned, so that $A$ is the small one of the two products. `baddbmm` is a product
 # and a sum in one call, for several matrices at once. (`has_bfloat16` asks whether the
-# processor multiplies 16-bit numbers quickly; for this they are good enough.)
+# processor multiplies numbers in `bfloat16` quickly; for this they are good enough. But they are
+# rounded, and a factor that rounding carries a little past the range of the next round
+# would grow without end. So the $a$, $b$, $c$ of all rounds but the last are made for
+# $s / 1.01$, which keeps away from the edge.)
 
 # %% tags=["lib:optimizer.orthogonalize"]
 from lib.device import has_bfloat16
@@ -377,7 +387,7 @@ from lib.device import has_bfloat16
 def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
     if not 1 <= rounds <= len(POLAR_EXPRESS):
         raise ValueError(f"rounds={rounds} must be in 1 .. {len(POLAR_EXPRESS)}")
-    x = matrices.mT if matrices.size(-2) > matrices.size(-1) else matrices
+    x = (matrices.mT if matrices.size(-2) > matrices.size(-1) else matrices).float()
     x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # all values below 1
     x = x.to(torch.bfloat16 if has_bfloat16(x.device) else torch.float32)
     for a, b, c in POLAR_EXPRESS[:rounds]:
@@ -392,7 +402,8 @@ def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
 matrix = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 exact, fast = orthogonalize_exactly(matrix), orthogonalize(matrix).float()
 print("singular values before:", [f"{x:.1f}" for x in torch.linalg.svdvals(matrix)[0]])
-print("singular values after: ", [f"{x:.1f}" for x in torch.linalg.svdvals(fast)[0]])
+after = torch.linalg.svdvals(fast)
+print("after, all between 0.8 and 1.2:", bool(((0.8 < after) & (after < 1.2)).all()))
 assert torch.allclose(exact, fast, atol=0.15)
 
 # %% [markdown]
@@ -405,7 +416,7 @@ assert torch.allclose(exact, fast, atol=0.15)
 #
 # for a matrix $\Theta$ of $R$ rows and $C$ columns with gradient $G$. It needs one
 # running mean, not two. PyTorch has a Muon, and ours inherits from it. But PyTorch's
-# goes matrix by matrix, always in 16-bit numbers, and a processor without arithmetic
+# goes matrix by matrix, always in `bfloat16`, and a processor without arithmetic
 # for them is many times slower with these. So our step takes all matrices of one shape
 # together. (`_foreach_lerp_` moves each tensor of a list towards another one, here by
 # the share $1 - \mu$.)
@@ -451,7 +462,12 @@ class Muon(torch.optim.Muon):
 #
 # Muon is for matrices that turn vectors into vectors: the linear layers inside the
 # blocks. A table of embeddings is no such matrix, each of its rows belongs to one
-# token. It stays with AdamW, and so do the head and all vectors, the biases and gains.
+# token. It stays with AdamW, and so do all vectors, the biases and gains. The head *is*
+# such a matrix; that it learns better with AdamW was found by trying (Jordan et al.,
+# 2024).
+# (The head is what any part of the model calls `head`, and the last linear layer. A
+# weight can stand in several places, as a table that is the head's weight, too:
+# `dict.fromkeys` drops what comes again, so that no weight is moved twice.)
 #
 # One more decision falls here: **only matrices and tables decay.** Weight decay pulls
 # to 0. A gain of a norm belongs near 1, so the third group gets no decay.
@@ -459,17 +475,30 @@ class Muon(torch.optim.Muon):
 
 # %% tags=["lib:optimizer._inner_matrices"]
 def _inner_matrices(model: nn.Module) -> list[nn.Parameter]:
-    inner = [m for name, m in model.named_modules() if name != "head"]
-    return [m.weight for m in inner if isinstance(m, nn.Linear)]
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    heads = {id(getattr(m, "head", None)) for m in model.modules()}
+    outputs = [m for m in linear if id(m) in heads] + linear[-1:]
+    spared = {m.weight for m in outputs} | set(_tables(model))
+    return [w for w in dict.fromkeys(m.weight for m in linear) if w not in spared]
+
+
+# %% [markdown]
+# The tables are all embeddings, each once, also where two layers share one:
+
+
+# %% tags=["lib:optimizer._tables"]
+def _tables(model: nn.Module) -> list[nn.Parameter]:
+    tables = (m.weight for m in model.modules() if isinstance(m, nn.Embedding))
+    return list(dict.fromkeys(tables))
 
 
 # %% tags=["lib:optimizer._adamw_groups"]
 def _adamw_groups(
     model: nn.Module, c: TrainConfig, matrices: list[nn.Parameter]
 ) -> list[dict]:
-    tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
-    taken = {id(p) for p in tables + matrices}
-    rest = [p for p in model.parameters() if id(p) not in taken]
+    tables = _tables(model)
+    taken = set(tables + matrices)
+    rest = [p for p in model.parameters() if p not in taken]
     groups = [
         {"params": tables, "lr": c.embedding_learning_rate or c.learning_rate},
         {"params": [p for p in rest if p.dim() > 1], "lr": c.learning_rate},
@@ -538,16 +567,36 @@ def next_token_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor
 # `backward` *adds* to the gradients that are there, so the parts add up, and the memory
 # holds only one part at a time: this is
 # [gradient accumulation](../book/glossary.md#gradient-accumulation). The loss of each
-# part is a mean over its own rows, so it is multiplied by its share of all rows.
-# (`autocast` does matrix products in 16-bit numbers where `dtype` asks for that.
-# `_share`, `_mean_over_processes` and `DistributedDataParallel` have nothing to do in a
-# single process: training with several is a subject of lesson 19.)
+# part is a mean over its own targets, so it is multiplied by its share of all targets,
+# which `_part_weights` returns. Mostly each row has as many, and counting rows will do.
+# But in some batches not every place counts: lessons 13 and 14 fill up short rows, or
+# ask for hidden tokens only. Such a loss says so itself, with a line above it:
+
+
+# %% tags=["lib:metrics.mean_over"]
+def mean_over(counts: Callable[..., Tensor]) -> Callable[[Callable], Callable]:
+    def mark(loss_of: Callable) -> Callable:
+        loss_of.counts = counts
+        return loss_of
+
+    return mark
+
+
+# %% [markdown]
+# (A function that takes a function and returns one can be written with an `@` above a
+# definition. This one only notes `counts`, which gives True where a target counts.)
+#
+# `in_mode` of lesson [02](02_bigram.ipynb) sets the mode for training, and
+# `_require_finite` ends a run whose loss is no number any more, before the update.
+# `autocast` does matrix products in `bfloat16` where `dtype` asks for that.
+# (`_share`, `_over_processes`, `_without_exchange` and `_SharedModel` have nothing to do
+# in a single process: training with several is a subject of lesson 19.)
 
 # %%
-from torch.nn.parallel import DistributedDataParallel
-
 from lib.device import choose_dtype
-from lib.train import _anyone, _mean_over_processes, _share, _world
+from lib.mode import in_mode
+from lib.train import _anyone, _over_processes, _require_finite, _share
+from lib.train import _part_weights, _SharedModel, _without_exchange, _world
 
 
 # %% tags=["lib:train.Training"]
@@ -561,7 +610,7 @@ class Training:
         self.model, self.config, self.loss_of = model, config, loss_of
         self.optimizers = make_optimizers(model, config)
         self.n_done, self.losses, self.validation = 0, [], []
-        self.runner = DistributedDataParallel(model) if _world() > 1 else model
+        self.runner = _SharedModel(model) if _world() > 1 else model
 
     def step(self, batch: tuple[Tensor, ...]) -> float:
         c = self.config
@@ -570,7 +619,9 @@ class Training:
             optimizer.zero_grad()
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-        loss = self._gradients(_share(batch))
+        with in_mode(self.model, training=True):
+            loss = self._gradients(_share(batch))
+        _require_finite(self, "loss", loss)
         if c.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), c.clip)
         for optimizer in self.optimizers:
@@ -580,20 +631,23 @@ class Training:
         return loss
 
     def _gradients(self, batch: tuple[Tensor, ...]) -> float:
-        total, device = 0.0, batch[0].device
-        dtype = choose_dtype(self.config.dtype, device)
-        mixed = dtype != torch.float32
-        for part in zip(*(t.chunk(self.config.accumulation) for t in batch)):
-            with torch.autocast(device.type, dtype, enabled=mixed):
-                loss = self.loss_of(self.runner, *part) * (len(part[0]) / len(batch[0]))
-            loss.backward()
-            total += _mean_over_processes(loss.detach())
-        return total
+        total, kind = 0.0, batch[0].device.type
+        dtype = choose_dtype(self.config.dtype, batch[0].device)
+        parts = list(zip(*(t.chunk(self.config.accumulation) for t in batch)))
+        weights = _part_weights(self.loss_of, self.model, parts)
+        for number, (part, weight) in enumerate(zip(parts, weights), start=1):
+            with _without_exchange(self.runner, number < len(parts)):
+                with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
+                    loss = weight * self.loss_of(self.runner, *part)
+                loss.backward()
+            total += loss.item() if weight else 0.0  # a mean of nothing is no number
+        return _over_processes(total) / _world()
 
 
 # %% [markdown]
-# Four parts of 4 rows must give the gradient of 16 rows at once. All other training on
-# this page that is not about the recipe uses this one-block model, which is quick:
+# Four parts of 4 rows must give the gradient of 16 rows at once. The small runs on this
+# page use this one-block model, which is quick; the two experiments do not:
+# <!-- from: the-training-run "random_batch(train_tokens, 16" -->
 
 # %%
 one_block = GPTConfig(
@@ -624,26 +678,35 @@ for whole, added in zip(*gradients_of):
 # ### The loop
 #
 # A long run needs three more things: now and then a look at the validation loss, now
-# and then a copy on the disk, and an end that you can ask for. After each step of the
+# and then a copy on the disk, and an end that you can ask for. Nothing is kept of a run
+# that has come to infinity, so that the last good copy stays. After each step of the
 # loop:
 
 
-# %% tags=["lib:train._evaluate_if_due", "lib:train._save_if_due"]
+# %% tags=["lib:train._evaluate_if_due"]
 def _evaluate_if_due(
     training: Training, every: int, evaluate: Callable[[], float] | None
 ) -> bool:
     last = training.n_done == training.config.n_steps
     due = every > 0 and (last or training.n_done % every == 0)
     if due and evaluate is not None:
-        training.validation.append((training.n_done, evaluate()))
+        loss = evaluate()
+        _require_finite(training, "validation loss", loss)
+        training.validation.append((training.n_done, loss))
     return due
 
 
+# %% tags=["lib:train._save_if_due"]
 def _save_if_due(
-    due: bool, save: Callable[[], None] | None, interrupted: Callable[[], bool]
+    training: Training,
+    due: bool,
+    save: Callable[[], None] | None,
+    interrupted: Callable[[], bool],
 ) -> bool:
     stop = _anyone(interrupted())
     if save is not None and (due or stop):
+        largest = nn.utils.get_total_norm(training.model.parameters(), math.inf)
+        _require_finite(training, "largest weight", largest.item())
         save()
     return stop
 
@@ -661,17 +724,17 @@ from lib.train import _interrupt_between_steps, _remaining_batches
 
 
 def train(
-    training: Training,
-    next_batch: Callable[[], tuple[Tensor, ...]],
-    every: int = 0,
+    training: Training, next_batch: Callable[[], tuple[Tensor, ...]], every: int = 0,
     evaluate: Callable[[], float] | None = None,
     save: Callable[[], None] | None = None,
-) -> list[float]:
+) -> list[float]:  # fmt: skip
+    if every < 0:
+        raise ValueError(f"every={every} must be 0 or more")
     with _interrupt_between_steps() as interrupted:
         for batch in _remaining_batches(training, next_batch):
             training.step(batch)
             due = _evaluate_if_due(training, every, evaluate)
-            if _save_if_due(due, save, interrupted):
+            if _save_if_due(training, due, save, interrupted):
                 raise KeyboardInterrupt
     return training.losses
 
@@ -785,8 +848,8 @@ def _write_whole(path: Path, tensors: dict, metadata: dict) -> None:
 # says, fill it with the weights (`_load_weights` refuses any that do not fit).
 
 # %% tags=["lib:checkpoint.load_checkpoint"]
-from lib.checkpoint import _load_weights, _read_file, _tokenizer_from_dict
-from lib.presets import build_model, config_from_dict
+from lib.checkpoint import _load_weights, _read_file
+from lib.presets import build_model
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -795,12 +858,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"path={str(path)!r}: there is no such checkpoint")
     tensors, about = _read_file(path)
-    model = build_model(config_from_dict(about["model"]))
+    model = build_model(about["model"])
     weights = {n[6:]: t for n, t in tensors.items() if n.startswith("model.")}
     _load_weights(path, model, weights)
     run = {n: t for n, t in tensors.items() if not n.startswith("model.")}
-    tokenizer = _tokenizer_from_dict(about["tokenizer"])
-    return Checkpoint(model.eval(), tokenizer, about["notes"], run)
+    return Checkpoint(model.eval(), about["tokenizer"], about["notes"], run)
 
 
 # %% [markdown]
@@ -811,12 +873,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 # %% tags=["corpus"]
 import shutil
 from dataclasses import replace
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
-folder = Path(mkdtemp())
-latest, at_10 = folder / "checkpoint.safetensors", folder / "at_10.safetensors"
+folder = TemporaryDirectory()
+latest = Path(folder.name, "latest.safetensors")
+at_10 = Path(folder.name, "at_10.safetensors")
 with_dropout = replace(one_block, dropout=0.1)
-config = TrainConfig(20, 0.01, "muon", n_warmup=5)
+short = TrainConfig(20, 0.01, "muon", n_warmup=5)
 
 
 def batches(generator, tokens=train_tokens, rows=16, length=32):
@@ -831,7 +894,7 @@ def keep(training, generator):
 
 # %% tags=["corpus"]
 generator = torch.Generator().manual_seed(0)
-training = new_training(config, with_dropout)
+training = new_training(short, with_dropout)
 unbroken = train(
     training, batches(generator), every=10, save=lambda: keep(training, generator)
 )
@@ -850,10 +913,10 @@ print("states:", [name for name in names if name.startswith(firsts)])
 #
 # Now forget everything, make a new model with *another* seed, load, and go on.
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
 del training, generator
 generator = torch.Generator().manual_seed(99)
-training = new_training(config, with_dropout, seed=99)
+training = new_training(short, with_dropout, seed=99)
 load_checkpoint(at_10).resume(training, generator)
 resumed = train(training, batches(generator))
 print("unbroken:", [round(loss, 4) for loss in unbroken[-4:]])
@@ -871,10 +934,9 @@ damaged = bytearray(at_10.read_bytes())
 damaged[len(damaged) // 2] ^= 1
 latest.write_bytes(damaged)
 try:
-    load_checkpoint(folder)
+    load_checkpoint(latest)
 except ValueError as error:
-    print(str(error).split("checkpoint.safetensors")[1])
-shutil.rmtree(folder)
+    print(str(error).split(latest.name)[1])
 
 # %% [markdown]
 # ### A text of your own
@@ -937,7 +999,7 @@ print("the same factors for 50 steps")
 # 1, so the steps are not equal. But they must point the same way. Give both the same
 # three gradients and compare what they did to the matrix.
 
-# %%
+# %% tags=["measured"]
 generator = torch.Generator().manual_seed(0)
 three = [torch.randn(32, 16, generator=generator) for _ in range(3)]
 moved = []
@@ -964,23 +1026,24 @@ assert cosine > 0.97 and 0.7 < moved[0].norm() / moved[1].norm() < 1.4
 # %% tags=["corpus"]
 import copy
 
-config = TrainConfig(90, 0.01, schedule="constant")
+steady = TrainConfig(90, 0.01, schedule="constant")
 generator = torch.Generator().manual_seed(0)
-training, next_batch = new_training(config), batches(generator)
+training, next_batch = new_training(steady), batches(generator)
 for _ in range(60):
     training.step(next_batch())
-weights_only = Training(copy.deepcopy(training.model), config)
+weights_only = Training(copy.deepcopy(training.model), steady)
 following = [next_batch() for _ in range(30)]
 right, wrong = ([t.step(b) for b in following] for t in (training, weights_only))
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
 differences = torch.tensor(wrong) - torch.tensor(right)
+bump, rest = differences[1:11].mean(), differences[-10:].mean()
 print(f"first loss: {differences[0]:+.2f} nats")
-print(f"losses 2 to 11: {differences[1:11].mean():+.2f} nats on average")
-print(f"worse in {(differences[1:11] > 0).sum()} of these 10 steps")
-print(f"losses 21 to 30: {differences[-10:].mean():+.2f} nats on average")
-assert differences[0] == 0 and differences[1:11].mean() > 0.03
-assert differences[-10:].mean() < differences[1:11].mean()
+print(f"losses 2 to 11: {bump:+.2f} nats on average")
+print(f"losses 21 to 30: {rest:+.2f} nats on average")
+assert differences[0] == 0
+claim(bump > 0.03, "without the optimiser's state there is a bump")
+claim(rest < bump, "the bump gets smaller")
 
 # %% [markdown]
 # The first loss is exactly the same, so a look at the loaded model shows nothing. Then
@@ -996,7 +1059,7 @@ assert differences[-10:].mean() < differences[1:11].mean()
 # The first thing that a loss curve tells. Three runs of 50 steps at a constant rate,
 # nothing else differs.
 
-# %% mystnb={"image": {"alt": "Loss over 50 steps at three rates. At 0.01 it falls quickly to about 2.6. At 0.0001 it creeps down in an almost straight line and is still near 4 at the end. At 0.3 it shoots out of the picture, comes back and stays far above the middle curve."}} tags=["corpus"]
+# %% mystnb={"image": {"alt": "Loss over 50 steps at three rates. At 0.01 it falls quickly to about 2.6. At 0.0001 it creeps down in an almost straight line and is still near 4 at the end. At 0.3 it shoots out of the picture, comes back and stays far above the middle curve."}} tags=["corpus", "measured:wide"]
 curves = {}
 for rate in (0.0001, 0.01, 0.3):
     training = new_training(TrainConfig(50, rate, schedule="constant", clip=None))
@@ -1004,17 +1067,18 @@ for rate in (0.0001, 0.01, 0.3):
 ends = [sum(losses[-10:]) / 10 for losses in curves.values()]
 for name, end in zip(curves, ends):
     print(f"{name}: highest {max(curves[name]):.1f}, last ten {end:.2f}")
-assert ends[1] < min(ends[0], ends[2]) - 0.5 and max(curves["rate 0.3"]) > 5
+claim(ends[1] < min(ends[0], ends[2]) - 0.5, "the middle rate is the best by far")
+claim(max(curves["rate 0.3"]) > 6, "at the highest rate the loss leaps up")
 figure = plot.loss_curve(curves)
 figure.axes[0].set(ylim=(2, 6))
 figure
 
 # %% [markdown]
 # *Too low: a straight, slow slope. Too high: the loss leaps out of the picture at once,
-# and needs most of the run to come back. Right: a quick fall that bends.*
+# and comes back slowly. Right: a quick fall that bends.*
 #
-# A curve that still falls in a straight line at the end asks for a higher rate. One
-# that rises early asks for a lower one, or for a warm-up. In between lie the rates worth
+# A curve that still falls in a straight line at the end asks for a higher rate, or just
+# for more steps. One that rises early asks for a lower rate, or for a warm-up. In between lie the rates worth
 # trying, each three times the one before.
 #
 # ### What does an optimiser see in a matrix?
@@ -1040,30 +1104,36 @@ def last_step(optimizer, matrix):
     return matrix.detach() - before
 
 
-# %% mystnb={"image": {"alt": "Singular values of three matrices, from the largest to the smallest of 64, on a logarithmic axis. The mean gradient falls fastest, AdamW's step more slowly, Muon's step is an almost flat line at the top."}} tags=["corpus"]
-p, q = (nn.Parameter(torch.zeros(256, 64)) for _ in range(2))
+# %% tags=["corpus"]
+p, q = nn.Parameter(torch.zeros(256, 64)), nn.Parameter(torch.zeros(256, 64))
 steps = {
     "mean gradient": torch.stack(seen).mean(dim=0),
     "AdamW's step": last_step(torch.optim.AdamW([p], betas=(0.9, 0.95)), p),
     "Muon's step": last_step(Muon([q], momentum=0.9), q),
 }
+
+# %% [markdown]
+# Their singular values, as shares, and all in one picture:
+
+# %% mystnb={"image": {"alt": "Singular values of three matrices, from the largest to the smallest of 64, on a logarithmic axis. The mean gradient falls fastest, AdamW's step more slowly, Muon's step is an almost flat line at the top."}} tags=["corpus"]
 shares = {name: torch.linalg.svdvals(x) for name, x in steps.items()}
 shares = {name: (s / s[0]).tolist() for name, s in shares.items()}
 for name, s in shares.items():
     print(f"{name:13}: {sum(x > 0.3 for x in s):2} of 64 above 0.3 of the largest")
 assert shares["mean gradient"][63] < 1e-4
-assert shares["mean gradient"][32] < shares["AdamW's step"][32] < 0.5
-assert shares["Muon's step"][62] > 0.5
-axes = "singular value, from the largest on", "share of the largest"
-plot.line_chart({name: s[:63] for name, s in shares.items()}, *axes, log=True)
+low, middle, _ = (s[32] for s in shares.values())
+claim(low < middle < 0.5, "AdamW evens out some of the directions")
+claim(shares["Muon's step"][62] > 0.5, "Muon gives nearly all the same weight")
+curves = {name: s[:63] for name, s in shares.items()}
+plot.line_chart(curves, "singular value, by rank", "share of the largest", log=True)
 
 # %% [markdown]
 # *The gradient asks for a change in few directions. AdamW evens out the numbers, and
 # with them some of the directions; Muon, here with five rounds, gives nearly every
 # direction the same weight.*
 #
-# One of the 64 values is left out of the picture. In this new model it is 0: the layer
-# norm in front of the matrix takes the mean out of every vector, so one direction never
+# One of the 64 values is left out of the picture. In the gradients of this new model it
+# is 0: the layer norm in front of the matrix takes the mean out of every vector, so one direction never
 # comes in. (Later the norm's bias has moved, and brings a little of it.)
 
 # %% [markdown]
@@ -1071,9 +1141,13 @@ plot.line_chart({name: s[:63] for name, s in shares.items()}, *axes, log=True)
 #
 # Give a small model very little text, the first 2,500 characters, and let it read them
 # again and again: 120 batches of 4 windows of 64 are twelve times through. The
-# validation loss is taken on 4,096 characters, every 20 steps. Three runs: plain; with
+# validation loss is taken on 4,096 characters, every 4 steps. Three runs: plain; with
 # [dropout](../book/glossary.md#dropout), which sets 30 % of the numbers to 0, after the
 # embedding and in all notes to the stream, others at each step; and with weight decay.
+# <!-- from: experiment-1-overfitting "[:2_500], 4, 64" -->
+# <!-- from: experiment-1-overfitting "[:4_096]" -->
+# <!-- from: experiment-1-overfitting "120, 0.01" -->
+# <!-- from: experiment-1-overfitting "dropout=0.3" -->
 
 # %%
 from lib.train import estimate_loss
@@ -1091,17 +1165,17 @@ regularised = {
 
 # %% tags=["corpus"]
 fitted, some = {}, validation_tokens[:4_096]
-for name, (config, model_config) in regularised.items():
-    fitted[name] = training = new_training(config, model_config)
+for name, (settings, model_config) in regularised.items():
+    fitted[name] = training = new_training(settings, model_config)
     few = batches(torch.Generator().manual_seed(0), train_tokens[:2_500], 4, 64)
-    train(training, few, 20, lambda: estimate_loss(training.model, some, 64))
+    train(training, few, 4, lambda: estimate_loss(training.model, some, 64))
 
 # %% [markdown]
-# The losses of single batches jump about; `thinned` takes the mean of 20 at a time.
+# The losses of single batches jump about; `thinned` takes the mean of a few at a time.
 
 
-# %% tags=["corpus"]
-def thinned(losses, n=20):
+# %% tags=["corpus", "measured"]
+def thinned(losses, n):
     return torch.tensor(losses).view(-1, n).mean(dim=1).tolist()
 
 
@@ -1109,34 +1183,37 @@ validated = {}
 for name, training in fitted.items():
     validated[name] = losses = [loss for _, loss in training.validation]
     own = estimate_loss(training.model, train_tokens[:2_500], 64)  # without dropout
-    best = min(losses)
-    when = 20 * (losses.index(best) + 1)
-    print(f"{name:12}: training {own:.2f}, validation best {best:.2f}", end=" ")
-    print(f"at step {when}, at the end {losses[-1]:.2f}")
+    print(f"{name:12}: training {own:.2f}", end=", ")
+    print(f"validation best {min(losses):.2f}, at the end {losses[-1]:.2f}")
 
-# %% mystnb={"image": {"alt": "Four curves over 120 steps. The training loss of the plain run falls far below the others. Its validation loss is flat and then rises. The validation losses with dropout and with weight decay stay flat."}} tags=["corpus"]
-curves = {"plain, training": thinned(fitted["plain"].losses)}
+# %% mystnb={"image": {"alt": "Four curves over the run. The training loss of the plain run falls far below the others. Its validation loss falls at first and then rises. The validation losses with dropout and with weight decay fall with it and stay low."}} tags=["corpus"]
+curves = {"plain, training": thinned(fitted["plain"].losses, 4)}
 curves |= {f"{name}, validation": losses for name, losses in validated.items()}
-plot.line_chart(curves, "step", "loss (nats per token)", x=range(20, 121, 20))
+plot.line_chart(curves, "step", "loss (nats per token)", x=range(4, 121, 4))
 
 # %% [markdown]
-# *The plain run learns its 2,500 characters better and better, and everything else worse.
-# With dropout or weight decay the validation loss hardly moves.*
+# *The plain run learns its own text better and better; everything else it learns
+# for a short while, and then unlearns. With dropout or weight decay the validation loss
+# stays low.*
 #
 # The two curves of the plain run part, and the upper one turns upwards: that is
 # [overfitting](../book/glossary.md#overfitting). What do the two remedies really do?
-# They keep the model from learning the text by heart, and so the end is much better,
-# 2.89 and 2.88 nats instead of 3.19. But compare with the *best* moment of the plain run,
-# 2.92: whoever stops there gets nearly as much for nothing. The three best moments lie
-# within 0.05 nats, and this is one seed: no claim. What would really help is more text.
+# They keep the model from learning the text by heart, and so the end is much better. But
+# compare with the *best* moment of the plain run: whoever stops there gets a good part of
+# that for nothing. The three best moments lie much closer together than the three ends,
+# and this is one seed: no winner.
+# What would really help is more text.
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
 bests = [min(losses) for losses in validated.values()]
-ends = {name: losses[-1] for name, losses in validated.items()}
-print(f"the three best moments lie within {max(bests) - min(bests):.2f} nats")
-assert max(bests) - min(bests) < 0.12
-assert ends["plain"] > bests[0] + 0.1
-assert max(ends["dropout"], ends["weight decay"]) < ends["plain"] - 0.1
+overfitted, *others = (losses[-1] for losses in validated.values())
+spread, spread_at_end = max(bests) - min(bests), overfitted - min(others)
+print(f"best moments within {spread:.2f} nats, ends within {spread_at_end:.2f}")
+claim(spread < 0.7 * spread_at_end, "the best moments lie closer than the ends")
+claim(overfitted > bests[0] + 0.1, "the plain run turns upwards")
+claim(max(others) < overfitted - 0.1, "with a remedy the end is much better")
+early = validated["plain"].index(bests[0]) < 15
+claim(early, "the best moment of the plain run is in the first half")
 
 # %% [markdown]
 # ## Experiment 2: the fast recipe
@@ -1146,6 +1223,9 @@ assert max(ends["dropout"], ends["weight decay"]) < ends["plain"] - 0.1
 # rate for the table; ten steps of warm-up, then the linear schedule. Three rounds
 # leave the factors far from 1, as the table above shows; they cost less than five, and
 # are enough here.
+# <!-- from: who-gets-which-optimiser "107_904" -->
+# <!-- from: experiment-2-the-fast-recipe "520, 0.01" -->
+# <!-- from: experiment-2-the-fast-recipe "length=64" -->
 
 # %%
 import time
@@ -1169,7 +1249,7 @@ def train_small(config, after_step=None):
 # `save` may be any function. Here it keeps a copy of the model at four moments, for
 # later.
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
 stages = {}
 
 
@@ -1180,55 +1260,57 @@ def keep_stage(training):
 
 muon, muon_seconds = train_small(recipe, keep_stage)
 muon_loss = estimate_loss(muon.model, validation_tokens, 64, 64)
-print(f"Muon: {muon_loss:.3f} nats on the whole validation split")
-print("in less than 60 s of processor time:", muon_seconds < 60)
-assert muon_loss <= (1.3 if corpus.is_stand_in else 1.88)
-assert muon_seconds < 60, "this machine is too slow, or too busy, for the promise"
+print(f"Muon: {muon_loss:.2f} nats on the whole validation split")
+limit = 1.3 if corpus.is_stand_in else 1.88
+claim(muon_loss <= limit, "the recipe comes below 1.88 nats (1.3 on the stand-in)")
 
 # %% [markdown]
-# 1.834 nats, where three blocks stood at 2.0977 in lesson
-# [07](07_transformer_block.ipynb), with another model, fewer batches and AdamW. Most of
-# the gain is the model's and the longer run's. The [benchmarks](../book/benchmarks.md)
-# hold this recipe against a run that nanoGPT documents: four blocks of twice the width
-# and two thousand steps of AdamW.
+# Below 1.88 nats, in seconds. Three blocks did not come near that in lesson
+# [07](07_transformer_block.ipynb); but that was another model, with fewer batches, another
+# start, another schedule and AdamW, so the two numbers do not say what has helped. Nor do
+# they say whether more blocks pay: this page does not ask. The
+# [benchmarks](../book/benchmarks.md) hold the recipe against a run that nanoGPT documents:
+# four blocks of twice the width and two thousand steps of AdamW.
 #
 # How much of that is Muon's? Give AdamW the same model, the same batches, the same
 # schedule, and a fair chance. Thirteen settings of its rates and limit were tried for
 # this comparison; this is the best of them. (Muon's settings come from about fifty
 # short runs. But most of these looked for the size of the model, so the model was
-# chosen with Muon, and may suit it better.)
+# chosen with Muon, and may suit it better. These runs are not on this page. All were
+# judged on this same validation split, so both numbers are a little too good.)
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
 adamw_recipe = replace(recipe, optimizer="adamw", learning_rate=0.006, clip=1.0)
 adamw, adamw_seconds = train_small(adamw_recipe)
 adamw_loss = estimate_loss(adamw.model, validation_tokens, 64, 64)
-print(f"AdamW: {adamw_loss:.3f} nats, Muon {adamw_loss - muon_loss:.2f} better")
-assert adamw_loss > muon_loss + 0.05 and muon_seconds < 2 * adamw_seconds
+print(f"AdamW: {adamw_loss:.2f} nats, Muon {adamw_loss - muon_loss:.2f} better")
+claim(adamw_loss > muon_loss + 0.05, "Muon does better than AdamW")
 
-# %% mystnb={"image": {"alt": "Training losses over 520 steps, each point the mean of 20. Both curves fall steeply and together at first, then flatten. From there on Muon's lies below AdamW's, and the gap stays to the end."}} tags=["corpus"]
-curves = {"AdamW": thinned(adamw.losses), "Muon": thinned(muon.losses)}
+# %% mystnb={"image": {"alt": "Training losses, each point the mean of 20. Both curves fall steeply and together at first, then flatten. From there on Muon's lies below AdamW's, and the gap stays to the end."}} tags=["corpus", "measured"]
+curves = {"AdamW": thinned(adamw.losses, 20), "Muon": thinned(muon.losses, 20)}
 behind = [a - m for a, m in zip(*curves.values())]
 print(f"after 100 steps AdamW is {min(behind[5:]):.2f} nats behind, or more")
-assert min(behind[5:]) > 0
+claim(min(behind[5:]) > 0, "after 100 steps Muon is ahead, and stays ahead")
 plot.line_chart(curves, "step", "loss (nats per token)", x=range(20, 521, 20))
 
 # %% [markdown]
 # *Same model, same batches: after a common start Muon pulls ahead, and stays ahead.*
 #
-# One seed each, but the gap of 0.11 nats is large. A step of Muon takes longer, for its
-# products, though not twice as long.
+# One seed each, but the gap is large: about a tenth of a nat. A step of Muon takes longer,
+# for its products.
 #
 # One setting of the recipe is strange: a limit of 0.1 for the gradient norm, where 1 is
 # usual. Look at the norms themselves.
+# <!-- from: experiment-2-the-fast-recipe "clip=0.1" -->
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured:wide"]
 inputs, targets = random_batch(train_tokens, 12, 64, torch.Generator().manual_seed(1))
 for name, network in (("new", GPT(small)), ("trained", muon.model)):
     network.zero_grad()
     cross_entropy(network(inputs), targets).backward()
     norm = nn.utils.clip_grad_norm_(network.parameters(), math.inf)
-    print(f"{name} model: gradient norm {norm:.1f}")
-    assert norm > 0.1
+    print(f"{name} model: gradient norm {norm:.2f}")
+    claim(norm > 0.2, "the gradient is longer than the limit")
 
 # %% [markdown]
 # With such a limit practically *every* gradient is shortened, to the same length. So
@@ -1245,7 +1327,7 @@ for name, network in (("new", GPT(small)), ("trained", muon.model)):
 # the course. You can read its file now; the notes in it say how it was trained. (The
 # prompt, a `T`, is left out.)
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
 import lib
 from lib.generate import sample
 
@@ -1258,22 +1340,32 @@ def write(model):
 
 uniform = GPT(small)
 nn.init.zeros_(uniform.head.weight)
-data = Path(lib.__file__).parents[1] / "data"
-shipped = load_checkpoint(data / "gpt-mini.safetensors")
-for network in (uniform, *stages.values(), muon.model):
-    loss = estimate_loss(network, some, 64)
-    print(f"{loss:.1f} nats: {write(network)!r}\n")
-print(f"{shipped.notes['validation_loss']:.1f} nats: {write(shipped.model)!r}")
-print(shipped.notes["command"])
+writers = {"no training": uniform} | {f"{n} steps": m for n, m in stages.items()}
+writers["the recipe"] = muon.model
+for name, network in writers.items():
+    print(f"{name}: {estimate_loss(network, some, 64):.2f} nats")
 
 # %% [markdown]
-# At 4.2 nats noise; at 3.3 noise with more of the frequent letters; at 2.5 pairs of
-# letters, as from the bigram model; at 2.0 syllables, short words and the layout of a
-# play; below 1.9 many words are words; at 1.5 there are phrases. Sense comes much later.
+# And the model that comes with the course:
+
+# %%
+data = Path(lib.__file__).parents[1] / "data"
+shipped = load_checkpoint(data / "gpt-mini.safetensors")
+print(shipped.notes["command"])
+print(f"{shipped.notes['validation_loss']:.2f} nats")
+
+# %% tags=["corpus", "sample"]
+for name, network in (writers | {"the course's model": shipped.model}).items():
+    print(f"{name}: {write(network)!r}\n")
+
+# %% [markdown]
+# First noise; after a few steps noise with more of the frequent letters; then pairs of
+# letters, as from the bigram model; then syllables, short words and the layout of a play;
+# later many words are words; in the last there are phrases. Sense comes much later.
 #
 # The model takes its place on the [ladder](../book/ladder.md).
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "sample"]
 from lib.ladder import rung
 
 rung("GPT", 107_904, muon_loss, muon_seconds, write(muon.model))
@@ -1293,10 +1385,11 @@ rung("GPT", 107_904, muon_loss, muon_seconds, write(muon.model))
 #
 # AdamW alone: three, the parameter and two means. The recipe: two for most, because
 # Muon keeps one mean for each matrix; 2.1 on average.
+# <!-- from: predict-then-run "the recipe:" -->
 #
 # </details>
 #
-# <details><summary>You evaluate a model without calling `eval()`, and it was trained with dropout. Is the loss too high or too low?</summary>
+# <details><summary>You evaluate a model without calling <code>eval()</code>, and it was trained with dropout. Is the loss too high or too low?</summary>
 #
 # Too high: a part of what it knows is missing each time. `estimate_loss` calls `eval()`
 # itself. On the training text this makes overfitting look smaller than it is.
@@ -1325,14 +1418,14 @@ for name, training in (("AdamW alone", adamw), ("the recipe", muon)):
 # %% [markdown]
 # And the loss of the dropout run's model, with `eval()` and without:
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
 network = fitted["dropout"].model
 inputs, targets = some[:4_032].view(63, 64), some[1:4_033].view(63, 64)
 with torch.no_grad():
     right = next_token_loss(network.eval(), inputs, targets).item()
     wrong = next_token_loss(network.train(), inputs, targets).item()
 print(f"with eval() {right:.2f} nats, without {wrong:.2f}")
-assert wrong > right + 0.02
+claim(wrong > right + 0.005, "without eval() the loss is too high")
 
 # %% [markdown]
 # ## Exercises
@@ -1405,8 +1498,8 @@ check_clip_gradients(clip_gradients)
 #
 # *core · 20 minutes* · [Solution](../solutions/09_training.ipynb#exercise-3-parts-that-are-not-equal)
 #
-# `_gradients` weighs each part by its rows. That is right because all rows are equally
-# long. Here they are not: `parts` is a list of pairs `(inputs, targets)`, both `(b,
+# With `next_token_loss`, `_gradients` weighs each part by its rows. That is right because
+# all rows are equally long. Here they are not: `parts` is a list of pairs `(inputs, targets)`, both `(b,
 # t)`, with another `b` and another `t` in each. Put into `.grad` of the parameters the
 # gradient of the mean loss over **all targets of all parts**, whatever stood there
 # before, and return that loss as a number. Go through the parts one by one;
@@ -1471,8 +1564,8 @@ check_WeightAverage(WeightAverage)
 #   gradients. You built **schedules** that warm up and fall, saw what **clipping**
 #   does, and let only matrices and tables **decay**.
 # - You built **Muon**, which sees a matrix as a whole and gives the directions of its
-#   update more equal weights: 1.834 nats, against 1.943 for the best AdamW that was found.
-#   One seed each.
+#   update more equal weights: about a tenth of a nat better than the best AdamW that was
+#   found. One seed each.
 # - You can **read loss curves**: too high, too low, overfitting. Dropout and weight
 #   decay kept a small model from getting worse; that they beat stopping in time, this
 #   page cannot say.
@@ -1489,6 +1582,7 @@ check_WeightAverage(WeightAverage)
 # [warmup, cosine_schedule and linear_schedule](../book/api.md#schedule),
 # [orthogonalize, Muon and make_optimizers](../book/api.md#optimizer),
 # [TrainConfig, Training and train](../book/api.md#train),
+# [mean_over](../book/api.md#metrics),
 # [save_checkpoint and load_checkpoint](../book/api.md#checkpoint),
 # [read_text](../book/api.md#corpus).
 

@@ -9,7 +9,7 @@
 #   warm-up of the original paper, the score BLEU, and a search that follows several
 #   translations at once.
 # - **You will see** a model that puts French words where they belong, what it looks at
-#   for each of them, and a training that never starts.
+#   for nouns and adjectives, and a rate that it survives only with a warm-up.
 # - **Needs** lesson 12.
 # - **Takes** about three hours to read and do; the notebook runs in under 60 s.
 
@@ -20,13 +20,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-url = "https://github.com/from-bigram-to-transformer/course"
-url = os.environ.get("COURSE_URL", url)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads would wait for each other
+url = os.getenv("COURSE_URL", "https://github.com/from-bigram-to-transformer/course")
 if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
-places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
-found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
+places = [*Path(here).resolve().parents, Path("course").resolve()]
+found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -45,6 +45,8 @@ sys.path.insert(0, str(found[0]))
 # result, even if your French is rusty: what is wrong with it?
 
 # %%
+from lib.english_french import Pair, translation_data
+
 english = "the small boy does not see the black cats"
 french = "le petit garçon ne voit pas les chats noirs"
 dictionary = {
@@ -67,8 +69,6 @@ print("French:   ", french)
 # once. It knows about such difficulties. Here is one short example of each:
 
 # %%
-from lib.english_french import Pair, translation_data
-
 data = translation_data(20_000)
 DIFFICULTIES = {
     "adjective after the noun": " noirs",
@@ -303,8 +303,10 @@ print(f"0.8 * 1 + 0.2 * 9/4 = {by_hand / surprise[0]:.2f} times ln 2")
 # by which it is divided. (`places` replaces the padding's id by 0, for it may be one
 # that no column has.)
 
-
 # %% tags=["lib:metrics.label_smoothing_loss"]
+from lib.device import at_least_float32
+
+
 def label_smoothing_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0,
                          pad_id: int | None = None) -> Tensor:  # fmt: skip
     if logits.shape[:-1] != targets.shape:
@@ -314,7 +316,7 @@ def label_smoothing_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0
         raise ValueError(f"smoothing={smoothing} must lie in [0, 1]")
     counts = targets != (-1 if pad_id is None else pad_id)  # no token has the id -1
     places = targets.masked_fill(~counts, 0).unsqueeze(-1)  # (..., 1)
-    surprise = logits.logsumexp(dim=-1, keepdim=True) - logits  # -ln p: (..., V)
+    surprise = -at_least_float32(logits).log_softmax(dim=-1)  # -ln p: (..., V)
     losses = surprise.gather(-1, places).squeeze(-1)  # (...)
     if smoothing > 0:
         losses = (1 - smoothing) * losses + smoothing * surprise.mean(dim=-1)
@@ -329,13 +331,16 @@ assert torch.allclose(smoothed, by_hand)
 # %% [markdown]
 # The loss of a translator is one line more. The decoder reads the target without its
 # last token and predicts it without its first, as in lesson 12. With `smoothing=0`, it
-# is the plain cross-entropy, and that is what this lesson trains with: the paper took
-# 0.1, but each of our sentences has exactly one right translation.
+# is the plain cross-entropy, and that is what this lesson trains with. The paper
+# smooths a little; but a loss that can come down to 0 is easier to read. (`mean_over`
+# of lesson [09](09_training.ipynb) says which targets count, should a batch be cut.)
 
 # %% tags=["lib:translate.translation_loss"]
 from lib.encoder_decoder import Transformer
+from lib.metrics import mean_over
 
 
+@mean_over(lambda model, src, tgt: tgt[:, 1:] != model.config.pad_id)
 def translation_loss(
     model: Transformer, src: Tensor, tgt: Tensor, smoothing: float = 0.0
 ) -> Tensor:
@@ -349,9 +354,9 @@ def translation_loss(
 # The paper lets the [learning rate](../book/glossary.md#learning-rate) rise in a
 # straight line for $w$ steps, then fall with the root of the step:
 #
-# $$\text{rate} = D^{-0.5} \cdot \min\!\left(s^{-0.5},\; s \cdot w^{-1.5}\right)$$
+# $$\text{rate} = D^{-1/2} \cdot \min\!\left(s^{-1/2},\; s \cdot w^{-3/2}\right)$$
 #
-# Both are equal at $s = w$, where the rate is at its highest, $(D w)^{-0.5}$. Divide by
+# Both are equal at $s = w$, where the rate is at its highest, $(D w)^{-1/2}$. Divide by
 # that, and it is a factor between 0 and 1, as all schedules of lesson
 # [09](09_training.ipynb) are. People call it the *Noam* schedule, after one of the
 # authors.
@@ -404,13 +409,13 @@ plot.line_chart(factors, "step", "factor for the rate")
 # tied tables, label smoothing. The rate of 0.006 is about half of the paper's peak for
 # our sizes, and far above that of the paper's model.
 #
-# A function makes the run, since it will be needed once more with another warm-up.
+# A function makes the run, since it will be needed once more without the warm-up.
 
 # %%
 from lib.train import TrainConfig, Training, train
 
 
-def new_training(n_warmup):
+def new_training(n_warmup, rate=0.006):
     torch.manual_seed(0)
     model = Transformer(
         source.vocab_size, target.vocab_size, d_model=64, n_heads=4,
@@ -418,26 +423,32 @@ def new_training(n_warmup):
         context_length=64, pre_norm=False, tie_weights=False,
     )  # fmt: skip
     config = TrainConfig(
-        N_STEPS, 0.006, betas=(0.9, 0.98), schedule="linear", n_warmup=n_warmup
+        N_STEPS, rate, betas=(0.9, 0.98), schedule="linear", n_warmup=n_warmup
     )
     return Training(model, config, translation_loss)
 
 
 # %% [markdown]
 # The loss is that of the French words, with the right past given. It begins a little
-# above $\ln 157$, which is 5.06: the model knows nothing. (This cell takes more
-# than half of the notebook's running time.)
+# above the logarithm of the number of French words: the model knows nothing. (This cell
+# takes more than half of the notebook's running time.)
 
-# %%
+# %% tags=["measured"]
+import math
+
+from lib.claims import claim
+
 training = new_training(N_WARMUP)
 model = training.model
 n_parameters = sum(parameter.numel() for parameter in model.parameters())
 batches = PairBatches(*rows, 64, torch.Generator().manual_seed(0))
 losses = train(training, batches)
 model.eval()
-print(f"{n_parameters:,} parameters")
-for step in (0, 99, 199, N_STEPS - 1):
+print(f"{n_parameters:,} parameters, ln V = {math.log(target.vocab_size):.2f}")
+for step in (0, N_STEPS - 1):
     print(f"step {step + 1:3}: loss {losses[step]:.2f} nats per token")
+claim(0 < losses[0] - math.log(target.vocab_size) < 1, "it starts a little above ln V")
+claim(losses[-1] < 0.1, "the loss comes down to almost nothing")
 
 # %% [markdown]
 # A loss of almost nothing. But is a sentence *right*? The loss asks for the next word
@@ -465,10 +476,10 @@ def translate(model: Transformer, source: WordTokenizer, target: WordTokenizer,
     return [target.decode(row) for row in ids]
 
 
-# %%
+# %% tags=["sample"]
 written = translate(model, source, target, [english])[0]
 print(written)
-assert written == french
+claim(written == french, "the first sentence is right, word for word")
 unseen = translate(model, source, target, [pair.english for pair in data.unseen])
 for pair, text in list(zip(data.unseen, unseen))[:6]:
     print(f"{pair.english}\n    {text}")
@@ -479,13 +490,13 @@ for pair, text in list(zip(data.unseen, unseen))[:6]:
 # the others, all of them? The strictest score is **exact match**: the share of
 # sentences in which every word is right.
 
-# %%
+# %% tags=["measured"]
 from lib.translator import exact_match
 
 held_out = translate(model, source, target, [pair.english for pair in data.held_out])
 right = exact_match(unseen, data.unseen), exact_match(held_out, data.held_out)
 print(f"right word for word: unseen {right[0]:.1%}, held-out {right[1]:.1%}")
-assert min(right) >= 0.97
+claim(min(right) > 0.95, "nearly every translation is right word for word")
 
 # %% [markdown]
 # ### BLEU: almost right is not wrong
@@ -514,13 +525,14 @@ assert min(right) >= 0.97
 #
 # 10 words were written and 12 were wanted, so $\text{BP} = e^{1 - 12/10} = 0.82$. The
 # product of the four shares is $5/32$, its fourth root 0.63: together 51.5.
+# <!-- from: bleu-almost-right-is-not-wrong "BP =" -->
+# <!-- from: bleu-almost-right-is-not-wrong "BLEU by hand" -->
 #
 # For the code, each sentence becomes a `Counter` of its runs. The operator `&` of two
 # counters takes the smaller count of each run: nobody gets two points for writing `le`
 # twice where the reference has it once.
 
 # %% tags=["lib:metrics._matches"]
-import math
 from collections import Counter
 
 
@@ -575,16 +587,18 @@ print(f"by the code {bleu(candidates, references):.1f}")
 assert math.isclose(bleu(candidates, references), 51.5, abs_tol=0.05)
 
 # %% [markdown]
-# Now the translator, on both tests, and the dictionary on its one sentence.
+# Now the dictionary on its one sentence, and the translator on both tests.
 
 # %%
+print(f"the dictionary: {bleu([looked_up], [french]):.1f}")
+
+# %% tags=["measured:wide"]
 scores = (
     bleu(unseen, [pair.french for pair in data.unseen]),
     bleu(held_out, [pair.french for pair in data.held_out]),
 )
 print(f"BLEU: unseen {scores[0]:.1f}, held-out {scores[1]:.1f}")
-print(f"the dictionary: {bleu([looked_up], [french]):.1f}")
-assert min(scores) >= 98
+claim(min(scores) > 95, "the translator's BLEU is near 100")
 
 # %% [markdown]
 # Nearly 100. On real sentences numbers like this do not exist: the paper reached [41.8
@@ -637,62 +651,19 @@ assert came_from.tolist() == [1, 0]
 # %% [markdown]
 # The unlikely beginning has overtaken the likely one, and both live on.
 #
-# Beams end at different steps. One that has written `<eos>` must keep its score while
-# others go on. So it may only choose `<pad>`, at no cost, a log probability of 0. And
-# nobody else may choose `<pad>`.
-
-# %% tags=["lib:beam._ended", "lib:beam._keep_ended"]
-from lib.encoder_decoder import TransformerConfig
-
-
-def _ended(ids: Tensor, c: TransformerConfig) -> Tensor:
-    return (ids[:, -1] == c.eos_id) | (ids[:, -1] == c.pad_id)
-
-
-def _keep_ended(steps: Tensor, ended: Tensor, pad_id: int) -> Tensor:
-    free = torch.full_like(steps, -math.inf)
-    free[:, pad_id] = 0.0
-    steps[:, pad_id] = -math.inf  # a row that goes on cannot choose it
-    return torch.where(ended.unsqueeze(1), free, steps)
-
-
-# %% [markdown]
-# The loop holds it together. Each source stands $K$ times in the batch. At the start
-# all $K$ beams are the same, so all but one get a score of minus infinity; the first
-# step then takes the $K$ best words of that one. When beams change places, their keys
-# and values in the [cache](../book/glossary.md#kv-cache) must follow them.
-
-
-# %% tags=["lib:beam._search"]
-def _search(model: Transformer, src: Tensor, n_beams: int, max_len: int
-            ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    c, n_rows = model.config, len(src)
-    memory, mask, cache = model.begin(src.repeat_interleave(n_beams, dim=0), max_len)
-    ids = src.new_full((n_rows * n_beams, 1), c.bos_id)  # (B K, 1)
-    scores = torch.full((n_rows, n_beams), -math.inf, device=src.device)
-    scores[:, 0] = 0.0  # all K start alike: one of them may go on, in K ways
-    while ids.size(1) <= max_len and not _ended(ids, c).all():
-        logits = model.decode(ids[:, -1:], memory, mask, cache)[:, -1]  # (B K, V)
-        steps = _keep_ended(logits.log_softmax(dim=-1), _ended(ids, c), c.pad_id)
-        scores, rows, chosen = _best_steps(scores, steps)
-        ids = torch.cat([ids[rows], chosen], dim=1)
-        for kept in cache:
-            kept.keys, kept.values = kept.keys[rows], kept.values[rows]
-    return ids[:, 1:].unflatten(0, (n_rows, n_beams)), scores
-
-
-# %% [markdown]
-# At the end, which of the $K$ is the best? Each further word multiplies by a number
-# below 1. So a longer translation is less likely just because it is longer, and a
-# search that looks hard for the likeliest finds texts that are too short. Wu et al.
-# divide the log probability by a **length penalty** that grows more slowly than the
-# number of tokens $n$:
+# Which of two texts is the better one, if they differ in length? Each further word
+# multiplies by a number below 1. So a longer translation is less likely just because it
+# is longer, and a search that looks hard for the likeliest finds texts that are too
+# short. Wu et al. divide the log probability by a **length penalty** that grows more
+# slowly than the number of tokens $n$:
 #
 # $$\left(\frac{5 + n}{6}\right)^{\alpha}$$
 
 
 # %% tags=["lib:beam.length_penalty"]
-def length_penalty(length: Tensor, alpha: float) -> Tensor:
+def length_penalty(length: Tensor | int, alpha: float) -> Tensor | float:
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"alpha={alpha} must be 0 or more, and finite")
     return ((5 + length) / 6) ** alpha
 
 
@@ -705,11 +676,85 @@ assert scores_now.argmax() == 1
 
 # %% [markdown]
 # Two translations, of 4 and of 8 tokens. By probability the short one wins, by score
-# the long one. ($\alpha = 0.6$ is Vaswani et al.'s.) Now the whole search;
-# `_evaluating` of lesson 12 puts the model into evaluation mode for a while.
+# the long one. ($\alpha = 0.6$ is Vaswani et al.'s.)
+#
+# Beams end at different steps. One that has written `<eos>` is complete: it is put
+# aside with its score, where no beginning can push it out, and the other beams go on.
+# `keep` lays the $K$ best complete texts and the new ones side by side, and takes the
+# best $K$ of both. A log probability of minus infinity means "none": what has not ended
+# is no complete text, and what has ended does not go on.
+#
+# At the start all $K$ beams are the same, so all but one get minus infinity; the first
+# step then takes the $K$ best words of that one.
+#
+# When is the search over? A beginning can only become less likely. The penalty is the
+# one thing that may still help it, and most at the greatest length. If even that is not
+# enough to pass the best complete text, there is nothing left to find: `over`.
+
+# %% tags=["lib:beam._Beams"]
+from torch.nn import functional as F
+
+from lib.encoder_decoder import TransformerConfig
+
+
+class _Beams:
+    def __init__(self, src: Tensor, n_beams: int, max_len: int, alpha: float,
+                 c: TransformerConfig) -> None:  # fmt: skip
+        self.c, self.max_len, self.alpha = c, max_len, alpha
+        self.ids = src.new_full((len(src) * n_beams, 1), c.bos_id)
+        self.logs = torch.full((len(src), n_beams), -math.inf, device=src.device)
+        self.found = src.new_full((len(src), n_beams, max_len), c.pad_id)
+        self.scores = self.logs.clone()
+        self.logs[:, 0] = 0.0  # all K start alike: one of them may go on, in K ways
+
+    def step(self, logits: Tensor) -> Tensor:
+        steps = at_least_float32(logits).log_softmax(dim=-1)
+        steps[:, self.c.pad_id] = -math.inf  # it stands after the end only
+        logs, rows, chosen = _best_steps(self.logs, steps)
+        self.ids = torch.cat([self.ids[rows], chosen], dim=1)
+        ended = chosen.view_as(logs) == self.c.eos_id
+        self.keep(logs.masked_fill(~ended, -math.inf))
+        self.logs = logs.masked_fill(ended, -math.inf)
+        return rows
+
+    def keep(self, logs: Tensor) -> None:
+        n = self.ids.size(1) - 1
+        texts = F.pad(self.ids[:, 1:], (0, self.max_len - n), value=self.c.pad_id)
+        texts = torch.cat([self.found, texts.view_as(self.found)], dim=1)  # (B, 2 K, L)
+        scores = torch.cat([self.scores, logs / length_penalty(n, self.alpha)], dim=1)
+        self.scores, places = scores.topk(logs.size(1))
+        self.found = texts.gather(1, places.unsqueeze(2).expand_as(self.found))
+
+    def over(self) -> Tensor:
+        hope = self.logs.amax(dim=1) / length_penalty(self.max_len, self.alpha)
+        return hope <= self.scores[:, 0]
+
+
+# %% [markdown]
+# The loop holds it together. Each source stands $K$ times in the batch. When beams
+# change places, their keys and values in the
+# [cache](../book/glossary.md#kv-cache) must follow them.
+
+
+# %% tags=["lib:beam._search"]
+def _search(model: Transformer, src: Tensor, n_beams: int, max_len: int, alpha: float
+            ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    memory, mask, cache = model.begin(src.repeat_interleave(n_beams, dim=0), max_len)
+    beams = _Beams(src, n_beams, max_len, alpha, model.config)
+    while beams.ids.size(1) <= max_len and not beams.over().all():
+        logits = model.decode(beams.ids[:, -1:], memory, mask, cache)[:, -1]  # (B K, V)
+        rows = beams.step(logits)
+        for kept in cache:
+            kept.keys, kept.values = kept.keys[rows], kept.values[rows]
+    beams.keep(beams.logs)
+    return beams.found, beams.scores
+
+
+# %% [markdown]
+# Now the whole search; `in_mode` puts the model into evaluation mode for a while.
 
 # %% tags=["lib:beam.beam_search"]
-from lib.encoder_decoder import _evaluating
+from lib.mode import in_mode
 
 
 @torch.no_grad()
@@ -719,27 +764,28 @@ def beam_search(model: Transformer, src: Tensor, n_beams: int = 4, max_len: int 
     require_sizes(n_beams=n_beams)
     if n_beams > c.tgt_vocab_size:
         raise ValueError(f"n_beams={n_beams} must be 1 .. {c.tgt_vocab_size}")
-    with _evaluating(model):
-        ids, scores = _search(model, src, n_beams, max_len)
-    n_tokens = (ids != c.pad_id).sum(dim=-1)  # (B, K)
-    scores = scores / length_penalty(n_tokens, alpha)
-    best = scores.argmax(dim=-1, keepdim=True)  # (B, 1)
-    rows = torch.arange(len(src), device=src.device)
-    return ids[rows, best.squeeze(1)], scores.gather(1, best).squeeze(1)
+    with in_mode(model, training=False):
+        ids, scores = _search(model, src, n_beams, max_len, alpha)
+    if not scores[:, 0].isfinite().all():
+        raise ValueError("the model's logits are not numbers: its weights are damaged")
+    n_tokens = (ids[:, 0] != c.pad_id).sum(dim=-1)  # (B,)
+    return ids[:, 0, : n_tokens.max()], scores[:, 0]
 
 
 # %% [markdown]
 # Look at the four beams of one sentence. What does the model consider besides its
-# choice, and how likely does it find it?
+# choice, and how likely does it find it? With $\alpha = 0$ the score is the log
+# probability.
 
-# %%
+# %% tags=["sample"]
 src = torch.tensor([source.encode(english) + [source.ids["<eos>"]]])
 with torch.no_grad():
-    ids, log_p = _search(model, src, 4, 50)
+    ids, log_p = _search(model, src, 4, 50, alpha=0.0)
 for row, value in zip(ids[0], log_p[0]):
     print(f"{value.exp():.4f}  {target.decode(row)}")
 best = target.decode(beam_search(model, src)[0][0])
-assert best == french and log_p[0, 0].exp() > 0.9
+claim(best == french, "the search finds the right translation")
+claim(log_p[0, 0].exp() > 0.8, "one beam has nearly all of the probability")
 
 # %% [markdown]
 # One beam has nearly all of the probability.
@@ -753,8 +799,6 @@ assert best == french and log_p[0, 0].exp() > 0.9
 # The losses must agree, and so must the gradients.
 
 # %%
-from torch.nn import functional as F
-
 generator = torch.Generator().manual_seed(0)
 logits = torch.randn(4, 9, 157, generator=generator, requires_grad=True)
 targets = torch.randint(157, (4, 9), generator=generator)
@@ -799,8 +843,8 @@ for wanted in (references, references[1:] + references[:1]):  # right and wrong 
         sum(struck_matches(c, r, n) for c, r in zip(unseen, wanted))
         for n in (1, 2, 3, 4)
     ]
-    print("matches:", struck)
     assert struck == counted
+print("the same matches, counted in another way")
 assert math.isclose(bleu([french], [french]), 100.0)
 
 # %% [markdown]
@@ -811,8 +855,7 @@ assert math.isclose(bleu([french], [french]), 100.0)
 # %%
 src = pad_batch(encode_pairs(data.unseen[:100], source, target)[0])
 greedy, searched = model.generate(src, temperature=0.0), beam_search(model, src, 1)[0]
-assert [target.decode(row) for row in searched] == unseen[:100]
-print("one beam:", searched.shape == greedy.shape and torch.equal(searched, greedy))
+print("one beam is greedy:", torch.equal(searched, greedy))
 
 # %% [markdown]
 # ### The classic bug: padding counts
@@ -833,10 +876,10 @@ assert torch.allclose(correct, torch.tensor(157.0).log())
 assert torch.allclose(with_bug, correct * (1 - padding))
 
 # %% [markdown]
-# 5.06 nats is $\ln 157$, pure ignorance. The bug makes it look much better, because 43
-# % of the places are free gifts. In training that is worse than a wrong number. The
-# gradient of the words is divided by all places, so a batch with one very long sentence
-# learns less from every word than its number of words explains.
+# The right loss is $\ln 157$, pure ignorance. The bug makes it look much better,
+# because nearly half of the places are free gifts. In training that is worse than a
+# wrong number. One long sentence adds padding to every other row, so each real word
+# gets a smaller gradient.
 #
 # The test that finds it: **the loss of a sentence must not depend on its company.** Put
 # a short and a long sentence into one batch, and compare with both alone.
@@ -851,7 +894,7 @@ def company(loss_of):
     alone = [loss_of(pad_batch([s]), pad_batch([t])) for s, t in zip(sources, targets)]
     together = loss_of(pad_batch(sources), pad_batch(targets))
     expected = sum(n * a for n, a in zip(n_tokens, alone)) / sum(n_tokens)
-    return torch.isclose(together, expected, rtol=1e-3).item()
+    return torch.isclose(together, expected, rtol=1e-3, atol=1e-5).item()
 
 
 # %%
@@ -895,69 +938,58 @@ def draw(sentence, translation):
     )  # fmt: skip
 
 
-# %% mystnb={"image": {"alt": "Heat map, French words from top to bottom, English words from left to right. A dark diagonal from le to garçon. ne and pas look most at not, voit at see. les, chats and noirs look at the, cats and black: the last two cross, since the English words stand in the other order. Both articles look a little at their noun, too."}}
+# %% tags=["sample"] mystnb={"image": {"alt": "Heat map, French words from top to bottom, English words from left to right. garçon has its dark cell at boy. At the end chats and noirs have theirs at cats and black: these two cross, since the English words stand in the other order."}}
 weights = look(english, french)
 seen = [[*english.split(), "<eos>"][e] for e in weights.argmax(dim=1).tolist()]
 print(", ".join(f"{word} <- {e}" for word, e in zip(french.split(), seen)))
-assert seen[:3] == ["the", "small", "boy"] and seen[4] == "see"
-assert seen[6:9] == ["the", "cats", "black"]
+claim(seen[2] == "boy" and seen[7] == "cats", "nouns look at their English words")
+claim(seen[8] == "black", "the adjective looks at its English word, too")
 draw(english, french)
 
 # %% [markdown]
-# *Articles, nouns, adjectives and the verb look most at their own English words. At the
-# end the dark cells cross: `chats` looks at the last word, `noirs` at the one before
-# it.*
+# *Nouns and adjectives look most at their own English words. At the end the dark cells
+# cross: `chats` looks at the last word, `noirs` at the one before it.*
 #
-# `les` looks mostly at `the`, less at `cats`. But by hand you had to see `cats` to
-# choose `les`. Is the map wrong? Take the encoder's output, and replace *one* vector by
-# that of the sentence with `cat`: first the one at `the`, then the one at `cats`.
+# By hand you had to see `cats` to choose `les`. Must the row of `les` look at `cats`,
+# then? No. Attention reads the encoder's *vectors*, and three blocks have already mixed
+# other words into each of them. Take the same sentence with `cat`. How much does the
+# vector at the second `the` change, relative to its length?
 
-# %%
+# %% tags=["measured:wide"]
 pairs = [Pair(text, french, ()) for text in (english, english.replace("cats", "cat"))]
-src, tgt = (torch.tensor(ids) for ids in encode_pairs(pairs, source, target))
-for place in (6, 8):
-    with torch.no_grad():
-        memory, mask = model.encode(src)
-        memory[0, place] = memory[1, place]
-        chances = model.decode(tgt[:1, :7], memory[:1], mask[:1])[0, 6].softmax(dim=-1)
-    le, les = (chances[target.ids[word]].item() for word in ("le", "les"))
-    weight = weights[6, place].item()
-    print(f"{english.split()[place]}: weight {weight:.2f}, le {le:.2f}, les {les:.2f}")
-    assert (le > 2 * les) == (place == 6) and (les > 0.9) == (place == 8)
+sources, _ = encode_pairs(pairs, source, target)
+with torch.no_grad():
+    several, one = model.encode(torch.tensor(sources))[0]
+change = ((several - one).norm(dim=-1) / several.norm(dim=-1))[6].item()
+print(f"the vector at `the` changes by {change:.0%}")
+claim(change > 0.1, "the vector at `the` depends on the noun two words later")
 
 # %% [markdown]
-# No contradiction: attention reads the encoder's *vector* at `the`, and three blocks
-# have already mixed `cats` into it. With another vector there the model prefers `le`,
-# though the one at `cats` still speaks of several. So a map shows where the model
-# reads, not everything that reaches it.
+# The vector at `the` depends on `cats`, too. So a map shows where the model reads, not
+# everything that reaches it.
 #
 # Nobody told the model which words belong together. It found out, because looking at
 # the right word is the easiest way to predict it.
 #
-# One picture proves little. Take 200 unseen sentences, and ask for each French noun and
-# adjective whether the darkest cell is the linked English word; for each layer of the
-# decoder. (Each block of the decoder has two attentions, to itself and to the source,
-# so every second map is a cross-attention.)
+# One picture proves little. Take the first 200 unseen sentences, and ask for each
+# French noun and adjective whether the darkest cell is the linked English word. For
+# comparison: how often would the rule "take the same place number" hit?
 
-# %%
+# %% tags=["measured"]
 tested = data.unseen[:200]
 sources, targets = encode_pairs(tested, source, target)
 maps = attention_maps(model, pad_batch(sources), pad_batch(targets)[:, :-1])
+places = maps[-1].mean(dim=1).argmax(dim=-1)  # (B, T)
 links = [(i, f, e) for i, pair in enumerate(tested) for f, e in pair.links]
-rates = []
-for weights in maps[4::2]:  # after 3 of the encoder: self, cross, self, cross, ...
-    places = weights.mean(dim=1).argmax(dim=-1)  # (B, T)
-    rates.append(sum(places[i, f].item() == e for i, f, e in links) / len(links))
+hits = sum(places[i, f].item() == e for i, f, e in links) / len(links)
 same_place = sum(f == e for _, f, e in links) / len(links)
 print(f"{len(links)} nouns and adjectives, same place number: {same_place:.1%}")
-print("hits by layer:", [f"{rate:.1%}" for rate in rates])
-assert rates[-1] >= 0.85 and rates[0] < rates[-1] - 0.1
-assert abs(rates[0] - same_place) < 0.1 and rates[-1] > same_place + 0.2
+print(f"the darkest cell is the linked word: {hits:.1%}")
+claim(hits > 0.85, "nouns and adjectives look at their English words")
 
 # %% [markdown]
-# The last layer looks where it should nearly every time. The first layer hits about as
-# often as the rule "take the same place number". It has not yet worked out which word
-# comes next.
+# The last layer looks where it should nearly every time, far more often than the rule
+# would.
 #
 # Look at other sentences. What does the second word of a negation look at? Where does
 # `la` look, which stands before its verb? And what does `sa` look at, whose form
@@ -992,22 +1024,28 @@ slider(
 )  # fmt: skip
 
 # %% [markdown]
-# *`maison` and `blanche` look at `house` and `white`, which stand in the other order.*
+# *Where a French adjective follows its noun, the dark cells cross: the English words
+# stand in the other order.*
+#
+# Now `pas`, in all the sentences from above:
 
-# %%
-for sentence, word in zip(SENTENCES, ("la", "pas", "sa")):
-    words, text = [*sentence.split(), "<eos>"], translations[sentence]
-    shares, places = look(sentence, text)[text.split().index(word)].topk(2)
-    first, second = (f"{words[e]} {p:.0%}" for p, e in zip(shares, places))
-    print(f"{word} in {text}: {first}, {second}")
-house = look(SENTENCES[2], translations[SENTENCES[2]]).argmax(dim=1)
-assert house[3:5].tolist() == [4, 3]  # maison, blanche
+# %% tags=["measured:wide"]
+at_not = [
+    [*pair.english.split(), "<eos>"][places[i, f]] == "not"
+    for i, pair in enumerate(tested)
+    for f, word in enumerate(pair.french.split())
+    if word == "pas"
+]
+share = sum(at_not) / len(at_not)
+print(f"pas looks at not in {share:.0%} of {len(at_not)} sentences")
+claim(share > 0.5, "in most sentences `pas` looks at `not`")
 
 # %% [markdown]
-# `pas` looks most at `not`, though after `ne` and a verb it must come anyway. `la`
-# looks more at the verb than at its own pronoun. `sa` looks mostly at `her`, and a
-# little at `house`, which decides between `sa` and `son`; the vector at `her` may know
-# it, too.
+# `pas` looks at `not` in most sentences, though after `ne` and a verb it must come
+# anyway. Small words such as `la` and `sa` are less clear. Where they look changes with
+# the seed: `la` at its pronoun in one run, at the verb in the next. What decides their
+# form may be mixed into several of the encoder's vectors, and the model can read it
+# from any of them.
 #
 # You can ask the course's own translator on the command line, also with your own
 # sentences, as long as you keep to its words. (It is another model than this one:
@@ -1021,23 +1059,23 @@ assert house[3:5].tolist() == [4, 3]  # maison, blanche
 # an adjective meets a noun that it never stood beside in training. A model that had
 # learned *phrases* would fail there.
 
-# %%
-for name, pairs, written in (
-    ("unseen", data.unseen, unseen),
-    ("held-out", data.held_out, held_out),
-):
+# %% tags=["measured"]
+for name, share in zip(("unseen", "held-out"), right):
+    print(f"{name}: {1 - share:.1%} wrong")
+gap = abs(right[0] - right[1])
+claim(gap < 0.04, "new combinations are about as good as known ones")
+
+# %% tags=["sample"]
+for pairs, written in ((data.unseen, unseen), (data.held_out, held_out)):
     wrong = [(p, text) for p, text in zip(pairs, written) if text != p.french]
-    print(f"{name}: {len(wrong)} of {len(pairs)} wrong")
     for pair, text in wrong[:3]:
-        print(f"  English {pair.english}\n  written {text}\n  correct {pair.french}")
-assert abs(right[0] - right[1]) < 0.03
+        print(f"English {pair.english}\nwritten {text}\ncorrect {pair.french}\n")
 
 # %% [markdown]
-# New combinations are about as good as known ones, 98.4 % against 99.4 %. The model has
-# learned words and rules, and puts them together. Most of the mistakes shown are about
-# small words: the `for` of `look for`, which is written once more as `pour`; `her`, a
-# pronoun here and a determiner there; `d'` for `de`, whose form hangs on how the *next*
-# word begins.
+# New combinations are about as good as known ones. The model has learned words and
+# rules, and puts them together. Above are some of its few mistakes. Compare the written
+# line with the correct one: is it a noun that is wrong, the order, or one of the small
+# words whose form hangs on how the *next* word begins, such as `de` and `d'`?
 
 # %% [markdown]
 # ## Experiment: no warm-up
@@ -1047,53 +1085,55 @@ assert abs(right[0] - right[1]) < 0.03
 # first step on. To save time this run stops after 80 steps, when the other one has not
 # even reached its full rate.
 
-# %% mystnb={"image": {"alt": "Training loss over 80 steps. With warm-up it falls steadily from above five nats to about two. Without warm-up it drops to about four and a half nats within a few steps and stays there in a flat line."}}
+# %% tags=["measured"] mystnb={"image": {"alt": "Training loss over 80 steps. With warm-up it falls steadily from above five nats to about two. Without warm-up it drops to between four and five nats within a few steps and stays there in a flat line."}}
 cold = new_training(n_warmup=0)
 batches = PairBatches(*rows, 64, torch.Generator().manual_seed(0))
 for _ in range(80):
     cold.step(batches())
 last = sum(cold.losses[-10:]) / 10, sum(losses[70:80]) / 10
 print(f"steps 71 to 80: no warm-up {last[0]:.2f} nats, with warm-up {last[1]:.2f}")
+claim(last[0] > last[1] + 1, "without a warm-up the loss is far behind")
 lines = {"with warm-up": losses[:80], "without": cold.losses}
 plot.loss_curve(lines)
 
 # %% [markdown]
-# *Without a warm-up the loss gets stuck in the first steps, and is still there by step
-# 80.*
+# *Without a warm-up the loss gets stuck in the first steps, and is still there at the
+# end of the run.*
 #
-# What does it write?
+# What has it learned? Compare it with a model that reads nothing, and only knows how
+# frequent each French word is.
 
-# %%
+# %% tags=["measured"]
 sentences = [pair.english for pair in data.unseen[:100]]
 written = translate(cold.model, source, target, sentences)
 cold_right = exact_match(written, data.unseen[:100])
 print(f"right without warm-up: {cold_right:.1%}, with warm-up {right[0]:.1%}")
-print("what it writes:", sorted({text[:20] for text in written})[:3])
 counts = Counter(i for row in rows[1] for i in row[1:])
-print("most frequent:", target.words[counts.most_common(1)[0][0]])
 shares = torch.tensor([n / counts.total() for n in counts.values()])
 unigram = -(shares * shares.log()).sum().item()
 print(f"a model that reads nothing: {unigram:.2f} nats")
-assert cold_right <= 0.2 and right[0] >= 0.9
-assert abs(last[0] - unigram) < 0.5 and last[1] < 3
+claim(cold_right < 0.1, "without a warm-up hardly a sentence is right")
+claim(abs(last[0] - unigram) < 0.5, "it is about as good as a model that reads nothing")
 
 # %% [markdown]
-# Nothing at all: it ends every sentence at once, for `<eos>` is the most frequent of
-# all targets. It has learned little more than how frequent each French word is: its
-# loss is about that of a model which reads neither the English sentence nor its own
-# past.
+# Not one translation is right. The model has learned little more than how frequent each
+# French word is: its loss is about that of a model which reads neither the English
+# sentence nor its own past.
 #
 # Is it just late? The whole training without warm-up takes as long as the one with it,
 # so this page does not wait for the end. The site's page of
 # [benchmarks](../book/benchmarks.md) did wait, for three seeds of each.
 #
-# Why does it need a gentle start? Two explanations fit. A post-norm model is delicate
-# at high rates: you saw one stay stuck in lesson [07](07_transformer_block.ipynb), and
-# Xiong et al. (2020) show that the gradients of its last layers are large at the start.
-# And the first step of AdamW moves *nearly every* parameter by the full rate, since the
-# size of a gradient cancels: a large move, on the evidence of a single batch. The
-# warm-up makes the first step a hundredth of that. (One seed, and neither explanation
-# is tested here.)
+# So the warm-up lets a post-norm model survive a rate that would otherwise kill it. At
+# half the rate the same model learns without one. (`new_training` takes a rate: try it.)
+#
+# Why does the high rate need a gentle start? Two explanations fit. A post-norm model is
+# delicate at high rates: you saw one hardly learn in lesson
+# [07](07_transformer_block.ipynb), and Xiong et al. (2020) show that the gradients of
+# its last layers are large at the start. And the first step of AdamW moves *nearly
+# every* parameter by the full rate, since the size of a gradient cancels: a large move,
+# on the evidence of a single batch. The warm-up makes the first step a hundredth of
+# that. (Neither explanation is tested here.)
 #
 # When a training does not start, people look for the mistake in the data or in the
 # mask. Look at the first steps, too. (Or take pre-norm blocks, as GPT-2 and most models
@@ -1104,17 +1144,17 @@ assert abs(last[0] - unigram) < 0.5 and last[1] < 3
 #
 # Four beams cost about four times the work. On the first 100 sentences of each test:
 
-# %%
+# %% tags=["measured"]
 for name, pairs, greedy in (
     ("unseen", data.unseen[:100], unseen),
     ("held-out", data.held_out[:100], held_out),
 ):
     searched = translate(model, source, target, [p.english for p in pairs], n_beams=4)
-    n_changed = sum(a != b for a, b in zip(searched, greedy))
+    changed = sum(a != b for a, b in zip(searched, greedy)) / 100
     shares = exact_match(greedy[:100], pairs), exact_match(searched, pairs)
     print(f"{name}: greedy {shares[0]:.0%}, four beams {shares[1]:.0%}, ", end="")
-    print(f"{n_changed} of 100 changed")
-    assert n_changed <= 6 and abs(shares[0] - shares[1]) <= 0.05
+    print(f"{changed:.0%} changed")
+    claim(changed < 0.08, "the search changes next to nothing")
 
 # %% [markdown]
 # Nothing, or next to nothing: no effect. A model that is nearly certain of every word
@@ -1126,9 +1166,9 @@ for name, pairs, greedy in (
 #
 # <details><summary>You give the model two sentences in a row, as one. How many of 100 such pairs come out right?</summary>
 #
-# None, though most are no longer than the longest training sentence. The model never
-# saw a second subject and verb, nor French that goes on after a complete sentence. It
-# learned to combine words; how to combine sentences was never asked of it.
+# Hardly any, though most are no longer than the longest training sentence. The model
+# never saw a second subject and verb, nor French that goes on after a complete
+# sentence. It learned to combine words; how to combine sentences was never asked of it.
 #
 # </details>
 #
@@ -1148,19 +1188,30 @@ for name, pairs, greedy in (
 # </details>
 
 # %%
-firsts, seconds = data.unseen[:100], data.unseen[100:200]
+first_half, second_half = data.unseen[:100], data.unseen[100:200]
 double = [
     Pair(f"{a.english} {b.english}", f"{a.french} {b.french}", ())
-    for a, b in zip(firsts, seconds)
+    for a, b in zip(first_half, second_half)
 ]
-written = translate(model, source, target, [pair.english for pair in double])
-n_right = round(100 * exact_match(written, double))
-print(f"two sentences in a row: {n_right} of 100 right, for example")
-print(f"  {double[0].english}\n  {written[0]}")
 longest = max(len(pair.english.split()) for pair in data.train)
 n_short = sum(len(pair.english.split()) <= longest for pair in double)
 print(f"longest training sentence: {longest} words; {n_short} pairs have no more")
-assert n_right <= 5 and n_short > 50
+assert n_short > 50
+
+# %% tags=["measured"]
+written = translate(model, source, target, [pair.english for pair in double])
+share = exact_match(written, double)
+print(f"two sentences in a row: {share:.0%} right")
+claim(share < 0.06, "hardly any pair of sentences comes out right")
+
+# %% [markdown]
+# What does it make of the first pair?
+
+# %% tags=["sample"]
+print(f"{double[0].english}\n{written[0]}")
+
+# %% [markdown]
+# And the words in reverse order, first French ones, then English ones:
 
 
 # %%
@@ -1171,9 +1222,13 @@ def backwards(text):
 correct = [pair.french for pair in tested]
 score = bleu([backwards(text) for text in correct], correct)
 print(f"French words backwards: BLEU {score:.1f}")
+assert score < 10
+
+# %% tags=["measured"]
 written = translate(model, source, target, [backwards(p.english) for p in tested])
-print(f"English words backwards: {exact_match(written, tested):.1%} right")
-assert score < 10 and exact_match(written, tested) < 0.2
+share = exact_match(written, tested)
+print(f"English words backwards: {share:.1%} right")
+claim(share < 0.2, "with the English words backwards hardly any translation is right")
 
 # %% [markdown]
 # ## Exercises
@@ -1301,14 +1356,15 @@ check_forbidden(forbidden)
 # ## Recap
 #
 # - You built a **translator**: words to ids, batches of pairs, and a loss that leaves
-#   padding out. After 400 steps it translates 99.4 % of unseen sentences word for word,
-#   and 98.4 % of those in which an adjective meets a noun for the first time.
-# - You built **BLEU** and counted it by hand, 51.5 for two sentences. The translator
-#   has 99.5.
+#   padding out. It translates nearly all unseen sentences word for word, and nearly all
+#   of those in which an adjective meets a noun for the first time.
+# - You built **BLEU** and counted it by hand for two sentences. The translator comes
+#   close to 100. <!-- from: bleu-almost-right-is-not-wrong "return 100" -->
 # - You *saw* it look: in the last layer, nouns and adjectives find the linked English
 #   word nearly always, though nobody showed the links to the model.
-# - You saw what the **warm-up** is for. Without it the same model, on the same batches,
-#   learned how frequent words are, and little else.
+# - You saw what a **warm-up** can do: it lets a post-norm model survive a high rate.
+#   Without it the same model, on the same batches, learned how frequent words are, and
+#   little else.
 # - You built **label smoothing**, the **Noam schedule** and **beam search**. For this
 #   model the search changes next to nothing: it is too sure of itself.
 # - You saw the **classic bug**, a mean over padding, and the test that finds it: a

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.device import at_least_float32
 from lib.shapes import require_sizes, require_width
 
 __all__ = [
@@ -129,12 +130,19 @@ def scaled_dot_product_attention(
     _check_shapes(q, k, mask)
     if k.size(-2) != v.size(-2):
         raise ValueError(f"k has {k.size(-2)} positions but v has {v.size(-2)}")
-    # The backward pass of the fused kernel is slow in bfloat16 on processors.
-    slow = q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu"
-    if not need_weights and not slow:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask), None
-    weights = attention_weights(q, k, mask)
-    return weights @ v, weights if need_weights else None
+    if need_weights:
+        weights = attention_weights(q, k, mask)
+        return weights @ v, weights
+    return _fused(q, k, v, mask), None
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Return PyTorch's own attention, on processors computed in float32 or better."""
+    dtype = v.dtype
+    if v.device.type == "cpu":  # in 16 bits its backward pass is slow there
+        q, k, v = (at_least_float32(w) for w in (q, k, v))
+    with torch.autocast("cpu", enabled=False):  # it would turn them back
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).to(dtype)
 
 
 def _check_shapes(q: Tensor, k: Tensor, mask: Tensor | None) -> None:

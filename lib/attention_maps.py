@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.attention import MultiHeadAttention
+from lib.device import at_least_float32
 
 __all__ = ["attention_entropy", "attention_distance", "attention_maps"]
 
@@ -18,13 +19,13 @@ def attention_entropy(weights: Tensor) -> Tensor:
 
     Returns:
         Nats, ``(..., T_q)``: 0 where one position gets everything, :math:`\ln n` where
-        n positions get the same. A row of zeros gives 0.
+        n positions get the same. A row of zeros gives 0. Computed in float32 or better.
 
     Source: Shannon (1948), section 6.
 
     Home lesson: 04_attention
     """
-    return torch.special.entr(weights).sum(dim=-1)
+    return torch.special.entr(at_least_float32(weights)).sum(dim=-1)
 
 
 def attention_distance(weights: Tensor) -> Tensor:

@@ -6,14 +6,17 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from lib.encoder_decoder import Transformer, TransformerConfig, _evaluating
+from lib.device import at_least_float32
+from lib.encoder_decoder import Transformer, TransformerConfig
+from lib.mode import in_mode
 from lib.shapes import require_sizes
 
 __all__ = ["length_penalty", "beam_search"]
 
 
-def length_penalty(length: Tensor, alpha: float) -> Tensor:
+def length_penalty(length: Tensor | int, alpha: float) -> Tensor | float:
     r"""Return what the log probability of a text is divided by.
 
     :math:`((5 + n) / 6)^\alpha` for n tokens: without it, each further token makes a
@@ -23,10 +26,15 @@ def length_penalty(length: Tensor, alpha: float) -> Tensor:
         length: numbers of tokens, any shape.
         alpha: 0 for no penalty; the larger, the better for long texts.
 
+    Raises:
+        ValueError: if ``alpha`` is negative or not finite.
+
     Source: Wu et al. (2016), equation (14).
 
     Home lesson: 13_translation
     """
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"alpha={alpha} must be 0 or more, and finite")
     return ((5 + length) / 6) ** alpha
 
 
@@ -40,6 +48,10 @@ def beam_search(
 ) -> tuple[Tensor, Tensor]:
     """Write targets by following the likeliest few beginnings, token by token.
 
+    Of the best K ways to go on, those that end with ``eos_id`` are complete targets and
+    are kept aside, the others go on. The search is over for a source when none goes on,
+    or none can overtake its best complete target.
+
     Args:
         model: it is in evaluation mode while it writes.
         src: sources, ``(B, S)``.
@@ -52,8 +64,8 @@ def beam_search(
         its score ``(B,)``: its log probability divided by the penalty.
 
     Raises:
-        ValueError: if ``n_beams`` is not 1 .. vocabulary, or ``max_len`` does not fit
-            the model.
+        ValueError: if ``n_beams`` is not 1 .. vocabulary, ``max_len`` does not fit the
+            model, ``alpha`` is out of range, or the model's logits are not numbers.
 
     Source: Wu et al. (2016), section 7.
 
@@ -63,32 +75,85 @@ def beam_search(
     require_sizes(n_beams=n_beams)
     if n_beams > c.tgt_vocab_size:
         raise ValueError(f"n_beams={n_beams} must be 1 .. {c.tgt_vocab_size}")
-    with _evaluating(model):
-        ids, scores = _search(model, src, n_beams, max_len)
-    n_tokens = (ids != c.pad_id).sum(dim=-1)  # (B, K)
-    scores = scores / length_penalty(n_tokens, alpha)
-    best = scores.argmax(dim=-1, keepdim=True)  # (B, 1)
-    rows = torch.arange(len(src), device=src.device)
-    return ids[rows, best.squeeze(1)], scores.gather(1, best).squeeze(1)
+    with in_mode(model, training=False):
+        ids, scores = _search(model, src, n_beams, max_len, alpha)
+    if not scores[:, 0].isfinite().all():
+        raise ValueError("the model's logits are not numbers: its weights are damaged")
+    n_tokens = (ids[:, 0] != c.pad_id).sum(dim=-1)  # (B,)
+    return ids[:, 0, : n_tokens.max()], scores[:, 0]
 
 
 def _search(
-    model: Transformer, src: Tensor, n_beams: int, max_len: int
+    model: Transformer, src: Tensor, n_beams: int, max_len: int, alpha: float
 ) -> tuple[Tensor, Tensor]:
-    """Return K targets for each source, ``(B, K, L)``, and their log probabilities."""
-    c, n_rows = model.config, len(src)
+    """Return K targets for each source, best first, ``(B, K, L)``, and their scores.
+
+    Where fewer are complete, the best beginnings stand behind or between them.
+    """
     memory, mask, cache = model.begin(src.repeat_interleave(n_beams, dim=0), max_len)
-    ids = src.new_full((n_rows * n_beams, 1), c.bos_id)  # (B K, 1)
-    scores = torch.full((n_rows, n_beams), -math.inf, device=src.device)
-    scores[:, 0] = 0.0  # all K start alike: one of them may go on, in K ways
-    while ids.size(1) <= max_len and not _ended(ids, c).all():
-        logits = model.decode(ids[:, -1:], memory, mask, cache)[:, -1]  # (B K, V)
-        steps = _keep_ended(logits.log_softmax(dim=-1), _ended(ids, c), c.pad_id)
-        scores, rows, chosen = _best_steps(scores, steps)
-        ids = torch.cat([ids[rows], chosen], dim=1)
+    beams = _Beams(src, n_beams, max_len, alpha, model.config)
+    while beams.ids.size(1) <= max_len and not beams.over().all():
+        logits = model.decode(beams.ids[:, -1:], memory, mask, cache)[:, -1]  # (B K, V)
+        rows = beams.step(logits)
         for kept in cache:
             kept.keys, kept.values = kept.keys[rows], kept.values[rows]
-    return ids[:, 1:].unflatten(0, (n_rows, n_beams)), scores
+    beams.keep(beams.logs)
+    return beams.found, beams.scores
+
+
+class _Beams:
+    """The beginnings that a search follows, and the best complete targets so far.
+
+    Attributes:
+        ids: K beginnings for each source, with their start token, ``(B K, 1 + L)``.
+        logs: their log probabilities, ``(B, K)``; minus infinity for what has ended.
+        found: up to K complete targets for each source, best first, ``(B, K, L)``.
+        scores: theirs, ``(B, K)``; minus infinity where there is none yet.
+    """
+
+    def __init__(
+        self,
+        src: Tensor,
+        n_beams: int,
+        max_len: int,
+        alpha: float,
+        c: TransformerConfig,
+    ) -> None:
+        self.c, self.max_len, self.alpha = c, max_len, alpha
+        self.ids = src.new_full((len(src) * n_beams, 1), c.bos_id)
+        self.logs = torch.full((len(src), n_beams), -math.inf, device=src.device)
+        self.found = src.new_full((len(src), n_beams, max_len), c.pad_id)
+        self.scores = self.logs.clone()
+        self.logs[:, 0] = 0.0  # all K start alike: one of them may go on, in K ways
+
+    def step(self, logits: Tensor) -> Tensor:
+        """Add a token, given logits ``(B K, V)``; return the rows that go on."""
+        steps = at_least_float32(logits).log_softmax(dim=-1)
+        steps[:, self.c.pad_id] = -math.inf  # it stands after the end only
+        logs, rows, chosen = _best_steps(self.logs, steps)
+        self.ids = torch.cat([self.ids[rows], chosen], dim=1)
+        ended = chosen.view_as(logs) == self.c.eos_id
+        self.keep(logs.masked_fill(~ended, -math.inf))
+        self.logs = logs.masked_fill(ended, -math.inf)
+        return rows
+
+    def keep(self, logs: Tensor) -> None:
+        """Add ``ids``, with these log probabilities, to the best K of each source."""
+        n = self.ids.size(1) - 1
+        texts = F.pad(self.ids[:, 1:], (0, self.max_len - n), value=self.c.pad_id)
+        texts = torch.cat([self.found, texts.view_as(self.found)], dim=1)  # (B, 2 K, L)
+        scores = torch.cat([self.scores, logs / length_penalty(n, self.alpha)], dim=1)
+        self.scores, places = scores.topk(logs.size(1))
+        self.found = texts.gather(1, places.unsqueeze(2).expand_as(self.found))
+
+    def over(self) -> Tensor:
+        """Return which sources have a target that no beginning can overtake, ``(B,)``.
+
+        A text that goes on becomes less likely; all that its score can gain is the
+        penalty of the longest.
+        """
+        hope = self.logs.amax(dim=1) / length_penalty(self.max_len, self.alpha)
+        return hope <= self.scores[:, 0]
 
 
 def _best_steps(scores: Tensor, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,16 +168,3 @@ def _best_steps(scores: Tensor, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     first = torch.arange(n_rows, device=places.device).unsqueeze(1) * n_beams  # (B, 1)
     rows = (first + places // vocab_size).flatten()
     return scores, rows, (places % vocab_size).view(-1, 1)
-
-
-def _ended(ids: Tensor, c: TransformerConfig) -> Tensor:
-    """Return which rows are complete."""
-    return (ids[:, -1] == c.eos_id) | (ids[:, -1] == c.pad_id)
-
-
-def _keep_ended(steps: Tensor, ended: Tensor, pad_id: int) -> Tensor:
-    """Let rows that are complete go on with padding only, at no cost."""
-    free = torch.full_like(steps, -math.inf)
-    free[:, pad_id] = 0.0
-    steps[:, pad_id] = -math.inf  # a row that goes on cannot choose it
-    return torch.where(ended.unsqueeze(1), free, steps)

@@ -15,6 +15,7 @@ import regex
 __all__ = [
     "split_words",
     "merge_pair",
+    "Chain",
     "PairTable",
     "learn_merges",
     "apply_merges",
@@ -63,39 +64,78 @@ def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
     return merged
 
 
+class Chain:
+    """Ids in a row, in which two neighbours become one without moving the others.
+
+    Args:
+        ids: the ids; -1 stands at the end of each word.
+
+    Attributes:
+        ids: None where an id was joined to the one before it.
+        before: the place of the id before each.
+        after: the place of the id after each; after the last comes the first.
+
+    Home lesson: 11_tokenization
+    """
+
+    def __init__(self, ids: Iterable[int]) -> None:
+        self.ids: list[int | None] = list(ids)
+        n = len(self.ids)
+        self.before, self.after = [*range(-1, n - 1)], [*range(1, n), 0]
+
+    def pair(self, place: int) -> Pair:
+        """Return the id at a place and the id after it."""
+        return self.ids[place], self.ids[self.after[place]]
+
+    def join(self, place: int, new_id: int) -> None:
+        """Put one id where a pair stands."""
+        gone = self.after[place]
+        self.ids[place], self.ids[gone] = new_id, None
+        self.after[place] = self.after[gone]
+        self.before[self.after[gone]] = place
+
+
 class PairTable:
-    """How often each pair of neighbours occurs in words, and in which of them.
+    """How often each pair of neighbours occurs in words, and where.
 
     Args:
         words: each different word and how often it occurs.
 
     Attributes:
+        chain: all words, one after the other.
         counts: how often each pair occurs.
-        places: the numbers of the words that hold each pair, or once held it.
+        places: where each pair begins, or once began.
 
     Home lesson: 11_tokenization
     """
 
     def __init__(self, words: Mapping[str, int]) -> None:
-        self.spelt = [list(word.encode("utf-8")) for word in words]
-        self.times = list(words.values())
+        spelt = [[*word.encode("utf-8"), -1] for word in words]
+        self.chain = Chain(i for word in spelt for i in word)
+        times = zip(map(len, spelt), words.values())
+        self.times = [n for length, n in times for _ in range(length)]
         self.counts: dict[Pair, int] = defaultdict(int)
         self.places: dict[Pair, set[int]] = defaultdict(set)
-        for place in range(len(self.spelt)):
-            self._count(place, self.times[place], self.counts)
+        for place in range(len(self.times)):
+            self._count(place, 1, self.counts)
 
-    def _count(self, place: int, times: int, counts: dict[Pair, int]) -> None:
-        for pair in zip(self.spelt[place], self.spelt[place][1:]):
-            counts[pair] += times
+    def _count(self, place: int, sign: int, counts: dict[Pair, int]) -> None:
+        pair = self.chain.pair(place)
+        if -1 not in pair:
+            counts[pair] += sign * self.times[place]
             self.places[pair].add(place)
 
     def merge(self, pair: Pair, new_id: int) -> list[Pair]:
         """Merge a pair in all words and return the pairs whose count has changed."""
-        change: dict[Pair, int] = defaultdict(int)
-        for place in list(self.places[pair]):
-            self._count(place, -self.times[place], change)
-            self.spelt[place] = merge_pair(self.spelt[place], pair, new_id)
-            self._count(place, self.times[place], change)
+        chain, change = self.chain, defaultdict(int)
+        for place in sorted(self.places[pair]):
+            if chain.pair(place) != pair:
+                continue  # an earlier merge has taken one of the two
+            for near in (chain.before[place], place, chain.after[place]):
+                self._count(near, -1, change)
+            chain.join(place, new_id)
+            for near in (chain.before[place], place):
+                self._count(near, 1, change)
         for other in change:
             self.counts[other] += change[other]
         return [other for other in change if change[other]]
@@ -137,12 +177,17 @@ def apply_merges(ids: list[int], ranks: Mapping[Pair, int]) -> list[int]:
 
     Home lesson: 11_tokenization
     """
-    while len(ids) > 1:
-        first = min(zip(ids, ids[1:]), key=lambda pair: ranks.get(pair, float("inf")))
-        if first not in ranks:
-            break
-        ids = merge_pair(ids, first, ranks[first])
-    return ids
+    chain = Chain([*ids, -1])
+    queue = [(ranks[p], i) for i, p in enumerate(zip(ids, ids[1:])) if p in ranks]
+    heapq.heapify(queue)
+    while queue:
+        new_id, place = heapq.heappop(queue)
+        if ranks.get(chain.pair(place)) == new_id:  # otherwise it is out of date
+            chain.join(place, new_id)
+            for near in (chain.before[place], place):
+                if (pair := chain.pair(near)) in ranks:
+                    heapq.heappush(queue, (ranks[pair], near))
+    return [i for i in chain.ids[:-1] if i is not None]
 
 
 def gpt2_bytes() -> dict[str, int]:
@@ -280,9 +325,12 @@ class BPETokenizer(ByteBPE):
     def train(
         cls, text: str, vocab_size: int, special_tokens: Sequence[str] = ()
     ) -> Self:
-        """Learn from a text; it stops early where no pair occurs twice any more."""
-        n_merges = _count_merges(text, vocab_size, special_tokens)
-        return cls(learn_merges(Counter(split_words(text)), n_merges), special_tokens)
+        """Learn from a text, but not from the special tokens in it.
+
+        It stops early where no pair occurs twice any more.
+        """
+        words, n_merges = _plan(text, vocab_size, special_tokens)
+        return cls(learn_merges(words, n_merges), special_tokens)
 
     @classmethod
     def from_gpt2(cls, merges_path: str | Path) -> Self:
@@ -337,15 +385,20 @@ def _number_special(special_tokens: Iterable[str], start: int) -> dict[str, int]
     return {mark: start + k for k, mark in enumerate(marks)}
 
 
-def _count_merges(text: str, vocab_size: int, special_tokens: Sequence[str]) -> int:
-    least = 256 + len(_number_special(special_tokens, 256))
+def _plan(text: str, vocab_size: int, marks: Sequence[str]) -> tuple[Counter, int]:
+    """Return the words between the marks, and how many merges to learn from them."""
+    numbered = _number_special(marks, 256)
+    least = 256 + len(numbered)
     _check_text(text)
     if not text:
         raise ValueError("text='' has no pairs to learn from")
     if vocab_size < least:
         needed = f"256 bytes and {least - 256} special tokens need {least}"
         raise ValueError(f"vocab_size={vocab_size} is too small: {needed}")
-    return vocab_size - least
+    words: Counter[str] = Counter()
+    for part in _cut_at(numbered, text):
+        words.update([] if part in numbered else split_words(part))
+    return words, vocab_size - least
 
 
 def _cut_at(marks: Mapping[str, int], text: str) -> list[str]:

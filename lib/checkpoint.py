@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lib.bigram import BigramLM
 from lib.bpe import BPETokenizer
-from lib.presets import build_model, config_from_dict, config_to_dict
+from lib.encoder_decoder import Transformer, TransformerConfig
+from lib.language_model import LanguageModel
+from lib.presets import CONFIGS, Config, build_model, config_from_dict, config_to_dict
 from lib.tokenizer import CharTokenizer, WordTokenizer
 from lib.train import Training
 
@@ -23,6 +27,10 @@ __all__ = ["Checkpoint", "save_checkpoint", "load_checkpoint"]
 COURSE = "From Bigram to Transformer"
 Tokenizer = CharTokenizer | BPETokenizer | WordTokenizer
 FORMAT = 1  # a file of a later format says so, and is refused
+USES = {  # what a command needs, what that is, and how it is called
+    "generate": ((LanguageModel, BigramLM), "language model", '{} --prompt "..."'),
+    "translate": (Transformer, "translator", '--model {} --say "..."'),
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ def save_checkpoint(
 
     Args:
         path: the file, ``.safetensors``.
-        model: has the ``config`` that it was built from.
+        model: has the ``config`` that it was built from: a `GPT`, `Transformer` or
+            `MaskedLM`, or what `build_model` returns.
         tokenizer: its vocabulary, or a pair of them.
         training: the run to go on with later; needs ``generator``.
         generator: draws the batches of the run.
@@ -89,7 +98,9 @@ def save_checkpoint(
         notes: plain values to keep with it.
 
     Raises:
-        ValueError: if a training is given without a generator.
+        ValueError: if a training is given without a generator, or a model that cannot
+            be built again.
+        TypeError: for a tokenizer or a note that cannot be kept.
         OSError: if the file cannot be written; the old one is still there.
 
     Source: safetensors, the format of Hugging Face: no code in it, unlike pickle.
@@ -121,12 +132,66 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"path={str(path)!r}: there is no such checkpoint")
     tensors, about = _read_file(path)
-    model = build_model(config_from_dict(about["model"]))
+    model = build_model(about["model"])
     weights = {n[6:]: t for n, t in tensors.items() if n.startswith("model.")}
     _load_weights(path, model, weights)
     run = {n: t for n, t in tensors.items() if not n.startswith("model.")}
-    tokenizer = _tokenizer_from_dict(about["tokenizer"])
-    return Checkpoint(model.eval(), tokenizer, about["notes"], run)
+    return Checkpoint(model.eval(), about["tokenizer"], about["notes"], run)
+
+
+def load_for(command: str, path: Path) -> Checkpoint:
+    """Read the checkpoint that a command asks for, and check that it can use it.
+
+    Raises:
+        ValueError: for a model, or a vocabulary, that is for another command.
+    """
+    checkpoint = load_checkpoint(path)
+    kinds, name, _ = USES[command]
+    if not isinstance(checkpoint.model, kinds):
+        use = _use_of(checkpoint.model, path)
+        raise ValueError(f"path={str(path)!r} holds no {name} but {use}")
+    sizes, tokenizers = _vocabularies(checkpoint)
+    if None in tokenizers or len(tokenizers) != len(sizes):
+        raise ValueError(f"path={str(path)!r} holds no vocabulary of its {name}")
+    for size, tokenizer in zip(sizes, tokenizers):
+        if tokenizer.vocab_size > size:
+            raise ValueError(
+                f"path={str(path)!r} has a vocabulary of {tokenizer.vocab_size} for a "
+                f"model of {size} tokens"
+            )
+    return checkpoint
+
+
+def _use_of(model: nn.Module, path: Path) -> str:
+    """Say what a model is, and which command uses it."""
+    for command, (kinds, name, options) in USES.items():
+        if isinstance(model, kinds):
+            words = options.format(shlex.quote(str(path)))
+            return f"a {name}: python -m lib.{command} {words}"
+    return f"a {type(model).__name__}: no command uses it"
+
+
+def _vocabularies(checkpoint: Checkpoint) -> tuple[list[int], list[Tokenizer | None]]:
+    """Return the sizes that a model is built for, and as many tokenizers or fewer."""
+    c, tokenizer = checkpoint.model.config, checkpoint.tokenizer
+    if isinstance(c, TransformerConfig):
+        sizes = [c.src_vocab_size, c.tgt_vocab_size]
+    else:
+        sizes = [c.vocab_size]
+    return sizes, [*tokenizer] if isinstance(tokenizer, tuple) else [tokenizer]
+
+
+def load_run(path: Path) -> Checkpoint:
+    """Read the checkpoint of a run of ``lib.train`` that is to go on.
+
+    Raises:
+        ValueError: for a checkpoint of something else.
+    """
+    checkpoint = load_checkpoint(path)
+    needed = {"settings", "config", "validation", "data_sha256", "command"}
+    if not needed <= checkpoint.notes.keys() or not checkpoint.run:
+        raise ValueError(f"path={str(path)!r} holds no run of lib.train to go on with")
+    return checkpoint
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -157,7 +222,16 @@ def _read_metadata(path: Path, tensors: dict, metadata: dict) -> dict:
     expected = metadata.pop("sha256", None)
     if _sum(tensors, metadata) != expected:
         raise ValueError(f"path={str(path)!r} is damaged: its sha256 does not fit")
-    return {name: json.loads(value) for name, value in metadata.items()}
+    try:
+        about = {name: json.loads(value) for name, value in metadata.items()}
+        about["model"] = config_from_dict(about["model"])
+        about["tokenizer"] = _tokenizer_from_dict(about["tokenizer"])
+        about["notes"] = dict(about["notes"])
+    except KeyError as error:
+        raise ValueError(f"path={str(path)!r} does not say its {error}") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"path={str(path)!r}: {error}") from error
+    return about
 
 
 def _load_weights(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -196,11 +270,34 @@ def _about(model: nn.Module, tokenizer: object, notes: dict) -> dict[str, str]:
     about = {
         "course": COURSE,
         "format": FORMAT,
-        "model": config_to_dict(model.config),
+        "model": config_to_dict(_config_of(model)),
         "tokenizer": _tokenizer_to_dict(tokenizer),
         "notes": notes,
     }
     return {name: json.dumps(value) for name, value in about.items()}
+
+
+def _config_of(model: nn.Module) -> Config:
+    """Return the configuration that a model can be built from again; refuse others."""
+    config, kind = getattr(model, "config", None), type(model).__name__
+    if not isinstance(config, tuple(CONFIGS.values())):
+        raise ValueError(
+            f"a {kind} without a configuration cannot be saved: take a GPT, a "
+            "Transformer, a MaskedLM, or what build_model makes"
+        )
+    with torch.device("meta"):  # sizes without memory
+        twin = build_model(config)
+    built, own = (
+        {name: tensor.shape for name, tensor in _own_tensors(m).items()}
+        for m in (twin, model)
+    )
+    if type(twin) is not type(model) or built != own:
+        differ = sorted(name for name, _ in built.items() ^ own.items())
+        raise ValueError(
+            f"this {kind} cannot be saved: its configuration builds a "
+            f"{type(twin).__name__} with other weights {differ[:3]}"
+        )
+    return config
 
 
 def _run_state(
@@ -251,9 +348,14 @@ def _tokenizer_to_dict(tokenizer: object) -> dict | list | None:
         case BPETokenizer():
             marks = list(tokenizer.special_tokens)
             return {"bpe": [tokenizer.merges, marks, tokenizer.alphabet]}
-        case tuple():
-            return [_tokenizer_to_dict(one) for one in tokenizer]
-    return None
+        case (source, target):
+            return [_tokenizer_to_dict(source), _tokenizer_to_dict(target)]
+        case None:
+            return None
+    raise TypeError(
+        f"tokenizer has the type {type(tokenizer).__name__}; it must be a "
+        "CharTokenizer, a WordTokenizer, a BPETokenizer, a pair of them, or None"
+    )
 
 
 def _tokenizer_from_dict(values: dict | list | None) -> Tokenizer | tuple | None:
@@ -265,9 +367,11 @@ def _tokenizer_from_dict(values: dict | list | None) -> Tokenizer | tuple | None
             return WordTokenizer(words)
         case {"bpe": [merges, marks, alphabet]}:
             return BPETokenizer(merges, marks, alphabet)
-        case [*several]:
-            return tuple(map(_tokenizer_from_dict, several))
-    return None
+        case [dict(source), dict(target)]:
+            return _tokenizer_from_dict(source), _tokenizer_from_dict(target)
+        case None:
+            return None
+    raise ValueError("its vocabulary is of no kind that the course knows")
 
 
 def _sum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:

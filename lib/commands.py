@@ -17,11 +17,14 @@ import typer
 from torch import distributed
 from typer import Argument, Option
 
-from lib.checkpoint import load_checkpoint
+from lib.bpe import BPETokenizer
+from lib.checkpoint import load_for, load_run
 from lib.device import choose_device
 from lib.generate import stream_text
 from lib.presets import PRESETS, build_model, count_parameters
 from lib.run import Run, RunSettings, checkpoint_path
+from lib.shapes import require_sizes
+from lib.tokenizer import CharTokenizer
 
 __all__ = ["train_command", "generate_command", "presets_command", "run"]
 
@@ -100,6 +103,8 @@ def train_command(
 
     Example: python -m lib.train --preset tiny --text my.txt --epochs 10 --out runs/x
     """
+    if every is not None:
+        require_sizes(every=every)
     if resume:
         _refuse_changes(context, out, settings)
     device, words = _join_processes(device), shlex.join(sys.argv[1:])
@@ -118,18 +123,21 @@ def train_command(
         if work.is_first:
             typer.echo(
                 f"stopped after step {t.n_done}; go on with "
-                f"python -m lib.train --out {out} --resume"
+                f"python -m lib.train --out {shlex.quote(str(out))} --resume"
             )
         raise typer.Exit(130) from None
     if work.is_first:
         step, loss = t.validation[-1]
         typer.echo(f"step {step}: validation loss {loss:.4f} nats per token")
-        typer.echo(f'write with it: python -m lib.generate {out} --prompt "..."')
+        place = shlex.quote(str(out))
+        typer.echo(f'write with it: python -m lib.generate {place} --prompt "..."')
 
 
 def generate_command(
     path: Annotated[Path, Argument(help="Folder of a run, or a checkpoint file.")],
-    prompt: Annotated[str, Option(help="The text to go on from.")] = "\n",
+    prompt: Annotated[
+        str | None, Option(help="The text to go on from.  [default: a new line]")
+    ] = None,
     length: Annotated[int, Option(help="Tokens to write.")] = 500,
     strategy: Annotated[
         str | None, Option(help="greedy, sample, top-k or top-p.")
@@ -155,11 +163,11 @@ def generate_command(
     Example: python -m lib.generate runs/x --prompt "ROMEO:" --top-p 0.9
     """
     how = _strategy(strategy, temperature, top_k, top_p)
-    checkpoint = load_checkpoint(checkpoint_path(path))
-    if checkpoint.tokenizer is None:
-        raise ValueError(f"path={str(path)!r} holds no vocabulary")
+    checkpoint = load_for("generate", checkpoint_path(path))
     where = choose_device(device)
     model = checkpoint.model.to(where)
+    if prompt is None:
+        prompt = _first_prompt(checkpoint.tokenizer)
     generator = torch.Generator(where)
     generator.manual_seed(seed) if seed is not None else generator.seed()
     how |= {"repetition_penalty": repetition_penalty, "use_cache": cache}
@@ -224,9 +232,18 @@ def _strategy(
     return used
 
 
+def _first_prompt(tokenizer: CharTokenizer | BPETokenizer) -> str:
+    """Return a new line; the first token where the vocabulary has no new line."""
+    try:
+        tokenizer.encode("\n")
+    except ValueError:
+        return tokenizer.decode([0])
+    return "\n"
+
+
 def _refuse_changes(context: typer.Context, out: Path, settings: dict) -> None:
     """Refuse settings on the command line that are not those of the run."""
-    kept = load_checkpoint(checkpoint_path(out)).notes["settings"]
+    kept = load_run(checkpoint_path(out)).notes["settings"]
     for name, value in settings.items():
         typed = context.get_parameter_source(name).name == "COMMANDLINE"
         if typed and value != kept[name]:

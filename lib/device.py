@@ -1,10 +1,11 @@
-"""Which machine computes, and in which number format it is fast."""
+"""Which machine computes, and in which number format."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-__all__ = ["choose_device", "choose_dtype", "has_bfloat16"]
+__all__ = ["choose_device", "choose_dtype", "has_bfloat16", "at_least_float32"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -50,3 +51,11 @@ def has_bfloat16(device: torch.device) -> bool:
         found = torch.cpu.get_capabilities()
         return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return the same numbers in float32, or as they are if they have more digits.
+
+    Sums, logarithms and softmaxes of 16-bit numbers are computed from these.
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +17,7 @@ from lib.attention import (
 )
 from lib.block import Block
 from lib.ffn import FeedForward
+from lib.mode import in_mode
 from lib.norm import LayerNorm
 from lib.position import SinusoidalPositions
 from lib.sampling import choose_next
@@ -175,7 +174,8 @@ class Decoder(_Stack):
         n_layers, start = len(self.blocks), 0 if cache is None else cache[0].length
         mask = causal_mask(start + x.size(1))[start:].to(x.device)  # (T, start + T)
         memories = [memory] * n_layers if isinstance(memory, Tensor) else memory
-        for block, kept, seen in zip(self.blocks, cache or [None] * n_layers, memories):
+        each = zip(self.blocks, cache or [None] * n_layers, memories, strict=True)
+        for block, kept, seen in each:
             x = block(x, mask, seen, memory_mask, cache=kept)
         return self.final_norm(x)
 
@@ -325,7 +325,7 @@ class Transformer(nn.Module):
         ``eos_id``, or where ``max_len`` is reached, and is filled up with ``pad_id``.
         ``how`` are settings of `choose_next`.
         """
-        with _evaluating(self):
+        with in_mode(self, training=False):
             return _write(self, src, max_len, temperature=temperature, **how)
 
     def begin(self, src: Tensor, max_len: int) -> tuple[Pairs, Tensor, list[KVCache]]:
@@ -337,17 +337,6 @@ class Transformer(nn.Module):
         _check_length(max_len, self.config)
         memory, mask = self.encode(src)
         return self.decoder.read(memory), mask, self.decoder.new_cache(max_len)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for a while."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def _check_length(max_len: int, c: TransformerConfig) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lib.mode import in_mode
 from lib.one_token import OneToken
 from lib.sampling import choose_next, sample_next
 
@@ -103,12 +104,8 @@ def stream(
     Home lesson: 10_generation
     """
     _check_request(ids, n_new)
-    was_training = model.training
-    model.eval()
-    try:
+    with in_mode(model, training=False):
         yield from _tokens(model, ids, n_new, use_cache, **how)
-    finally:
-        model.train(was_training)
 
 
 def _tokens(

@@ -151,7 +151,8 @@ class GPT(LanguageModel):
         if self.positions is not None:
             x = self.positions(x, start)
         x = self.dropout(x)
-        for block, kept in zip(self.blocks, cache or [None] * len(self.blocks)):
+        caches = cache or [None] * len(self.blocks)
+        for block, kept in zip(self.blocks, caches, strict=True):
             x = block(x, mask, cache=kept)
         return self.head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
 

@@ -53,6 +53,7 @@ SIZES = {
     "n_positions": "context_length",
 }
 FFNS = {"gelu_new": "gelu_tanh", "gelu": "gelu", "relu": "relu", "relu2": "relu2"}
+FFNS |= dict.fromkeys(("gelu_pytorch_tanh", "gelu_fast"), "gelu_tanh")  # other names
 PARTS = {"norm": "layer", "position": "learned", "final_norm": True, "head_bias": False}
 ONLY = {  # what else a file may ask for, and the one value that we have
     "model_type": "gpt2",
@@ -280,7 +281,7 @@ def _hf_config(c: GPTConfig) -> dict:
             raise ValueError(f"{name}={value!r} must be in {values} for a GPT-2")
     config = {theirs: getattr(c, ours) for theirs, ours in SIZES.items()}
     config |= {"architectures": ["GPT2LMHeadModel"], **ONLY}
-    config |= {"activation_function": {v: k for k, v in FFNS.items()}[c.ffn]}
+    config |= {"activation_function": {v: k for k, v in reversed(FFNS.items())}[c.ffn]}
     config |= {"tie_word_embeddings": c.tie_weights, "attn_pdrop": 0.0}
     config |= dict.fromkeys(("embd_pdrop", "resid_pdrop"), c.dropout)
     return config | {"bos_token_id": None, "eos_token_id": None}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lib.encoder_decoder import Encoder
-from lib.metrics import cross_entropy
+from lib.metrics import cross_entropy, mean_over
 from lib.position import LearnedPositions
 from lib.shapes import require_sizes
 
-__all__ = ["mask_tokens", "MaskedLM", "masked_loss"]
+__all__ = ["mask_tokens", "MaskedLMConfig", "MaskedLM", "masked_loss"]
 
 
 def mask_tokens(
@@ -48,6 +49,35 @@ def mask_tokens(
     return ids.masked_fill(hidden, mask_id), hidden
 
 
+@dataclass(frozen=True)
+class MaskedLMConfig:
+    """What a `MaskedLM` is made of.
+
+    Attributes:
+        vocab_size: number of different tokens V; the id V is the blank.
+        d_model: size of the vectors D.
+        n_heads: heads per block; must divide ``d_model``.
+        n_layers: number of blocks.
+        d_ff: size of the feed-forward networks in the middle.
+        context_length: the longest input allowed.
+
+    Raises:
+        ValueError: for a size below 1.
+
+    Home lesson: 14_masked_language_model
+    """
+
+    vocab_size: int
+    d_model: int
+    n_heads: int
+    n_layers: int
+    d_ff: int
+    context_length: int
+
+    def __post_init__(self) -> None:
+        require_sizes(**vars(self))
+
+
 class MaskedLM(nn.Module):
     """Predict the token at every position from all positions around it.
 
@@ -60,6 +90,7 @@ class MaskedLM(nn.Module):
         context_length: the longest input allowed.
 
     Attributes:
+        config: the same sizes, for a checkpoint.
         mask_id: the id that stands for a hidden token, V.
 
     Shapes:
@@ -85,7 +116,8 @@ class MaskedLM(nn.Module):
         context_length: int,
     ) -> None:
         super().__init__()
-        require_sizes(vocab_size=vocab_size, context_length=context_length)
+        sizes = (vocab_size, d_model, n_heads, n_layers, d_ff, context_length)
+        self.config = MaskedLMConfig(*sizes)
         self.context_length, self.mask_id = context_length, vocab_size
         self.tokens = nn.Embedding(vocab_size + 1, d_model)
         self.positions = LearnedPositions(context_length, d_model)
@@ -100,6 +132,7 @@ class MaskedLM(nn.Module):
         return self.head(self.encoder(x, mask))  # (B, T, D) -> (B, T, V)
 
 
+@mean_over(lambda model, inputs, targets, hidden: hidden)
 def masked_loss(
     model: MaskedLM, inputs: Tensor, targets: Tensor, hidden: Tensor
 ) -> Tensor:

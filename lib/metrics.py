@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from lib.device import at_least_float32
 
 __all__ = [
     "entropy",
     "nats_to_bits",
     "cross_entropy",
+    "mean_over",
     "label_smoothing_loss",
     "bleu",
 ]
@@ -26,7 +29,7 @@ def entropy(probabilities: Tensor) -> Tensor:
             what never happens adds no surprise.
 
     Returns:
-        Entropy in nats, shape ``(...)``.
+        Entropy in nats, shape ``(...)``, computed in float32 or better.
 
     Raises:
         ValueError: if a probability is negative or a row does not sum to 1.
@@ -35,14 +38,16 @@ def entropy(probabilities: Tensor) -> Tensor:
 
     Home lesson: 01_text_and_tokens
     """
-    sums = probabilities.sum(dim=-1)
-    if (probabilities < 0).any() or (sums - 1).abs().max() > 1e-3:
+    p = at_least_float32(probabilities)
+    sums = p.sum(dim=-1)
+    rounding = 1e-2 if probabilities.dtype == torch.bfloat16 else 1e-3
+    if (p < 0).any() or (sums - 1).abs().max() > rounding:
         raise ValueError(
             f"probabilities must be >= 0 and sum to 1; the smallest is "
-            f"{probabilities.min():.4g}, the sums run from {sums.min():.4g} "
+            f"{p.min():.4g}, the sums run from {sums.min():.4g} "
             f"to {sums.max():.4g}"
         )
-    return (-torch.xlogy(probabilities, probabilities)).sum(dim=-1)
+    return (-torch.xlogy(p, p)).sum(dim=-1)
 
 
 def nats_to_bits(nats: float) -> float:
@@ -63,7 +68,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         targets: ``(...)``, ids of the tokens that came.
 
     Returns:
-        The loss in nats, a scalar.
+        The loss in nats, a scalar, computed in float32 or better.
 
     Raises:
         ValueError: if the shapes do not fit each other.
@@ -77,8 +82,32 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
             f"targets has shape {tuple(targets.shape)}; with logits of shape "
             f"{tuple(logits.shape)} it must be {tuple(logits.shape[:-1])}"
         )
+    logits = at_least_float32(logits)
     log_probabilities = logits - logits.logsumexp(dim=-1, keepdim=True)
     return -log_probabilities.gather(-1, targets.unsqueeze(-1)).mean()
+
+
+def mean_over(counts: Callable[..., Tensor]) -> Callable[[Callable], Callable]:
+    """Say of a loss over which targets of a batch it is a mean.
+
+    A batch may be cut into parts, or shared by several processes; a `Training` then
+    gives each part the weight of the targets that count in it.
+
+    Args:
+        counts: called with a model and a batch as the loss is; returns True where a
+            target counts, bool, any shape.
+
+    Returns:
+        A decorator for a loss ``loss_of(model, *batch)``.
+
+    Home lesson: 09_training
+    """
+
+    def mark(loss_of: Callable) -> Callable:
+        loss_of.counts = counts
+        return loss_of
+
+    return mark
 
 
 def label_smoothing_loss(
@@ -115,7 +144,7 @@ def label_smoothing_loss(
         raise ValueError(f"smoothing={smoothing} must lie in [0, 1]")
     counts = targets != (-1 if pad_id is None else pad_id)  # no token has the id -1
     places = targets.masked_fill(~counts, 0).unsqueeze(-1)  # (..., 1)
-    surprise = logits.logsumexp(dim=-1, keepdim=True) - logits  # -ln p: (..., V)
+    surprise = -at_least_float32(logits).log_softmax(dim=-1)  # -ln p: (..., V)
     losses = surprise.gather(-1, places).squeeze(-1)  # (...)
     if smoothing > 0:
         losses = (1 - smoothing) * losses + smoothing * surprise.mean(dim=-1)

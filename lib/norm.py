@@ -23,7 +23,8 @@ class LayerNorm(nn.Module):
         eps: added to the variance, inside the root.
 
     Shapes:
-        x ``(..., D)`` -> ``(..., D)``.
+        x ``(..., D)`` -> ``(..., D)``, of the dtype of x; mean and variance are float32
+        or better.
 
     Raises:
         ValueError: if ``d_model`` is below 1, or x has another last dimension.
@@ -43,11 +44,7 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised vectors."""
         require_width(x, len(self.gain))
-        if not torch.is_grad_enabled():  # the same in one go, where nothing is learned
-            return F.layer_norm(x, self.gain.shape, self.gain, self.bias, self.eps)
-        centred = x - x.mean(dim=-1, keepdim=True)
-        variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
-        return centred / (variance + self.eps).sqrt() * self.gain + self.bias
+        return F.layer_norm(x, self.gain.shape, self.gain, self.bias, self.eps)
 
 
 class RMSNorm(nn.Module):
@@ -61,7 +58,8 @@ class RMSNorm(nn.Module):
         eps: added to the mean square, inside the root.
 
     Shapes:
-        x ``(..., D)`` -> ``(..., D)``.
+        x ``(..., D)`` -> ``(..., D)``, of the dtype of x; the mean square is float32 or
+        better.
 
     Raises:
         ValueError: if ``d_model`` is below 1, or x has another last dimension.
@@ -80,7 +78,4 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled vectors."""
         require_width(x, len(self.gain))
-        if not torch.is_grad_enabled():  # the same in one go, where nothing is learned
-            return F.rms_norm(x, self.gain.shape, self.gain, self.eps)
-        mean_square = x.float().square().mean(dim=-1, keepdim=True)  # (..., 1)
-        return (x * (mean_square + self.eps).rsqrt()).to(x.dtype) * self.gain
+        return F.rms_norm(x, self.gain.shape, self.gain, self.eps)

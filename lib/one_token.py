@@ -43,7 +43,8 @@ class OneToken:
     def __init__(self, model: GPT, cache: list[KVCache]) -> None:
         self.tokens, self.positions, self.cache = model.tokens, model.positions, cache
         self.final_norm, self.head = _plain(model.final_norm), _plain(model.head)
-        self.steps = [_step(block, kept) for block, kept in zip(model.blocks, cache)]
+        each = zip(model.blocks, cache, strict=True)
+        self.steps = [_step(block, kept) for block, kept in each]
 
     @torch.inference_mode()
     def __call__(self, ids: Tensor) -> Tensor:

@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["orthogonalize", "Muon", "make_optimizers"]
 
 # Five rounds that take every singular value from [0.001, 1] close to 1.
-POLAR_EXPRESS = (
+EXACT_ROUNDS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
     (3.3184196573706015, -2.488488024314874, 0.51004894012372),
     (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+)
+# Rounding may carry a value past the range that the next round is made for, and there
+# it would grow without end. So all rounds but the last take s / 1.01 in place of s.
+POLAR_EXPRESS = (
+    *((a / 1.01, b / 1.01**3, c / 1.01**5) for a, b, c in EXACT_ROUNDS[:-1]),
+    EXACT_ROUNDS[-1],
 )
 
 
@@ -36,7 +42,7 @@ def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
     Args:
         matrices: ``(n, R, C)``, treated one by one.
         rounds: how many, 1 to 5. Values between 0.001 and 1 of the largest possible
-            come to 0.13 .. 1.87 after 3 rounds, and to 0.87 .. 1.13 after 5.
+            come to 0.12 .. 1.87 after 3 rounds, and to 0.84 .. 1.13 after 5.
 
     Returns:
         Matrices of the same shape; in bfloat16 where the processor computes with it.
@@ -50,7 +56,7 @@ def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
     """
     if not 1 <= rounds <= len(POLAR_EXPRESS):
         raise ValueError(f"rounds={rounds} must be in 1 .. {len(POLAR_EXPRESS)}")
-    x = matrices.mT if matrices.size(-2) > matrices.size(-1) else matrices
+    x = (matrices.mT if matrices.size(-2) > matrices.size(-1) else matrices).float()
     x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # all values below 1
     x = x.to(torch.bfloat16 if has_bfloat16(x.device) else torch.float32)
     for a, b, c in POLAR_EXPRESS[:rounds]:
@@ -114,10 +120,12 @@ def make_optimizers(
     """Return the optimisers of a model: AdamW alone, or Muon with AdamW.
 
     Only matrices decay: a decay would pull gains and biases to 0 for no reason. Muon
-    gets the weights of all linear layers but the head; AdamW gets the rest.
+    gets the weights of all linear layers but output layers and what is an embedding,
+    too; AdamW gets the rest. Each weight is in one of them, once.
 
     Args:
-        model: any model; its head is called ``head``.
+        model: any model, also inside of another one. An output layer is what any part
+            of it calls ``head``, and the last linear layer of all.
         config: names the optimizer and holds the rates.
 
     Returns:
@@ -141,18 +149,27 @@ def make_optimizers(
 
 
 def _inner_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """Return the weights of all linear layers but the head."""
-    inner = [m for name, m in model.named_modules() if name != "head"]
-    return [m.weight for m in inner if isinstance(m, nn.Linear)]
+    """Return the weights of all linear layers but output layers, and no tables."""
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    heads = {id(getattr(m, "head", None)) for m in model.modules()}
+    outputs = [m for m in linear if id(m) in heads] + linear[-1:]
+    spared = {m.weight for m in outputs} | set(_tables(model))
+    return [w for w in dict.fromkeys(m.weight for m in linear) if w not in spared]
+
+
+def _tables(model: nn.Module) -> list[nn.Parameter]:
+    """Return the weights of all embeddings, those that two share once."""
+    tables = (m.weight for m in model.modules() if isinstance(m, nn.Embedding))
+    return list(dict.fromkeys(tables))
 
 
 def _adamw_groups(
     model: nn.Module, c: TrainConfig, matrices: list[nn.Parameter]
 ) -> list[dict]:
     """Return tables, other matrices and vectors, without the matrices of Muon."""
-    tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
-    taken = {id(p) for p in tables + matrices}
-    rest = [p for p in model.parameters() if id(p) not in taken]
+    tables = _tables(model)
+    taken = set(tables + matrices)
+    rest = [p for p in model.parameters() if p not in taken]
     groups = [
         {"params": tables, "lr": c.embedding_learning_rate or c.learning_rate},
         {"params": [p for p in rest if p.dim() > 1], "lr": c.learning_rate},

@@ -14,6 +14,7 @@ from lib.bigram import BigramLM
 from lib.encoder_decoder import Transformer, TransformerConfig
 from lib.gpt import GPT, GPTConfig
 from lib.language_model import LanguageModel
+from lib.masked_lm import MaskedLM, MaskedLMConfig
 from lib.shapes import require_sizes
 
 __all__ = [
@@ -53,7 +54,7 @@ class SmallConfig:
         require_sizes(vocab_size=self.vocab_size, context_length=self.context_length)
 
 
-Config = GPTConfig | SmallConfig | TransformerConfig
+Config = GPTConfig | SmallConfig | TransformerConfig | MaskedLMConfig
 
 
 def _gpt2(d_model: int, n_heads: int, n_layers: int) -> GPTConfig:
@@ -125,6 +126,8 @@ def build_model(config: Config) -> nn.Module:
         return GPT(config)
     if isinstance(config, TransformerConfig):
         return Transformer(**asdict(config))
+    if isinstance(config, MaskedLMConfig):
+        return MaskedLM(**asdict(config))
     if config.kind == "bigram":
         model = BigramLM(config.vocab_size, d_model=32)
     else:
@@ -150,7 +153,12 @@ class _AttentionAlone(nn.Module):
         return self.attention(x, mask)[0]
 
 
-CONFIGS = {"gpt": GPTConfig, "small": SmallConfig, "transformer": TransformerConfig}
+CONFIGS = {
+    "gpt": GPTConfig,
+    "small": SmallConfig,
+    "transformer": TransformerConfig,
+    "masked": MaskedLMConfig,
+}
 
 
 def config_to_dict(config: Config) -> dict:

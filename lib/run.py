@@ -11,13 +11,21 @@ import torch
 from torch import Tensor, distributed
 
 from lib.bpe import BPETokenizer
-from lib.checkpoint import load_checkpoint, save_checkpoint
+from lib.checkpoint import load_run, save_checkpoint
 from lib.corpus import load_corpus, read_text
 from lib.data import random_batch, split_text
 from lib.device import choose_device
 from lib.presets import build_model, preset_config
 from lib.tokenizer import CharTokenizer
-from lib.train import TrainConfig, Training, estimate_loss, train
+from lib.train import (
+    TrainConfig,
+    Training,
+    _over_processes,
+    _require_shares,
+    _world,
+    estimate_loss,
+    train,
+)
 
 __all__ = ["RunSettings", "Run", "checkpoint_path"]
 
@@ -70,6 +78,7 @@ class RunSettings:
             raise ValueError(f"epochs={self.epochs} must be above 0 and finite")
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
+        _require_shares(self.batch_size)
         steps = self.epochs * n_tokens / (self.batch_size * context_length)
         names = TrainConfig.__dataclass_fields__.keys() & asdict(self).keys()
         return TrainConfig(
@@ -104,7 +113,7 @@ class Run:
         command: str = "",
     ) -> None:
         self.path = checkpoint_path(folder)
-        old = load_checkpoint(self.path) if settings is None else None
+        old = load_run(self.path) if settings is None else None
         if settings is not None and self.path.exists():
             raise ValueError(f"{self.path} holds a run already: resume it, or move it")
         self.settings = s = settings or RunSettings(**old.notes["settings"])
@@ -115,7 +124,7 @@ class Run:
         self.device = choose_device(device)
         self.tokenizer = old.tokenizer if old else _make_tokenizer(s, text)
         torch.manual_seed(s.seed)
-        model = old.model.train() if old else _make_model(s, self.tokenizer.vocab_size)
+        model = old.model if old else _make_model(s, self.tokenizer.vocab_size)
         self.length = model.config.context_length
         self.tokens, self.validation = self._encode(text)
         config = s.train_config(len(self.tokens), self.length)
@@ -141,8 +150,19 @@ class Run:
         )
 
     def evaluate(self) -> float:
-        """Return the loss on the whole validation text, in nats per token."""
-        return estimate_loss(self.training.model, self.validation, self.length)
+        """Return the loss on the whole validation text, in nats per token.
+
+        Each process reads its share of the windows.
+        """
+        n_targets, total = len(self.validation) - 1, 0.0
+        n_windows = math.ceil(n_targets / self.length)
+        share = math.ceil(n_windows / _world()) * self.length  # targets per process
+        first = share * (distributed.get_rank() if _world() > 1 else 0)
+        own = self.validation[first : first + share + 1]
+        if (n := len(own) - 1) > 0:
+            length = min(n, self.length)
+            total = n * estimate_loss(self.training.model, own, length)
+        return _over_processes(total) / n_targets
 
     @property
     def is_first(self) -> bool:

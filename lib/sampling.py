@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from lib.device import at_least_float32
 from lib.shapes import require_sizes
 
 __all__ = [
@@ -33,16 +34,33 @@ def sample_next(
         Ids of the chosen tokens, shape ``(B, 1)``.
 
     Raises:
-        ValueError: for a negative temperature.
+        ValueError: for a temperature that is negative or not finite, or a row of logits
+            without a finite largest one, as a damaged model computes them.
 
     Home lesson: 02_bigram
     """
-    if temperature < 0:
-        raise ValueError(f"temperature={temperature} must be 0 or more")
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature={temperature} must be 0 or more, and finite")
+    best = logits.amax(dim=-1)  # (B,)
+    if not best.isfinite().all():
+        wrong = best[~best.isfinite()][0]
+        raise ValueError(f"the largest logit of a row is {wrong}; it must be finite")
     if temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)  # (B, 1)
-    probabilities = (logits / temperature).softmax(dim=-1)
+    probabilities = _sharpen(logits, temperature).softmax(dim=-1)
     return torch.multinomial(probabilities, 1, generator=generator)  # (B, 1)
+
+
+def _sharpen(logits: Tensor, temperature: float) -> Tensor:
+    """Divide logits by a temperature above 0, however small.
+
+    The largest of a row is taken away first. That changes no probability, and then
+    nothing can become too large.
+    """
+    logits = at_least_float32(logits)
+    least = torch.finfo(logits.dtype).tiny  # 0 would be divided by 0
+    best = logits.amax(dim=-1, keepdim=True)  # (B, 1)
+    return (logits - best) / max(temperature, least)
 
 
 def penalize_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
@@ -58,14 +76,14 @@ def penalize_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
         New logits, ``(B, V)``.
 
     Raises:
-        ValueError: if ``penalty`` is not above 0.
+        ValueError: if ``penalty`` is not above 0 and finite.
 
     Source: Keskar et al. (2019), section 4.1, which divides negative logits, too.
 
     Home lesson: 10_generation
     """
-    if penalty <= 0:
-        raise ValueError(f"penalty={penalty} must be above 0")
+    if not 0 < penalty < math.inf:
+        raise ValueError(f"penalty={penalty} must be above 0, and finite")
     seen = logits.gather(1, ids)  # (B, T): the logits of tokens that were there
     seen = torch.where(seen > 0, seen / penalty, seen * penalty)
     return logits.scatter(1, ids, seen)
@@ -98,8 +116,8 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
     Args:
         logits: ``(B, V)``.
-        p: probability to reach, above 0 and at most 1. The most likely token always
-            stays.
+        p: probability to reach, above 0 and at most 1, which leaves all. The most
+            likely token always stays.
 
     Returns:
         New logits, ``(B, V)``, minus infinity for all others.
@@ -113,10 +131,14 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """
     if not 0 < p <= 1:
         raise ValueError(f"p={p} must be above 0 and at most 1")
+    if p == 1:
+        return logits
     order = logits.argsort(dim=-1, descending=True, stable=True)
-    probabilities = logits.gather(1, order).softmax(dim=-1)
-    before = probabilities.cumsum(dim=-1) - probabilities  # what more likely ones have
-    drop = torch.zeros_like(logits, dtype=torch.bool).scatter(1, order, before >= p)
+    probabilities = at_least_float32(logits).gather(1, order).softmax(dim=-1)
+    rest = probabilities.flip(-1).cumsum(dim=-1).flip(-1)  # it and less likely ones
+    drop = rest <= 1 - p  # the more likely ones already reach p
+    drop[:, 0] = False
+    drop = torch.zeros_like(drop).scatter(1, order, drop)
     return logits.masked_fill(drop, -math.inf)
 
 
@@ -150,8 +172,8 @@ def choose_next(
     """
     if repetition_penalty != 1:
         logits = penalize_repetition(logits, ids, repetition_penalty)
-    if temperature > 0:  # below 0, sample_next raises an error
-        logits, temperature = logits / temperature, 1.0
+    if 0 < temperature < math.inf:  # otherwise sample_next decides
+        logits, temperature = _sharpen(logits, temperature), 1.0
     if top_k is not None:
         logits = keep_top_k(logits, top_k)
     if top_p is not None:

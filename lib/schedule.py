@@ -42,7 +42,8 @@ def cosine_schedule(step: int, n_steps: int, n_warmup: int, end: float = 0.1) ->
         end: the factor after the last step.
 
     Returns:
-        A factor for the learning rate.
+        A factor for the learning rate, ``end`` after the last step. A warm-up longer
+        than the run is only begun.
 
     Raises:
         ValueError: if ``n_steps`` is below 1.
@@ -70,7 +71,8 @@ def linear_schedule(
         decay: the share of all steps that the fall takes.
 
     Returns:
-        A factor for the learning rate.
+        A factor for the learning rate, ``end`` after the last step. A warm-up that
+        lasts into the fall, or longer than the run, makes it smaller, never negative.
 
     Raises:
         ValueError: if ``n_steps`` is below 1.
@@ -80,7 +82,7 @@ def linear_schedule(
     Home lesson: 09_training
     """
     require_sizes(n_steps=n_steps)
-    left = 1 - step / n_steps  # 1 .. 0
+    left = max(0.0, 1 - step / n_steps)  # 1 .. 0
     return warmup(step, n_warmup) * (end + (1 - end) * min(1.0, left / decay))
 
 

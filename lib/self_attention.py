@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lib.attention import MultiHeadAttention, scaled_dot_product_attention
 from lib.position import Rotary
-from lib.shapes import require_sizes, require_width
+from lib.shapes import require_same_but, require_sizes, require_width
 
 __all__ = ["KVCache", "SelfAttention"]
 
@@ -23,7 +23,8 @@ class KVCache:
 
     Raises:
         ValueError: if ``context_length`` is below 1; in `append` if the tokens do not
-            fit in any more.
+            fit in any more, or have another batch, heads, width, number format or
+            device than those that are kept.
 
     Source: Shazeer (2019), section 2.4, for incremental inference and its cost.
 
@@ -43,6 +44,8 @@ class KVCache:
         if start == 0:
             room = (*k.shape[:2], self.context_length, k.size(3))
             self.keys, self.values = k.new_empty(room), v.new_empty(room)
+        require_same_but(2, k=k, keys=self.keys)
+        require_same_but(2, v=v, values=self.values)
         self.keys[:, :, start:length] = k
         self.values[:, :, start:length] = v
         self.length = length

@@ -13,7 +13,7 @@ from torch import Tensor
 from lib.beam import beam_search
 from lib.encoder_decoder import Transformer
 from lib.english_french import Pair
-from lib.metrics import label_smoothing_loss
+from lib.metrics import label_smoothing_loss, mean_over
 from lib.shapes import require_sizes
 from lib.tokenizer import WordTokenizer, pad_batch
 
@@ -90,6 +90,7 @@ class PairBatches:
         )
 
 
+@mean_over(lambda model, src, tgt: tgt[:, 1:] != model.config.pad_id)
 def translation_loss(
     model: Transformer, src: Tensor, tgt: Tensor, smoothing: float = 0.0
 ) -> Tensor:

@@ -11,7 +11,7 @@ import typer
 from typer import Option
 
 from lib.attention_maps import attention_maps
-from lib.checkpoint import load_checkpoint, save_checkpoint
+from lib.checkpoint import load_for, save_checkpoint
 from lib.encoder_decoder import Transformer
 from lib.english_french import Pair, TranslationData, translation_data
 from lib.metrics import bleu
@@ -126,11 +126,8 @@ def translate_command(
             raise ValueError(f"--model {model} does not go with --train: see --out")
         model = _train(out, steps, seed)
     if say is not None:
-        checkpoint = load_checkpoint(checkpoint_path(model or SHIPPED))
-        vocabularies = checkpoint.tokenizer
-        if not isinstance(checkpoint.model, Transformer) or vocabularies is None:
-            raise ValueError(f"model={str(model)!r} holds no translator")
-        _say(checkpoint.model, *vocabularies, _normal(say), beams)
+        checkpoint = load_for("translate", checkpoint_path(model or SHIPPED))
+        _say(checkpoint.model, *checkpoint.tokenizer, _normal(say), beams)
 
 
 def _train(out: Path, steps: int, seed: int) -> Path:

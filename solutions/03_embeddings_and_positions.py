@@ -13,13 +13,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-url = "https://github.com/from-bigram-to-transformer/course"
-url = os.environ.get("COURSE_URL", url)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads would wait for each other
+url = os.getenv("COURSE_URL", "https://github.com/from-bigram-to-transformer/course")
 if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
-places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
-found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
+places = [*Path(here).resolve().parents, Path("course").resolve()]
+found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -38,6 +38,7 @@ from lib.checks_03 import (
     check_shift_positions,
     check_similarity_by_distance,
 )
+from lib.claims import claim
 from lib.corpus import load_corpus
 from lib.data import random_batch, split_text
 from lib.metrics import cross_entropy
@@ -130,17 +131,18 @@ class WindowLM(nn.Module):
         return self.head(self.widen(self.positions(self.embed(ids))).relu().mean(dim=1))
 
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
 losses = {}
 for base in (10, 10_000):
     make = partial(WindowLM, base)  # a function that calls WindowLM(base)
     losses[base] = [train_and_measure(make, seed, n_steps=250) for seed in range(3)]
     mean, each = sum(losses[base]) / 3, [f"{loss:.2f}" for loss in losses[base]]
     print(f"base {base:6,}: mean {mean:.2f} nats {each}")
-assert max(losses[10]) < min(losses[10_000])
+faster_wins = [fast < slow - 0.01 for fast, slow in zip(*losses.values())]
+claim(all(faster_wins), "faster hands do better, with every seed")
 
 # %% [markdown]
-# They do, with every seed: 2.42 instead of 2.49 nats after 250 steps.
+# They do, with every seed: 2.4 instead of 2.5 nats after 250 steps.
 
 # %% [markdown]
 # ## Exercise 2: How similar are two groups?
@@ -167,7 +169,7 @@ check_mean_cosines(mean_cosines)
 # Now the vectors of a bigram model, capital letters against small ones, before and
 # after training.
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured:wide"]
 torch.manual_seed(0)
 model, generator = BigramLM(V, 32), torch.Generator().manual_seed(0)
 table = model.logits[0].weight
@@ -179,7 +181,7 @@ for n_steps in (0, 300):
     small, mixed, capital = means[0, 0], means[0, 1], means[1, 1]
     print(f"{n_steps:3} steps: small {small:z.2f}, capital {capital:z.2f}", end="")
     print(f", mixed {mixed:z.2f}")  # z: no minus sign before a zero
-assert min(small, capital) > mixed + 0.05
+claim(min(small, capital) > mixed + 0.03, "each group is similar to itself")
 
 # %% [markdown]
 # Before training all three are close to 0. After it, small letters are similar to small
@@ -221,7 +223,7 @@ print(f"after 1,000 steps the largest error is below 0.001: {error < 1e-3}")
 assert error < 1e-3
 
 # %% [markdown]
-# A turn changes no length, so nothing explodes. Lesson 16 turns queries and keys
+# A turn changes no length, so nothing explodes. You can also turn queries and keys
 # instead of adding anything: that is RoPE, and its arithmetic is the one you just
 # wrote.
 
@@ -247,16 +249,18 @@ class ConcatLM(nn.Module):
 # %% tags=["exercise"]
 check_concat_lm(ConcatLM)
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "measured"]
 loss = train_and_measure(partial(ConcatLM, V, 8, 32, 128), seed=0, n_steps=400)
 n_parameters = sum(p.numel() for p in ConcatLM(V, 8, 32, 128).parameters())
 print(f"side by side: {n_parameters:,} parameters, {loss:.2f} nats")
-assert loss < min(losses[10]) - 0.1
+claim(loss < min(losses[10]) - 0.1, "side by side the model learns more")
 
 # %% [markdown]
-# 2.15 nats, much better than the 2.31 of the learned positions in lesson
+# About 2.1 nats, much better than the 2.3 of the learned positions in lesson
 # [03](../lessons/03_embeddings_and_positions.ipynb). The price: three times as many
 # parameters, because every place has a matrix of its own, and nothing that the model
 # learns about `th` at one place helps it at another. For a context of a thousand
 # characters the first layer would be a thousand times as large as for one. And still
 # the matrix is fixed: each place weighs the same, whatever stands there.
+# <!-- from: exercise-4-another-way-to-keep-the-order "side by side" -->
+# <!-- from: lessons/03_embeddings_and_positions#experiment-what-is-the-order-worth "learned 14,945" -->

@@ -13,13 +13,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-url = "https://github.com/from-bigram-to-transformer/course"
-url = os.environ.get("COURSE_URL", url)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads would wait for each other
+url = os.getenv("COURSE_URL", "https://github.com/from-bigram-to-transformer/course")
 if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
-places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
-found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
+places = [*Path(here).resolve().parents, Path("course").resolve()]
+found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -38,6 +38,7 @@ from lib.checks_10 import (
     check_texts_that_fit,
     check_write_until,
 )
+from lib.claims import claim
 from lib.presets import preset_config
 from lib.sampling import keep_top_p
 
@@ -73,7 +74,8 @@ with torch.no_grad():
 after_space = torch.tensor([character == " " for character in line])
 print(f"after a space: {sizes[after_space].float().mean():.0f} on average,")
 print(f"elsewhere:     {sizes[~after_space].float().mean():.0f}")
-assert sizes[after_space].float().mean() > 1.5 * sizes[~after_space].float().mean()
+wide, narrow = (sizes[where].float().mean() for where in (after_space, ~after_space))
+claim(wide > 1.5 * narrow, "where a word begins the set is larger")
 plot.line_chart({"size": sizes.tolist()}, "characters read", "characters kept")
 
 # %% [markdown]
@@ -175,13 +177,13 @@ def write_until(model, ids, n_new, stop_id):
 # %% tags=["exercise"]
 check_write_until(write_until)
 
-# %%
+# %% tags=["sample"]
 starts = ("My lord, ", "What is t", "Good morr", "I will no")
 prompts = torch.tensor([tokenizer.encode(start) for start in starts])
 written = write_until(model, prompts, 55, stop_id=tokenizer.ids["\n"])
 for row in written:
     print(tokenizer.decode(row).rstrip("\n"))
-print(f"{written.size(1) - 9} steps of at most 55")
+claim(written.size(1) - 9 < 55, "all lines end before the limit")
 
 # %% [markdown]
 # Each line ends at its own place, and the batch runs as long as its longest line. Rows that are done still cost their share

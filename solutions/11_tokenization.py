@@ -13,13 +13,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-url = "https://github.com/from-bigram-to-transformer/course"
-url = os.environ.get("COURSE_URL", url)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads would wait for each other
+url = os.getenv("COURSE_URL", "https://github.com/from-bigram-to-transformer/course")
 if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
-places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
-found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
+places = [*Path(here).resolve().parents, Path("course").resolve()]
+found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 

@@ -13,13 +13,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-url = "https://github.com/from-bigram-to-transformer/course"
-url = os.environ.get("COURSE_URL", url)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads would wait for each other
+url = os.getenv("COURSE_URL", "https://github.com/from-bigram-to-transformer/course")
 if find_spec("google") and find_spec("google.colab") and not Path("course").exists():
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
-places = [Path(globals().get("__file__", ".")).parent.parent, "..", "course"]
-found = [Path(p).resolve() for p in places if Path(p, "lib", "corpus.py").is_file()]
+here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
+places = [*Path(here).resolve().parents, Path("course").resolve()]
+found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -169,7 +169,7 @@ check_random_shift(random_shift)
 
 # %% [markdown]
 # Train the classifier of the lesson on moved pictures, every batch moved anew. White is
-# -1 in `images`. To save time there are only 200 steps, but Muon makes larger ones; the
+# -1 in `images`. To save time there are fewer steps, but Muon makes larger ones; the
 # settings of the lesson come out much the same.
 
 # %%
@@ -191,6 +191,7 @@ class DigitClassifier(nn.Module):
 
 
 # %%
+from lib.claims import claim
 from lib.metrics import cross_entropy
 from lib.train import TrainConfig, Training, train
 
@@ -206,7 +207,7 @@ def moved_batch():
     return random_shift(images[chosen], generator, -1), labels[chosen]
 
 
-# %%
+# %% tags=["measured:wide"]
 rates = dict(learning_rate=3e-3, muon_learning_rate=0.02, weight_decay=0.5)
 config = TrainConfig(200, optimizer="muon", **rates)
 losses = train(
@@ -226,14 +227,14 @@ print(f"in place: {accuracy(0, 0):.1%}")
 print(f"right {accuracy(0, 1):.0%}, left {accuracy(0, -1):.0%}", end=", ")
 print(f"down {accuracy(1, 0):.0%}, up {accuracy(-1, 0):.0%}")
 sides = [accuracy(*move) for move in ((0, 1), (0, -1), (1, 0), (-1, 0))]
-assert min(sides) > 0.75 and accuracy(0, 0) > 0.85
+claim(min(sides) > 0.7, "it reads most digits wherever they stand")
+claim(accuracy(0, 0) > 0.8, "and most of those in their place")
 
 # %% [markdown]
-# In the lesson, a move by one pixel to the right left 47 % of the digits to the [model
-# of the lesson](../lessons/15_beyond_text.ipynb). This one keeps almost nine in ten,
-# wherever the digit stands. The price is paid in place: five points less than the model
-# that has only ever seen centred digits, for the same work is now spread over nine
-# times as many pictures. (One seed, a short training.)
+# A move by one pixel costs the [model of the lesson](../lessons/15_beyond_text.ipynb)
+# many digits. This one keeps most of them, wherever they stand. The price is paid in
+# place: it names fewer there than the model that has only ever seen centred digits, for
+# the same work is now spread over nine times as many pictures. (A short training.)
 #
 # A convolution gets some of this for free, because it does the same at every place. A
 # Transformer must be shown.

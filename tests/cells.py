@@ -35,6 +35,16 @@ def has_assert(cell: NotebookNode) -> bool:
     return any(isinstance(node, ast.Assert) for node in ast.walk(parse(cell.source)))
 
 
+def is_claim(node: ast.AST) -> bool:
+    """Whether a node of a syntax tree calls `claim` of `lib.claims`."""
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim"
+
+
+def has_claim(cell: NotebookNode) -> bool:
+    """Whether a code cell claims anything."""
+    return any(map(is_claim, ast.walk(parse(cell.source))))
+
+
 def printed(cell: NotebookNode) -> str:
     """All text that a code cell stored, tags of HTML left out, pictures not counted."""
     texts = []

@@ -125,7 +125,7 @@ def test_a_file_of_anything(tmp_path):
         for first in (b"", (n // 2).to_bytes(8, "little") + b"{"):
             path.write_bytes(first + draw.randbytes(n))
             refused(path, "damaged")
-    path.write_text("A text, and no checkpoint.\n" * 9)
+    path.write_text("A text, and no checkpoint.\n" * 9, "utf-8")
     refused(path, "damaged")
 
 
@@ -192,11 +192,11 @@ def save_again(good: Path, path: Path) -> None:
 
 
 def test_a_folder_that_is_none(good, tmp_path):
-    (tmp_path / "file").write_text("I am a file.")
+    (tmp_path / "file").write_text("I am a file.", "utf-8")
     for path in (tmp_path / "file" / "x", tmp_path / "file" / "runs" / "x"):
         with pytest.raises(OSError, match="x' cannot be written"):
             save_again(good, path)
-    assert (tmp_path / "file").read_text() == "I am a file."
+    assert (tmp_path / "file").read_text("utf-8") == "I am a file."
     assert os.listdir(tmp_path) == ["file"]
 
 

@@ -134,13 +134,76 @@ def test_a_wider_beam_can_miss_what_greedy_finds():
     assert less.exp().item() == pytest.approx(0.035, rel=1e-3)
 
 
+# Complete targets
+
+
+@pytest.mark.parametrize("n_beams", [2, 3, 17])
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_a_complete_target_is_not_lost_to_likelier_beginnings(n_beams, alpha):
+    """`<eos>` at once has 0.3. Then two beginnings are likelier, and fall apart."""
+    a, b, c, *others = range(3, 17)
+    after = {BOS: {a: 0.7, EOS: 0.3}, a: {b: 0.5, c: 0.5}}
+    after |= {last: dict.fromkeys(others, 1 / 11) for last in (b, c, *others)}
+    ids, scores = beam_search(
+        Table(after, 17), torch.tensor([[5], [5]]), n_beams, 6, alpha
+    )
+    assert ids.tolist() == [[EOS], [EOS]]
+    assert scores.tolist() == pytest.approx([math.log(0.3)] * 2, rel=1e-4)
+
+
+def test_the_search_is_over_when_no_beginning_can_win_and_not_before():
+    """`<eos>` at once, or four words: less likely, but alpha prefers the long text."""
+    a, b, c, d = range(3, 7)
+    after = {BOS: {EOS: 0.55, a: 0.45}, a: {b: 1.0}, b: {c: 1.0}, c: {d: 1.0}}
+    after |= {d: {EOS: 1.0}}
+    for alpha, text, n_steps in ((0.0, [EOS], 1), (2.0, [a, b, c, d, EOS], 5)):
+        model, steps = Table(after, 7), []
+        write = model.decode
+        model.decode = lambda *inputs: steps.append(1) or write(*inputs)
+        ids, _ = beam_search(model, torch.tensor([[5]]), 2, 8, alpha)
+        assert ids[0].tolist() == text and len(steps) == n_steps
+
+
+@few
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.6, 3.0]))
+def test_as_many_beams_as_texts_are_an_exhaustive_search(seed, alpha):
+    """Two words and the end: 2 to the 4 texts go on for four tokens, 15 end before."""
+    max_len, draw = 4, torch.Generator().manual_seed(seed)
+    after = torch.rand(32, 3, generator=draw).pow(4).tolist()
+    rows = {last: dict(zip((EOS, 3, 4), after[last])) for last in range(32)}
+    model, best = Table(rows, 32), (-math.inf, [])
+    logs = model.table.log().log_softmax(-1)
+    for n in range(1, max_len + 1):
+        for text in itertools.product((EOS, 3, 4), repeat=n):
+            whole = text[-1] == EOS or n == max_len
+            if whole and EOS not in text[:-1]:
+                steps = [logs[pair].item() for pair in zip((BOS, *text), text)]
+                best = max(best, (sum(steps) / ((5 + n) / 6) ** alpha, list(text)))
+    ids, scores = beam_search(model, torch.tensor([[5]]), 31, max_len, alpha)
+    assert ids[0].tolist() == best[1]
+    assert scores.item() == pytest.approx(best[0], abs=1e-4)
+
+
+def test_logits_that_are_no_numbers():
+    model = make_model()
+    model.head.weight.data[3] = math.nan
+    with pytest.raises(ValueError, match="logits are not numbers"):
+        beam_search(model, some_sources(2), 3, 5)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, math.nan, math.inf])
+def test_an_alpha_out_of_range(alpha):
+    with pytest.raises(ValueError, match=f"alpha={alpha} must be 0 or more"):
+        beam_search(make_model(), some_sources(2), 3, 5, alpha)
+
+
 # Scores and lengths
 
 
 @few
 @given(st.integers(0, 10_000), st.integers(2, 9), st.sampled_from([0.0, 0.6, 1.0]))
 def test_a_score_is_the_log_probability_by_its_penalty(seed, n_beams, alpha):
-    model, src = make_model(seed), some_sources(4, seed)
+    model, src = make_model(seed).double(), some_sources(4, seed)
     ids, scores = beam_search(model, src, n_beams, 5, alpha)
     assert ids.size(1) <= 5 and scores.shape == (4,)
     for row, written, score in zip(src, ids, scores):
@@ -148,7 +211,7 @@ def test_a_score_is_the_log_probability_by_its_penalty(seed, n_beams, alpha):
         assert text[-1] == EOS or len(text) == 5
         penalty = ((5 + len(text)) / 6) ** alpha
         expected = log_probability(model, row, text) / penalty
-        assert score.item() == pytest.approx(expected, abs=1e-4)
+        assert score.item() == pytest.approx(expected, abs=1e-9)
 
 
 def test_padding_follows_the_end_and_stands_nowhere_else():

@@ -1,6 +1,7 @@
 """The same ids as tiktoken and Hugging Face, and no byte is ever lost."""
 
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -15,6 +16,7 @@ from lib.bpe import (
     SPLIT,
     BPETokenizer,
     ByteBPE,
+    Chain,
     apply_merges,
     gpt2_bytes,
     learn_merges,
@@ -222,6 +224,13 @@ def test_the_merges_of_a_small_text():
     assert tokenizer.encode("slower") == [*b"s", 257, *b"er"]
 
 
+def test_counting_once_is_counting_again_on_a_text_without_spaces():
+    draw = random.Random(0)
+    for letters in ("ab", "ACGT", "0123456789"):
+        words = {"".join(draw.choice(letters) for _ in range(400)): 1}
+        assert learn_merges(words, 100) == recount(words, 100)
+
+
 def test_more_merges_do_not_change_the_first(tokenizer):
     assert BPETokenizer.train(TWICE, 280).merges == tokenizer.merges[:24]
 
@@ -252,8 +261,57 @@ def test_no_token_reaches_across_words(tokenizer):
     assert all(any(token in word for word in words) for token in tokens)
 
 
-def test_a_long_word_is_encoded_in_reasonable_time(tokenizer):
-    assert tokenizer.decode(tokenizer.encode("a" * 50_000)) == "a" * 50_000
+@pytest.mark.parametrize("letters", ["a", "theriverruns", "0123456789", "河流在动"])
+def test_a_long_word_has_tiktokens_ids(tokenizer, tiktoken_twin, letters):
+    draw = random.Random(0)
+    word = "".join(draw.choice(letters) for _ in range(5_000))
+    assert tokenizer.encode(word) == tiktoken_twin.encode_ordinary(word)
+
+
+class CountedRanks(dict):
+    """Ranks that count how often somebody asks for one."""
+
+    n_asked = 0
+
+    def _ask(name):
+        def ask(self, *key):
+            self.n_asked += 1
+            return getattr(dict, name)(self, *key)
+
+        return ask
+
+    get, __getitem__, __contains__ = map(_ask, ("get", "__getitem__", "__contains__"))
+
+
+@pytest.mark.parametrize("letters", ["a", "abcdefghijklmnopqrstuvwxyz"])
+def test_the_work_for_a_word_grows_with_its_length(tokenizer, letters):
+    """A word ten times as long takes ten times the look-ups, not a hundred times."""
+    ranks, asked = CountedRanks(tokenizer._ranks), []
+    for length in (500, 5_000):
+        draw, ranks.n_asked = random.Random(0), 0
+        apply_merges([ord(draw.choice(letters)) for _ in range(length)], ranks)
+        asked.append(ranks.n_asked)
+    assert asked[0] >= 500
+    assert asked[1] < 12 * asked[0]
+
+
+@pytest.mark.parametrize("letters", ["a", "ACGT", "0123456789"])
+def test_the_work_of_learning_grows_with_a_text_without_spaces(monkeypatch, letters):
+    look, n_looks, looks = Chain.pair, 0, []
+
+    def counted(self, place):
+        nonlocal n_looks
+        n_looks += 1
+        return look(self, place)
+
+    monkeypatch.setattr(Chain, "pair", counted)
+    for length in (1_000, 10_000):
+        draw, n_looks = random.Random(0), 0
+        word = "".join(draw.choice(letters) for _ in range(length))
+        assert learn_merges({word: 1}, 10_000)
+        looks.append(n_looks)
+    assert looks[0] >= 1_000
+    assert looks[1] < 20 * looks[0]  # looking through all again: 100 times
 
 
 def test_a_tokenizer_remembers_only_so_many_words(monkeypatch):
@@ -264,6 +322,17 @@ def test_a_tokenizer_remembers_only_so_many_words(monkeypatch):
 
 
 # Special tokens
+
+
+def test_nothing_is_learnt_from_the_marks():
+    """Neither from their letters nor from a word that goes on across one."""
+    texts = ["the river", "the <runner", " end|> and the end"]
+    marked = MARKS[0].join(texts * 3) + MARKS[2] * 50
+    words = Counter(word for text in texts * 3 for word in split_words(text))
+    learnt = BPETokenizer.train(marked, 400, MARKS)
+    assert learnt.merges == learn_merges(words, 400 - 256 - len(MARKS))
+    assert BPETokenizer.train(marked, 400).merges != learnt.merges
+    assert BPETokenizer.train(MARKS[0] * 9, 400, MARKS).merges == []
 
 
 def test_a_special_token_is_text_unless_allowed(tokenizer):

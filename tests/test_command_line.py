@@ -1,8 +1,10 @@
 """The commands do what their help says, and name what is wrong in one line."""
 
 import inspect
+import math
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ from lib.commands import generate_command, presets_command, run, train_command
 from lib.gpt import GPT, GPTConfig
 from lib.presets import PRESETS
 from lib.run import Run
+from lib.tokenizer import CharTokenizer
 
 ROOT = Path(__file__).parents[1]
 TEXT = "To be, or not to be: that is the question.\n" * 45
@@ -25,7 +28,7 @@ TEXT = "To be, or not to be: that is the question.\n" * 45
 def command(monkeypatch, capsys, tmp_path):
     """Run a command here, in an empty folder; return its status, output and error."""
     monkeypatch.chdir(tmp_path)
-    Path("text.txt").write_text(TEXT)
+    Path("text.txt").write_text(TEXT, "utf-8")
 
     def start(function, *words) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
@@ -43,7 +46,7 @@ def command(monkeypatch, capsys, tmp_path):
 def trained(tmp_path_factory) -> Path:
     """The folder of a finished run that writes a little like its text."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "text.txt").write_text(TEXT)
+    (folder / "text.txt").write_text(TEXT, "utf-8")
     words = ["--steps", "40", "--batch-size", "8", "--text", folder / "text.txt"]
     words += ["--preset", "demo", "--out", folder / "run", "--device", "cpu"]
     before, sys.argv = sys.argv, ["lib.train", *map(str, words)]
@@ -161,6 +164,13 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(command, monkeypatch):
         (["--batch-size", 0], "batch_size=0 must be at least 1"),
         (["--context-length", 0], "context_length=0 must be at least 1"),
         (["--learning-rate", 0], "learning_rate=0.0 must be above 0"),
+        (["--learning-rate", "nan"], "learning_rate=nan must be above 0 and finite"),
+        (["--learning-rate", "inf"], "learning_rate=inf must be above 0 and finite"),
+        (["--muon-learning-rate", "inf"], "muon_learning_rate=inf must be above 0"),
+        (["--weight-decay", "nan"], "weight_decay=nan must be 0 or more"),
+        (["--schedule", "noam", "--warmup", 0], "n_warmup=0 must be at least 1"),
+        (["--every", -1], "every=-1 must be at least 1"),
+        (["--every", 0], "every=0 must be at least 1"),
         (["--warmup", -3], "n_warmup=-3 must be 0 or more"),
         (["--clip", 0], "clip=0.0 must be above 0"),
         (["--dropout", 1], r"dropout=1.0 must lie in \[0, 1\)"),
@@ -171,11 +181,45 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(command, monkeypatch):
 def test_what_cannot_be_trained(command, words, message):
     Path("latin.txt").write_bytes(b"x" * 999 + b"\xe9" + b"x" * 99)
     Path("empty.txt").touch()
-    Path("short.txt").write_text(TEXT[:200])
+    Path("short.txt").write_text(TEXT[:200], "utf-8")
     status, output, error = command(train_command, *SHORT, "--steps", 2, *words)
     assert status == 1 and error.startswith("error: ")
     assert re.search(message, error) and "\n" not in error
     assert not Path("run").exists()
+
+
+def is_finite(folder: str) -> bool:
+    model = load_checkpoint(folder).model
+    return all(p.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_that_is_lost_ends_in_one_line_and_keeps_what_was_good(
+    command, optimizer
+):
+    rates = ["--learning-rate", 1e38, "--muon-learning-rate", 1e38, "--warmup", 0]
+    words = [*SHORT, "--steps", 9, "--every", 1, "--optimizer", optimizer, *rates]
+    status, _, error = command(train_command, *words)
+    assert status == 1 and re.match("error: .*(nan|inf) after . updates must", error)
+    assert "\n" not in error and "what was saved before stays" in error
+    assert is_finite("run") and len(load_checkpoint("run").run["run.losses"]) == 0
+
+
+def test_a_run_that_is_lost_late_keeps_its_last_good_checkpoint(command, monkeypatch):
+    draw, calls = Run.next_batch, []
+
+    def next_batch(self):
+        calls.append(1)
+        if len(calls) == 6:
+            self.training.model.head.bias.data[0] = float("nan")
+        return draw(self)
+
+    monkeypatch.setattr(Run, "next_batch", next_batch)
+    status, _, error = command(train_command, *SHORT, "--steps", 9, "--every", 2)
+    assert status == 1 and error.startswith("error: loss=nan after 5 updates must be")
+    assert is_finite("run") and len(load_checkpoint("run").run["run.losses"]) == 4
+    words = ["run", "--length", 5, "--prompt", "To", "--device", "cpu"]
+    assert command(generate_command, *words)[0] == 0
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(command, trained):
@@ -263,6 +307,11 @@ def test_several_samples_are_set_apart(command, trained):
         (["--strategy", "top-p", "--top-p", 0], "p=0.0 must be above 0"),
         (["--top-p", 2], "p=2.0 must be above 0 and at most 1"),
         (["--repetition-penalty", 0], "penalty=0.0 must be above 0"),
+        (["--repetition-penalty", "nan"], "penalty=nan must be above 0, and finite"),
+        (["--repetition-penalty", "inf"], "penalty=inf must be above 0, and finite"),
+        (["--temperature", "nan"], "temperature=nan must be 0 or more, and finite"),
+        (["--temperature", "inf"], "temperature=inf must be 0 or more, and finite"),
+        (["--top-p", "nan"], "p=nan must be above 0 and at most 1"),
         (["--strategy", "beam"], "strategy='beam' must be one of greedy, sample,"),
         (["--strategy", "greedy", "--top-k", 3], "--top-k 3 does not go with .*greedy"),
         (["--strategy", "greedy", "--temperature", 0.5], "--temperature 0.5 does not"),
@@ -283,10 +332,47 @@ def test_writing_with_what_is_no_checkpoint(command):
     for path in ("nowhere", "text.txt"):
         status, _, error = command(generate_command, path)
         assert status == 1 and "there is no such checkpoint" in error
-    Path("x.safetensors").write_text(TEXT)
+    Path("x.safetensors").write_text(TEXT, "utf-8")
     assert "is damaged" in command(generate_command, "x.safetensors")[2]
     save_checkpoint("x.safetensors", GPT(GPTConfig()))
     assert "holds no vocabulary" in command(generate_command, "x.safetensors")[2]
+
+
+def test_writing_with_a_translator_or_damaged_weights(command, trained):
+    status, _, error = command(generate_command, ROOT / "data/translator.safetensors")
+    assert status == 1 and "a translator: python -m lib.translate --model " in error
+    status, _, error = command(train_command, "--resume", "--out", ROOT / "data" / "x")
+    assert status == 1 and "there is no such checkpoint" in error
+    words = ["--resume", "--out", ROOT / "data/translator.safetensors"]
+    status, _, error = command(train_command, *words)
+    assert status == 1 and "holds no run of lib.train to go on with" in error
+    checkpoint = load_checkpoint(trained)
+    checkpoint.model.head.weight.data[3] = math.nan
+    save_checkpoint("x.safetensors", checkpoint.model, checkpoint.tokenizer)
+    status, _, error = command(generate_command, "x.safetensors", "--prompt", "To")
+    assert status == 1 and error == (
+        "error: the largest logit of a row is nan; it must be finite"
+    )
+
+
+def test_a_tiny_temperature_writes_greedily(command, trained):
+    words = [trained, "--prompt", "To", "--length", 30]
+    greedy = command(generate_command, *words, "--temperature", 0)
+    assert command(generate_command, *words, "--temperature", "1e-320") == greedy
+    assert command(generate_command, *words, "--top-p", "1e-300") == greedy
+
+
+def test_a_vocabulary_without_a_new_line_has_a_default_prompt(command):
+    save_checkpoint("x.safetensors", GPT(GPTConfig()), CharTokenizer("bcdefghijk"))
+    status, output, _ = command(generate_command, "x.safetensors", "--length", 3)
+    assert status == 0 and output.startswith("b") and len(output) == 5
+
+
+def test_the_commands_that_are_printed_can_be_pasted(command):
+    words = [*SHORT, "--steps", 1, "--out", "my run's"]
+    status, output, _ = command(train_command, *words)
+    (printed,) = [line for line in output.splitlines() if "lib.generate" in line]
+    assert status == 0 and "my run's" in shlex.split(printed.partition(": ")[2])
 
 
 # Help
@@ -332,7 +418,9 @@ def test_unknown_and_missing_options(command):
 def python(*words) -> subprocess.Popen:
     words = [sys.executable, "-m", *map(str, words)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        words, cwd=ROOT, stdout=pipe, stderr=pipe, encoding="utf-8"
+    )
 
 
 def test_the_modules_are_commands(trained):

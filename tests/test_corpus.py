@@ -246,11 +246,11 @@ def test_a_bad_copy_in_the_cache_survives_a_failed_download(cache, serve, capsys
 
 def test_a_cache_that_cannot_be_made_does_not_matter(cache, serve, capsys, tmp_path):
     serve()
-    cache.write_text("a file where the folder should be")
+    cache.write_text("a file where the folder should be", "utf-8")
     found = load_corpus()
     assert is_real(found) and found.origin == corpus.URL
     assert "cannot keep" in notices(capsys)[-1]
-    assert cache.read_text() == "a file where the folder should be"
+    assert cache.read_text("utf-8") == "a file where the folder should be"
     assert files(tmp_path / "temp") == []
 
 
@@ -343,7 +343,7 @@ def run_child(temp: Path, offline: str) -> list[str]:
         [sys.executable, "-c", CHILD],
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=30,  # a name server's silence would last 60 s
     )
     assert child.returncode == 0, child.stderr

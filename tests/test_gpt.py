@@ -4,6 +4,7 @@ each of its options; with a cache it computes the same as without.
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from lib.ffn import SwiGLU
 from lib.gpt import GPT, GPTConfig
 from lib.norm import LayerNorm, RMSNorm
+from lib.one_token import OneToken
 
 norms, positions = ["layer", "rms"], ["learned", "sinusoidal", "rotary"]
 ffns = ["gelu", "gelu_tanh", "relu", "relu2", "swiglu"]
@@ -266,3 +268,18 @@ def test_each_block_has_its_own_cache():
     assert [kept.length for kept in cache] == [5, 5]
     assert not torch.equal(cache[0].keys[:, :, :5], cache[1].keys[:, :, :5])
     assert [kept.length for kept in model.new_cache()] == [0, 0]
+
+
+def test_a_cache_of_another_batch_or_model_does_not_answer():
+    model = make()
+    cache = model.new_cache()
+    model(random_ids(2, 3), cache)
+    for read in (partial(model, cache=cache), OneToken(model, cache)):
+        for batch in (1, 3):
+            with pytest.raises(ValueError, match=r"must fit keys of shape \(2, "):
+                read(random_ids(batch, 1))
+    deeper = make(n_layers=3)
+    with pytest.raises(ValueError, match="shorter"):
+        deeper(random_ids(2, 1), cache)
+    with pytest.raises(ValueError, match="shorter"):
+        OneToken(deeper, cache)

@@ -74,7 +74,7 @@ def folder(their_model: GPT2LMHeadModel, tmp_path: Path) -> Path:
 
 def change_config(folder: Path, **changes) -> None:
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
 
 
 def change_tensors(folder: Path, change: Change) -> None:
@@ -91,6 +91,8 @@ def change_tensors(folder: Path, change: Change) -> None:
     [
         {},
         {"activation_function": "gelu"},
+        {"activation_function": "gelu_pytorch_tanh"},
+        {"activation_function": "gelu_fast"},
         {"activation_function": "relu"},
         {"activation_function": "relu2", "n_inner": 40},
         {"tie_word_embeddings": False},
@@ -136,10 +138,10 @@ def test_a_file_like_openais(their_model: GPT2LMHeadModel, folder: Path) -> None
             tensors[f"h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
 
     change_tensors(folder, age)
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text("utf-8"))
     old = {"vocab_size", "n_embd", "n_head", "n_layer", "model_type"}
     old = {name: config[name] for name in old} | {"n_ctx": 24}
-    (folder / "config.json").write_text(json.dumps(old))
+    (folder / "config.json").write_text(json.dumps(old), "utf-8")
     assert_same_logits(load_gpt2(folder), their_model)
 
 
@@ -246,7 +248,7 @@ def test_a_file_that_cannot_be_read(name: str, how: str, folder: Path) -> None:
 
 
 def test_a_configuration_that_is_a_list(folder: Path) -> None:
-    (folder / "config.json").write_text("[1, 2]")
+    (folder / "config.json").write_text("[1, 2]", "utf-8")
     with pytest.raises(ValueError, match="config.json cannot be read"):
         load_gpt2(folder)
 

@@ -1,24 +1,9 @@
-"""Rule 2: no number is typed from memory.
+"""No number in the prose is typed from memory: the rule of `prose_numbers.py`."""
 
-A number in the prose of a lesson stands in a stored output of that lesson, or in its
-code: 2.48 is there when 2.4819 is, 25 % when 0.25 is. Checked are decimals, percents,
-numbers with a thousands separator, and integers from 13 on; smaller ones are words.
-
-Not claims, and so not checked: numbers of sections, equations, figures, lessons and
-exercises, years of references, minutes in the header, everything from "To read" on, and
-sentences that cite their source with a link to the web or to the bibliography. A
-sentence that links to another notebook may quote that notebook's outputs.
-"""
-
-import ast
 import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from decimal import Decimal
-from pathlib import Path
+from functools import cache
 
-from cells import expect_none, has_assert, parse, printed, was_executed
+from cells import expect_none, has_assert, has_claim, was_executed
 from nbformat import NotebookNode, v4
 from notebooks import (
     ROOT,
@@ -29,220 +14,43 @@ from notebooks import (
     solution_paths,
     tags,
 )
+from prose_numbers import (
+    Number,
+    Run,
+    blocks,
+    claims,
+    is_backed,
+    number_problems,
+    numbers,
+    paragraphs,
+    share_noticed,
+)
 from small_lessons import code, complaint, lesson, prose
 
-FIRST_INTEGER = 13
 ASSERT_CELLS = 3
-SCALES = {"thousand": 3, "k": 3, "K": 3, "kB": 3, "million": 6, "M": 6, "MB": 6}
-SCALES |= {"billion": 9, "B": 9, "GB": 9}
-
-NUMBER = re.compile(
-    r"""(?<![A-Za-z0-9])(?<![A-Za-z0-9]_)(?<!\d\.)  # not the tail of a name or number
-    (?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\.)\.\d+)
-    (?P<exponent>e[-+]?\d+)?
-    (?P<percent>\s?%|\sper\s?cent)?
-    (?:(?:\s?(?=\w\w)|(?=\w))(?P<scale>thousand|million|billion|kB|MB|GB|[kKMB])\b)?""",
-    re.VERBOSE,
-)
-PLACE = (
-    r"[(\[]?\d+(?:\.\d+)*[)\]]?(?![\d,]*\d)"  # as in "section 3.2.1", "equation (1)"
-)
-PARTS = "section|equation|figure|table|chapter|part|lesson|exercise|page"
-NAMES = [  # numbers that name a thing, or that another test checks
-    r"(?s)<!--.*?-->",
-    r"</?(?:a|br|code|details|div|em|img|p|span|strong|su[bp]|summary)\b[^<>$]*>",
-    r"(?<=\])\([^)]*\)",  # the target of a link
-    r"https?://\S+",
-    r"(?m)^#+ (?:(?:Solutions )?\d\d ·|Exercise \d+:)",
-    rf"(?i)\b(?:{PARTS})s?\s+{PLACE}(?:(?:\s(?:and|to)\s|[–-]){PLACE})*",
-    r"\b\d\d_[a-z]\w*",  # the file of a lesson
-    r"\b\d+(?:\.\d+){2,}",  # a version
-    r"\b(?:Python|PyTorch|torch)\s+\d+(?:\.\d+)*(?:(?:\s(?:to|and|or)\s|[–-])\d\.\d+)?",
-    r"(?m)^:[\w-]+:.*$",  # an option of a directive
-    r"\b[A-Z]{2,}-\d+",  # SHA-256
-    r"\b(?:[A-Z]\w+,|al\.,?)\s(?:19|20)\d\d\b",  # Shannon, 1948
-    r"\b(?:19|20)\d\d[a-z]?(?=[^()]*\))(?=[,;)])",  # (2017)
-    r"\bin (?:19|20)\d\d\b(?! [a-z]+s\b)",  # in 1948, but not: in 2000 steps
-    r"(?m)^\*(?:warm-up|core|stretch)\b.*$",  # the line below an exercise's title
-]
-HEADER = [r"(?i)\b\d+\s+min(?:ute)?s?\b", r"(?i)\bunder\s+\d+\s+(?:s\b|seconds|min)"]
-LATEX = [(r"\{,\}", ","), (r"(?<=\d)\\[,;](?=\d)", ","), (r"\\%", "%")]
-LATEX += [(r"\\[A-Za-z]+", " ")]
-
-BLOCK_END = re.compile(r"\n\s*\n|\n(?=\s*(?:\||(?:[-*+>]|\d+[.)])\s))")
-SENTENCE_END = re.compile(
-    r"(?<!al\.)(?<!e\.g\.)(?<!i\.e\.)(?<=[.!?])\s+(?=[A-Z\d*`\[$])"
-)
-LINK = re.compile(r"\]\(([^)\s]+)")
-NOTEBOOK = re.compile(r"(?:(lessons|solutions)/)?(\d\d_\w+)\.ipynb")
+NOTICED = 0.95  # of all changed last digits
 
 # Numbers on the pages of book/ that no run prints: why each may stand there.
 ALLOWED: dict[tuple[str, str], str] = {}
 
 
-@dataclass(frozen=True)
-class Number:
-    """A number as it is written, and what it stands for."""
-
-    text: str
-    value: Decimal
-    percent: bool = False
-    scale: int = 0  # the power of ten that a word such as "million" adds
-
-    @property
-    def decimals(self) -> int:
-        """Digits after the point."""
-        return max(0, -self.value.as_tuple().exponent)
-
-    @property
-    def measured(self) -> bool:
-        """Whether it is written the way only measured and counted numbers are."""
-        return bool(self.decimals or "," in self.text or self.percent or self.scale)
-
-
-@dataclass
-class Evidence:
-    """The numbers that a run printed, and those that stand in its code."""
-
-    outputs: list[Number] = field(default_factory=list)
-    literals: set[Decimal] = field(default_factory=set)
-
-    def add(self, other: "Evidence") -> "Evidence":
-        """Both together."""
-        both = self.outputs + other.outputs
-        return Evidence(both, self.literals | other.literals)
-
-
-# Reading
-
-
-def numbers(text: str) -> Iterator[Number]:
-    """All numbers of a text."""
-    for match in NUMBER.finditer(text):
-        value = Decimal(match["digits"].replace(",", "") + (match["exponent"] or ""))
-        scale = SCALES.get(match["scale"] or "", 0)
-        yield Number(match[0].strip(), value, bool(match["percent"]), scale)
-
-
-def evidence(notebook: NotebookNode) -> Evidence:
-    """What the executed cells of a notebook printed, and the numbers in their code."""
-    found = Evidence()
-    for cell in code_cells(notebook):
-        found.outputs += numbers(printed(cell))
-        if was_executed(cell):
-            for node in ast.walk(parse(cell.source)):
-                value = getattr(node, "value", None)
-                if isinstance(node, ast.Constant) and type(value) in (int, float):
-                    found.literals.add(Decimal(str(value)))
-    return found
-
-
-def proses(notebook: NotebookNode) -> Iterator[tuple[int, str]]:
-    """The prose of a notebook up to "To read", with cell numbers; alt texts too."""
-    for index, cell in enumerate(notebook.cells):
-        if cell.cell_type == "markdown":
-            text, to_read, _ = re.sub(r"(?m)^## To read$", "\0", cell.source).partition(
-                "\0"
-            )
-            yield index, text
-            if to_read:
-                return
-        for setting in cell.metadata.get("mystnb", {}).values():
-            if isinstance(setting, dict):
-                yield index, f"{setting.get('alt', '')}\n\n{setting.get('caption', '')}"
-
-
-def sentences(text: str) -> Iterator[str]:
-    """The sentences of a text; list items and rows of tables end them too."""
-    for block in BLOCK_END.split(text):
-        block = re.sub(r"^\s*\d+[.)]\s", "", block)  # the number of a list item
-        yield from SENTENCE_END.split(block)
-
-
-def claims(sentence: str, header: bool = False) -> Iterator[Number]:
-    """The numbers of a sentence that claim something."""
-    for pattern in NAMES + (HEADER if header else []):
-        sentence = re.sub(pattern, " ", sentence)
-    for pattern, replacement in LATEX:
-        sentence = re.sub(pattern, replacement, sentence)
-    for number in numbers(sentence):
-        if number.measured or number.value >= FIRST_INTEGER:
-            yield number
-
-
-# Comparing
-
-
-def is_backed(number: Number, found: Evidence) -> bool:
-    """Whether a number stands in the outputs or in the code, perhaps less rounded."""
-    printed_so = [n for n in found.outputs if n.percent or not number.percent]
-    if any(rounds_to(output, number, shift=0) for output in printed_so):
-        return True
-    if number.percent:  # 25 % is 0.25
-        shares = [n for n in found.outputs if n.decimals and not n.percent]
-        exact = number.value.scaleb(-2) in found.literals - {1}
-        return exact or any(rounds_to(output, number, shift=2) for output in shares)
-    if {number.value, number.value.scaleb(number.scale)} & found.literals:
-        return True
-    below = -number.scale  # 1.1 million is 1,115,394
-    return any(rounds_to(output, number, shift=below) for output in found.outputs)
-
-
-def rounds_to(output: Number, number: Number, shift: int) -> bool:
-    """Whether an output, times ten to the power of `shift`, rounds to the number."""
-    value = output.value.scaleb(shift)
-    half_a_unit = Decimal("0.5").scaleb(-number.decimals)
-    precise = output.decimals - shift >= number.decimals
-    return value == number.value or (
-        precise and abs(value - number.value) <= half_a_unit
-    )
-
-
-def number_problems(
-    name: str, notebook: NotebookNode, others: dict[str, Evidence] | None = None
-) -> list[str]:
-    """Numbers in prose that stand in no output; `name` as in "lessons/02_bigram"."""
-    problems, own = [], evidence(notebook)
-    for index, text in proses(notebook):
-        for sentence in sentences(text):
-            if is_cited(sentence):
-                continue
-            found = own
-            for folder, stem in NOTEBOOK.findall(sentence):
-                linked = f"{folder or name.split('/')[0]}/{stem}"
-                found = found.add((others or {}).get(linked, Evidence()))
-            for number in claims(sentence, header=index == 0):
-                if not is_backed(number, found):
-                    quote = " ".join(sentence.split())[:70]
-                    where = f"{name}, cell {index}"
-                    problems.append(f"{where}: {number.text} has no output: {quote}")
-    return problems
-
-
-def is_cited(sentence: str) -> bool:
-    """Whether a sentence links to its source."""
-    return any(
-        target.startswith(("https://", "http://")) or "bibliography.md" in target
-        for target in LINK.findall(sentence)
-    )
-
-
-def page_problems(page: str, text: str, found: Evidence) -> list[str]:
+def page_problems(page: str, text: str, found: list[Number]) -> list[str]:
     """Measured numbers on a page of the book that stand in no record and no output."""
     problems = []
-    for sentence in sentences(text):
-        for number in claims(sentence):
-            allowed = is_cited(sentence) or (page, number.text) in ALLOWED
-            if number.measured and not allowed and not is_backed(number, found):
-                quote = " ".join(sentence.split())[:70]
-                problems.append(f"{page}: {number.text} has no record: {quote}")
+    for block in blocks(text):
+        for number, sentence in claims(block):
+            allowed = (page, number.text) in ALLOWED or not number.measured
+            if not allowed and not is_backed(number, found):
+                problems.append(f"{page}: {number.text} has no record: {sentence[:70]}")
     return problems
 
 
 def assert_problems(name: str, notebook: NotebookNode) -> list[str]:
     """Lessons that hardly assert what they claim, and runs that ended in an error."""
     cells = [cell for cell in code_cells(notebook) if "exercise" not in tags(cell)]
-    asserting = sum(was_executed(cell) and has_assert(cell) for cell in cells)
+    asserting = sum(
+        was_executed(cell) and (has_assert(cell) or has_claim(cell)) for cell in cells
+    )
     problems = []
     if name.startswith("lessons/") and asserting < ASSERT_CELLS:
         wanted = f"at least {ASSERT_CELLS} executed cells must assert something"
@@ -257,26 +65,36 @@ def assert_problems(name: str, notebook: NotebookNode) -> list[str]:
 # The rule, on the course
 
 
-def read_pairs(root: Path = ROOT) -> dict[str, NotebookNode]:
+@cache
+def read_pairs() -> dict[str, NotebookNode]:
     """All lessons and solutions with their stored runs."""
-    paths = lesson_paths(root) + solution_paths(root)
+    paths = lesson_paths() + solution_paths()
     return {pair_name(path): read_ipynb(path) for path in paths}
 
 
+@cache
+def read_runs() -> dict[str, Run]:
+    """The lines of all their code and outputs."""
+    return {name: Run(notebook) for name, notebook in read_pairs().items()}
+
+
 def test_numbers_in_lessons_and_solutions_come_from_their_runs() -> None:
-    pairs = read_pairs()
-    others = {name: evidence(notebook) for name, notebook in pairs.items()}
-    found = [number_problems(name, pairs[name], others) for name in pairs]
+    pairs, runs = read_pairs(), read_runs()
+    found = [number_problems(name, pairs[name], runs) for name in pairs]
     expect_none(sum(found, []))
 
 
+def test_a_last_digit_that_changes_is_noticed() -> None:
+    pairs, runs = read_pairs(), read_runs()
+    course = [paragraphs(name, pairs[name], runs) for name in pairs]
+    assert share_noticed(p for lesson in course for p in lesson) >= NOTICED
+
+
 def test_numbers_on_the_pages_of_the_book_are_recorded() -> None:
-    found = Evidence()
-    for notebook in read_pairs().values():
-        found = found.add(evidence(notebook))
+    found = [number for run in read_runs().values() for number in run.numbers()]
     for record in ("ladder.json", "timings.json"):
         rows = json.loads((ROOT / "data" / record).read_text("utf-8"))
-        found.outputs += numbers(json.dumps(rows))
+        found += numbers(json.dumps(rows))
     pages = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md"))]
     problems = [page_problems(p.name, p.read_text("utf-8"), found) for p in pages]
     expect_none(sum(problems, []))
@@ -290,28 +108,35 @@ def test_lessons_assert_what_they_claim() -> None:
 # The rule's own test, on small broken lessons
 
 RUN = code(
-    "one, rate, ids = 1, 1e-2, 4_225  # 7.77 only in a comment\nname = 'at 8.88'\n"
-    "print('loss', 2.4819)",
+    "one, rate, part, ids = 1, 1e-2, 0.4, 4_225  # 7.77 only in a comment\n"
+    "name = 'at 8.88'\nprint('loss', 2.4819)",
     "loss 2.4819, accuracy 0.247, 1,115,394 characters\nrows 187, 71.4 seconds\n",
 )
 
 
-def problems_of(text: str, *cells: NotebookNode, **others: NotebookNode) -> list[str]:
-    """What is said about a lesson of one run and one text."""
-    linked = {f"lessons/{stem}": evidence(nb) for stem, nb in others.items()}
-    return number_problems("lessons/02_x", lesson(*cells, RUN, prose(text)), linked)
+def problems_of(*cells: NotebookNode, **others: NotebookNode) -> list[str]:
+    """What is said about a lesson of these cells."""
+    notebook = lesson(*cells)
+    runs = {f"lessons/{stem}": Run(other) for stem, other in others.items()}
+    name = "lessons/02_x"
+    return number_problems(name, notebook, {**runs, name: Run(notebook)})
+
+
+def problems_after_run(text: str) -> list[str]:
+    """What is said about this text, behind the run."""
+    return problems_of(RUN, prose(text))
 
 
 def test_numbers_of_the_run_are_accepted() -> None:
     for text in (
         "The loss is 2.4819 nats, about 2.48, even 2.5.",
-        "The rate is 0.01, or `1e-2`; 4,225 ids, $187$ of them new.",
+        "The rate is 0.01, or `1e-2`; 4,225 ids, $187$ of them new; 1 %, 40 %.",
         "A text of 1,115,394 characters, 1.1 million, 1.115 MB or 1,115 thousand.",
         "Right are 24.7 %, or 25%; $24.7\\%$ exactly, $1{,}115{,}394$ in all.",
         "Loss $\\frac{2.4819}{187}$, and -2.48, **2.48**, _2.48_ (2.48).",
         "It took 71 seconds.",
     ):
-        assert not problems_of(text), text
+        assert not problems_after_run(text), text
 
 
 def test_numbers_from_memory_are_found() -> None:
@@ -334,29 +159,29 @@ def test_numbers_from_memory_are_found() -> None:
         ("<details><summary>Why 0.3?</summary>\n\nIdeas.\n\n</details>", "0.3"),
         ("See [the table](../book/notation.md): 99 rows.", "99"),
     ):
-        said = complaint(problems_of(text))
+        said = complaint(problems_after_run(text))
         assert f"lessons/02_x, cell 1: {number} has no output" in said
 
 
 def test_an_output_that_is_rounded_more_does_not_back_a_number() -> None:
-    assert "71.42" in complaint(problems_of("It took 71.42 seconds."))
+    assert "71.42" in complaint(problems_after_run("It took 71.42 seconds."))
 
 
 def test_code_that_was_not_run_backs_nothing() -> None:
     idle = code("x = 0.5", executed=False)
-    assert "0.5" in complaint(problems_of("Half is 0.5.", idle))
+    assert "0.5" in complaint(problems_of(idle, prose("Half is 0.5.")))
 
 
 def test_pictures_back_nothing_but_html_does() -> None:
     picture, table = code("plot()", picture=True), code("t", html="<td w='33'>44</td>")
-    assert not problems_of("There are 44 rows.", table)
-    assert "33" in complaint(problems_of("There are 33 rows.", table))
-    assert "640" in complaint(problems_of("It is 640 wide.", picture))
+    assert not problems_of(table, prose("There are 44 rows."))
+    assert "33" in complaint(problems_of(table, prose("There are 33 rows.")))
+    assert "640" in complaint(problems_of(picture, prose("It is 640 wide.")))
 
 
 def test_alt_texts_are_prose() -> None:
     cell = code("plot()", picture=True, alt="A curve that falls to 2.31.")
-    assert "cell 0: 2.31" in complaint(problems_of("A curve.", cell))
+    assert "cell 0: 2.31" in complaint(problems_of(cell))
 
 
 def test_names_and_references_are_no_claims() -> None:
@@ -372,35 +197,120 @@ def test_names_and_references_are_no_claims() -> None:
         "One of 12 heads has 3 rows.",
         "Done.\n\n## To read\n\n- Pages 379 to 423, about 3.5 nats.",
     ):
-        cells = lesson(prose(text))
-        assert not number_problems("lessons/42_x", cells), text
+        assert not problems_of(prose(text)), text
 
 
 def test_a_number_after_a_name_is_still_a_claim() -> None:
-    assert "4,226" in complaint(problems_of("The table 4,226 rows long."))
-    assert "640" in complaint(problems_of("Lesson 13 takes 640 steps."))
+    assert "4,226" in complaint(problems_after_run("The table 4,226 rows long."))
+    assert "640" in complaint(problems_after_run("Lesson 13 takes 640 steps."))
 
 
 def test_a_cited_sentence_may_hold_any_number() -> None:
-    assert not problems_of("GPT-2 has [124 million](https://example.org) parameters.")
-    assert not problems_of("BLEU 28.4 in [the paper](../book/bibliography.md).")
+    for text in (
+        "GPT-2 has [124 million](https://example.org) parameters.",
+        "BLEU 28.4 in [the paper](../book/bibliography.md).",
+    ):
+        assert not problems_after_run(text)
     uncited = "It is [long](https://example.org). It has 124 million parameters."
-    assert "124 million" in complaint(problems_of(uncited))
+    assert "124 million" in complaint(problems_after_run(uncited))
     uncited = "It is [long](https://example.org). 28.4 is its score."
-    assert "28.4" in complaint(problems_of(uncited))
+    assert "28.4" in complaint(problems_after_run(uncited))
 
 
-def test_a_quoted_lesson_is_looked_up() -> None:
-    other = lesson(code("print()", "loss 3.3512\n"))
+def section(title: str, *cells: NotebookNode) -> list[NotebookNode]:
+    """A heading and what is below it."""
+    return [prose(f"## {title}"), *cells]
+
+
+def test_only_the_code_cells_beside_a_paragraph_back_it() -> None:
+    far, before, after = (code("x", f"{n} rows\n") for n in (17, 28, 39))
+    text = "There are 17, 28 and 39 rows."
+    said = complaint(problems_of(far, before, prose(text), after))
+    assert "17 has no output near" in said
+    said = problems_of(*section("A", far, before), *section("B", prose(text), after))
+    assert [line.split()[3] for line in said] == ["17", "28"]
+
+
+def test_a_tie_says_which_section_counts_and_no_other() -> None:
+    cells = [*section("How deep?", code("n = 17")), *section("B", code("x", "28 rows"))]
+    assert "17" in complaint(problems_of(*cells, prose("It has 17 rows.")))
+    tied = "It has 17 rows. <!-- from: how-deep -->"
+    assert not problems_of(*cells, prose(tied))
+    assert "28" in complaint(problems_of(*cells, prose(tied.replace("17", "28"))))
+    both = "It has 17 <!-- from: how-deep --> or 28.\n<!-- from: b -->\n"
+    assert not problems_of(*cells, prose(both))
+    next_paragraph = "Few. <!-- from: how-deep -->\n\n- It has 17 rows."
+    assert len(problems_of(*cells, prose(next_paragraph))) == 2
+
+
+def test_words_of_a_tie_say_which_lines_count() -> None:
+    run = code("for n in (17, 28): 1", "1 head   2.41\n4 heads  2.32\n")
+    for line, number in (("4 heads", "2.32"), ("4 heads 2", "2.32"), ("for n", "17")):
+        text = f'It is {number}. <!-- from: a\n"{line}" -->'
+        assert not problems_of(*section("A", run, prose(text)))
+        wrong = problems_of(*section("A", run, prose(text.replace(number, "2.41"))))
+        assert "2.41 has no output" in complaint(wrong)
+
+
+def test_a_tie_to_another_notebook_is_followed() -> None:
+    other = lesson(*section("Train", code("print()", "loss 3.3512\n")))
     text = "Lesson [01](01_text.ipynb) stopped at 3.35."
-    assert not problems_of(text, **{"01_text": other})
-    wrong = problems_of(text.replace("3.35", "3.25"), **{"01_text": other})
-    assert "3.25" in complaint(wrong)
-    assert "3.35" in complaint(problems_of("It stopped at 3.35.", **{"01_text": other}))
+    for place in ("01_text#train", "lessons/01_text#train"):
+        tied = f"{text} <!-- from: {place} -->"
+        assert not problems_of(prose(tied), **{"01_text": other})
+        wrong = problems_of(prose(tied.replace("3.35", "3.25")), **{"01_text": other})
+        assert "3.25" in complaint(wrong)
+    assert "3.35" in complaint(problems_of(prose(text), **{"01_text": other}))
+
+
+def test_a_tie_that_leads_nowhere_is_found() -> None:
+    cells = section("A", code("x", "17 rows"))
+    for tie, said in (
+        ("b", "names no section with code"),
+        ("03_y#a", "names no section with code"),
+        ('a "columns"', "no line has these words"),
+        ("a, b", "is not like"),
+    ):
+        found = problems_of(*cells, prose(f"It has 17. <!-- from: {tie} -->"))
+        assert said in found[0] and "17 has no output" in found[1]
+    needless = problems_of(*cells, prose("It has rows. <!-- from: a -->"))
+    assert "ties no number" in complaint(needless)
+    hidden = "It has\n<!-- from: a --> 17 rows."
+    assert "is not rendered" in complaint(problems_of(*cells, prose(hidden)))
+
+
+def test_a_tie_of_an_alt_text_is_a_tag() -> None:
+    far = section("A", code("n = 17"), code("x"))
+    for tags, problems in (([], 1), (["from: a"], 0)):
+        cell = code("plot()", picture=True, alt="It has 17 dots.", tags=tags)
+        assert len(problems_of(*far, prose("Look."), cell)) == problems
+
+
+def test_a_decimal_of_one_digit_is_not_rounded() -> None:
+    run = code("x", "loss 0.61, half 0.5, share 0.047, rate 0.05\n")
+    assert not problems_of(run, prose("It is 0.61, 0.5 and 5 %."))
+    assert "0.6 " in complaint(problems_of(run, prose("It is 0.6.")))
+    assert "0.0 " in complaint(problems_of(code("n = 0"), prose("It is 0.0.")))
+
+
+def test_what_a_model_wrote_backs_no_number() -> None:
+    text = prose("It has 17 rows.")
+    assert not problems_of(code("x", "17"), text)
+    assert "17" in complaint(problems_of(code("x", "17", tags=["sample"]), text))
+
+
+def test_the_share_of_noticed_digits_counts_all_other_digits() -> None:
+    for printed, noticed in (("2.41", 1), ("2.41 2.42 2.43", 7 / 9), ("", 1)):
+        notebook = lesson(code("x", printed), prose("It is 2.41."))
+        found = list(paragraphs("x", notebook, {"x": Run(notebook)}))
+        assert abs(share_noticed(found) - noticed) < 1e-9
+    notebook = lesson(code("x", "13 14 15"), prose("It is 14."))  # 10 to 12 are words
+    found = list(paragraphs("x", notebook, {"x": Run(notebook)}))
+    assert abs(share_noticed(found) - 4 / 6) < 1e-9
 
 
 def test_pages_of_the_book_are_checked() -> None:
-    found = Evidence(list(numbers('{"validation_loss": 2.4819, "parameters": 4225}')))
+    found = list(numbers('{"validation_loss": 2.4819, "parameters": 4225}'))
     assert not page_problems("a.md", "At 2.48 with 4,225 numbers in 99 lines.", found)
     for text in ("At 2.47 nats.", "It has 4,226 parameters."):
         assert "has no record" in complaint(page_problems("a.md", text, found))
@@ -408,7 +318,8 @@ def test_pages_of_the_book_are_checked() -> None:
 
 def test_a_lesson_that_asserts_little_or_failed_is_found() -> None:
     proof = code("assert 1 + 1 == 2")
-    assert not assert_problems("lessons/02_x", lesson(proof, proof, proof))
+    claimed = code("claim(1 < 2, 'so it is')")
+    assert not assert_problems("lessons/02_x", lesson(proof, proof, claimed))
     not_run = code("assert True", executed=False)
     a_check = code("assert check(1)", tags=["exercise"])
     few = lesson(proof, proof, not_run, a_check, code("print('assert')"))

@@ -1,7 +1,7 @@
 """Rule 4: every lesson and solution runs as a plain script without network or display.
 
 The scripts run with an empty cache, no `COURSE_DATA`, and every way to another machine
-blocked (tests/no_network): they must come to their end on the stand-in and say so. Only
+blocked (tests/emulation): they must come to their end on the stand-in and say so. Only
 lib/corpus.py may try to fetch anything, and only from its own address.
 """
 
@@ -46,7 +46,7 @@ def environment(folder: Path) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k not in dropped.union(MACHINE)}
     env |= {name: str(folder) for name in HOMES}
     env |= {"SOCKET_LOG": str(folder / "hosts.txt"), "PYTHONIOENCODING": "utf-8"}
-    env["PYTHONPATH"] = str(ROOT / "tests" / "no_network")
+    env["PYTHONPATH"] = str(ROOT / "tests" / "emulation")
     env["PYTHONUSERBASE"] = site.getuserbase()  # packages of the real home
     if sys.platform != "linux":  # elsewhere a display is always there
         env["MPLBACKEND"] = "agg"

@@ -265,7 +265,7 @@ def width_problems(name: str, source: str) -> list[str]:
 
 def sources(root: Path = ROOT) -> Iterator[tuple[str, str]]:
     """Every piece of code that is kept: files, and the code cells of notebooks."""
-    for folder in ("", "lib", "tests", "tests/no_network", "book/_tools", "book/_ext"):
+    for folder in ("", "lib", "tests", "tests/emulation", "book/_tools", "book/_ext"):
         for path in sorted((root / folder).glob("*.py")):
             yield path.relative_to(root).as_posix(), path.read_text("utf-8")
     for path in lesson_paths(root) + solution_paths(root):

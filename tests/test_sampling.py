@@ -47,6 +47,18 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(rows, p):
         assert chosen == set(row.argsort(descending=True)[:fewest].tolist())
 
 
+@pytest.mark.parametrize("spread", [0.0, 1.0, 5.0])
+def test_top_p_of_one_drops_nothing_of_a_large_vocabulary(spread):
+    logits = spread * random(2, 50_257)
+    assert torch.equal(keep_top_p(logits, 1.0), logits)
+    for p in (1 - 1e-6, 1 - 1e-8, 1 - 1e-12):  # float32 knows no number so near to 1
+        dropped = keep_top_p(logits, p).isinf()
+        lost = (logits.double().softmax(-1) * dropped).sum(-1)
+        least = logits.double().softmax(-1).masked_fill(dropped, 1).min(-1).values
+        assert (lost <= (1 - p) * (1 + 1e-4)).all()
+        assert (lost + least >= (1 - p) * (1 - 1e-4)).all()  # no other could go
+
+
 def test_top_p_leaves_the_other_logits_alone():
     logits = log(0.1, 0.5, 0.3, 0.1)
     assert torch.equal(keep_top_p(logits, 0.7)[0, 1:3], logits[0, 1:3])
@@ -145,10 +157,40 @@ def test_penalty_then_temperature_then_top_k_then_top_p():
     ).tolist() == [[0]]
 
 
-@pytest.mark.parametrize("penalty", [0, -1.0])
+@pytest.mark.parametrize("penalty", [0, -1.0, math.nan, math.inf])
 def test_penalties_that_are_not_above_zero(penalty):
     with pytest.raises(ValueError, match=f"penalty={penalty} must be above 0"):
         choose_next(random(1, 4), torch.zeros(1, 1).long(), repetition_penalty=penalty)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("temperature", [1e-3, 1e-20, 1e-42, 1e-320])
+def test_a_tiny_temperature_is_greedy(temperature, dtype):
+    logits = (1_000 * random(50, 9)).to(dtype)
+    assert (logits.topk(2).values.diff() != 0).all()
+    greedy = logits.argmax(-1, keepdim=True)
+    for how in ({}, {"top_k": 3}, {"top_p": 0.9}):
+        assert torch.equal(choose_next(logits, NONE, temperature, **how), greedy)
+    assert torch.equal(sample_next(logits, temperature), greedy)
+
+
+def test_a_tiny_top_p_leaves_the_likeliest():
+    logits = random(50, 9)
+    chosen = choose_next(logits, NONE, top_p=1e-300)
+    assert torch.equal(chosen, logits.argmax(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    "how", [{}, {"temperature": 0}, {"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.9}]
+)
+def test_logits_that_are_no_numbers(wrong, how):
+    logits = random(3, 9)
+    logits[1, 4] = wrong
+    with pytest.raises(ValueError, match="the largest logit of a row is (nan|inf)"):
+        choose_next(logits, NONE, **how)
+    with pytest.raises(ValueError, match="the largest logit of a row is -inf"):
+        sample_next(torch.full((1, 4), -math.inf))
 
 
 @pytest.mark.parametrize(
@@ -160,6 +202,8 @@ def test_penalties_that_are_not_above_zero(penalty):
         ({"top_p": 1.5}, "p=1.5 must be above 0 and at most 1"),
         ({"top_p": math.nan}, "p=nan must be above 0"),
         ({"temperature": -0.5}, "temperature=-0.5 must be 0 or more"),
+        ({"temperature": math.nan}, "temperature=nan must be 0 or more, and finite"),
+        ({"temperature": math.inf}, "temperature=inf must be 0 or more, and finite"),
     ],
 )
 def test_settings_outside_their_range(how, message):

@@ -144,6 +144,25 @@ def test_a_full_cache_takes_no_more_and_says_so():
     assert torch.equal(kept, torch.cat([k, k[:, :, :2]], dim=2))
 
 
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        (random(1, 2, 1, 4), r"\(1, 2, 1, 4\).* must fit \w+ of shape \(2, 2, 5, 4\)"),
+        (random(2, 1, 1, 4), r"\(2, 1, 1, 4\).* must fit \w+ of shape \(2, 2, 5, 4\)"),
+        (random(2, 2, 1, 1), r"\(2, 2, 1, 1\).* must fit \w+ of shape \(2, 2, 5, 4\)"),
+        (random(2, 2, 1, 4).bfloat16(), "torch.bfloat16 on cpu; .*float32 on cpu"),
+        (random(2, 2, 1, 4).to("meta"), "torch.float32 on meta; .*float32 on cpu"),
+    ],
+)
+def test_a_cache_of_other_rows_does_not_answer(other, message):
+    cache, k = KVCache(5), random(2, 2, 3, 4)
+    cache.append(k, k)
+    for pair in ((other, k[:, :, :1]), (k[:, :, :1], other)):
+        with pytest.raises(ValueError, match=message):
+            cache.append(*pair)
+        assert cache.length == 3
+
+
 @pytest.mark.parametrize("size", [0, -1])
 def test_sizes_below_one(size):
     with pytest.raises(ValueError, match=f"context_length={size} must be at least 1"):

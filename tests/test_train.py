@@ -17,9 +17,16 @@ from torch import Tensor, nn
 
 from lib import optimizer
 from lib.bigram import BigramLM
+from lib.block import Block
+from lib.encoder_decoder import Decoder, Encoder, Transformer
+from lib.ffn import FeedForward
 from lib.gpt import GPT, GPTConfig
+from lib.language_model import LanguageModel
+from lib.masked_lm import MaskedLM
 from lib.metrics import cross_entropy
-from lib.optimizer import Muon, make_optimizers, orthogonalize
+from lib.optimizer import Muon, make_optimizers
+from lib.patches import PatchEmbedding
+from lib.position import LearnedPositions
 from lib.schedule import (
     SCHEDULES,
     cosine_schedule,
@@ -27,10 +34,10 @@ from lib.schedule import (
     noam_schedule,
     warmup,
 )
+from lib.self_attention import SelfAttention
 from lib.train import TrainConfig, Training, train
 
 KELLER_JORDAN = (3.4445, -4.7750, 2.0315)  # what torch's Muon multiplies with
-shapes = pytest.mark.parametrize("shape", [(8, 8), (6, 20), (20, 6), (1, 5), (5, 1)])
 both_optimizers = pytest.mark.parametrize("name", ["adamw", "muon"])
 
 
@@ -95,6 +102,16 @@ def test_noam_rises_and_falls_and_needs_a_warm_up():
         noam_schedule(0, 9, 0)
 
 
+def test_no_rate_is_negative_after_the_last_step():
+    for step in (9, 10, 15, 1_000):
+        for n_warmup in (0, 3, 9, 40):
+            assert linear_schedule(step, 9, n_warmup) == 0
+            assert linear_schedule(step, 9, 0, end=0.2) == pytest.approx(0.2)
+            assert cosine_schedule(step, 9, 0, end=0.2) == pytest.approx(0.2)
+            for name in {*SCHEDULES} - {"noam"}:
+                assert 0 <= SCHEDULES[name](step, 9, n_warmup) <= 1
+
+
 def test_the_schedules_by_name():
     assert [SCHEDULES["constant"](s, 9, 2) for s in range(4)] == [0.5, 1, 1, 1]
     for name, factor in (("cosine", cosine_schedule), ("linear", linear_schedule)):
@@ -113,58 +130,6 @@ def test_every_rate_of_a_run_is_above_zero(name, n_steps, n_warmup):
 
 
 # Muon
-
-
-def singular_values(matrices: Tensor) -> Tensor:
-    return torch.linalg.svdvals(matrices.double())
-
-
-@shapes
-def test_orthogonalize_pushes_all_singular_values_to_one(shape):
-    matrices = random(3, *shape)
-    result = orthogonalize(matrices)
-    assert result.shape == matrices.shape
-    assert (singular_values(result) - 1).abs().max() < 0.15
-    one_by_one = torch.cat([orthogonalize(m[None]) for m in matrices])
-    assert_near(result, one_by_one, atol=1e-5)
-
-
-@shapes
-@pytest.mark.parametrize("rounds", range(1, 6))
-def test_orthogonalize_changes_the_singular_values_as_its_formula(shape, rounds):
-    matrices = random(3, *shape)
-    u, s, v = torch.linalg.svd(matrices.double(), full_matrices=False)
-    s = s / (1.01 * s.norm(dim=-1, keepdim=True))
-    for a, b, c in optimizer.POLAR_EXPRESS[:rounds]:
-        s = a * s + b * s**3 + c * s**5
-    expected = u * s.unsqueeze(-2) @ v
-    assert_near(orthogonalize(matrices, rounds), expected, atol=1e-3)
-
-
-@few
-@given(st.floats(-2.6, 0), st.floats(-10, 20))
-def test_small_singular_values_and_sizes_do_not_matter(log10_value, log2_size):
-    u, v = (torch.linalg.qr(random(6, 6, seed=s))[0] for s in (0, 1))
-    values = torch.ones(6)
-    values[-1] = 10**log10_value  # 0.001 of the norm, sqrt(5), at the least
-    result = orthogonalize(2**log2_size * (u * values @ v)[None])
-    assert (singular_values(result) - 1).abs().max() < 0.15
-
-
-def test_rounds_are_one_to_five_and_zeros_stay_zero():
-    assert torch.equal(orthogonalize(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
-    for rounds in (0, 6):
-        with pytest.raises(ValueError, match=f"rounds={rounds} must be in 1 .. 5"):
-            orthogonalize(random(1, 2, 3), rounds)
-
-
-def test_bfloat16_where_the_processor_has_it(monkeypatch):
-    monkeypatch.setattr(optimizer, "has_bfloat16", lambda device: True)
-    result = orthogonalize(random(2, 6, 20))
-    assert result.dtype == torch.bfloat16
-    assert (singular_values(result) - 1).abs().max() < 0.2
-    monkeypatch.setattr(optimizer, "has_bfloat16", lambda device: False)
-    assert orthogonalize(random(2, 6, 20)).dtype == torch.float32
 
 
 def precise_newton_schulz(grad, ns_coefficients, ns_steps, eps):
@@ -260,6 +225,134 @@ def test_every_weight_is_taken_once(name, tied):
     if tied:
         tables = names_of(model, optimizers[0].param_groups[0])
         assert "tokens.weight" in tables
+
+
+class Around(nn.Module):
+    """Another module around a model, which calls it what it likes."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.anything = inner
+
+
+class Valued(Around):
+    """A model with a second output layer, by another name."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__(inner)
+        self.value = nn.Linear(16, 1)
+
+
+class Classifier(nn.Module):
+    """As in lesson 15: patches, positions, an encoder and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.positions = PatchEmbedding(4, 2, 8), LearnedPositions(4, 8)
+        self.encoder = Encoder(8, 2, 1, 16)
+        self.head = nn.Linear(8, 10)
+
+
+class Captioner(nn.Module):
+    """As in lesson 15: letters, positions, a decoder and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(9, 8), LearnedPositions(7, 8)
+        self.decoder = Decoder(8, 2, 1, 16)
+        self.head = nn.Linear(8, 9)
+
+
+class Unembedded(nn.Module):
+    """Somebody else's model, with no name of ours."""
+
+    def __init__(self):
+        super().__init__()
+        self.wte, self.hidden = nn.Embedding(9, 8), nn.Linear(8, 8)
+        self.lm_out = nn.Linear(8, 9)
+
+
+def transformer(shared: bool = False, **options) -> Transformer:
+    sizes = {"d_model": 8, "n_heads": 2, "n_encoder_layers": 1, "n_decoder_layers": 1}
+    model = Transformer(10, 10, **sizes, d_ff=16, **options)
+    if shared:
+        model.source.weight = model.target.weight
+    return model
+
+
+def block() -> Block:
+    return Block(SelfAttention(8, 2), FeedForward(8, 16))
+
+
+def gpt(**changes) -> GPT:
+    return GPT(GPTConfig(**changes))
+
+
+TIED = {"tie_weights": True, "head_bias": False}
+MODELS = {  # a model, and the output layers and embeddings that Muon spares
+    "language model": (
+        lambda: LanguageModel(10, 8, 8, [block()]),
+        {"tokens", "positions.table", "head"},
+    ),
+    "gpt": (gpt, {"tokens", "positions.table", "head"}),
+    "gpt without a bias": (
+        lambda: gpt(head_bias=False), {"tokens", "positions.table", "head"}
+    ),
+    "gpt, tied": (lambda: gpt(**TIED), {"tokens", "positions.table"}),
+    "bigram": (lambda: BigramLM(10, 8), {"logits.0", "logits.1"}),
+    "transformer": (
+        lambda: transformer(tie_weights=False), {"source", "target", "head"}
+    ),
+    "transformer, tied": (transformer, {"source", "target"}),
+    "transformer, one table": (lambda: transformer(shared=True), {"source"}),
+    "masked": (
+        lambda: MaskedLM(10, 8, 2, 1, 16, 8), {"tokens", "positions.table", "head"}
+    ),
+    "classifier": (Classifier, {"positions.table", "head"}),
+    "captioner": (Captioner, {"tokens", "positions.table", "head"}),
+    "somebody else's": (Unembedded, {"wte", "lm_out"}),
+}  # fmt: skip
+WRAPPERS = {
+    "bare": lambda model: model,
+    "inside": Around,
+    "inside twice": lambda model: Around(Around(model)),
+    "compiled": torch.compile,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_muon_spares_output_layers_and_embeddings(kind, wrapper):
+    make, spared = MODELS[kind]
+    model = make()
+    optimizers = make_optimizers(
+        WRAPPERS[wrapper](model), TrainConfig(9, optimizer="muon")
+    )
+    taken = [p for o in optimizers for g in o.param_groups for p in g["params"]]
+    assert len(taken) == len({id(p) for p in taken}) == len(list(model.parameters()))
+    weights = {n.removesuffix(".weight"): p for n, p in model.named_parameters()}
+    matrices = {n for n, p in weights.items() if p.dim() == 2}
+    muon = names_of(model, optimizers[1].param_groups[0]) if optimizers[1:] else []
+    assert {name.removesuffix(".weight") for name in muon} == matrices - spared
+    assert spared <= matrices
+
+
+def test_muon_spares_a_second_output_layer():
+    model = Valued(gpt())
+    muon = make_optimizers(model, TrainConfig(9, optimizer="muon"))[1]
+    taken = names_of(model, muon.param_groups[0])
+    assert len(taken) == 12 and all(".blocks." in name for name in taken)
+
+
+@both_optimizers
+def test_a_table_that_two_share_makes_one_step(name):
+    model = transformer(shared=True, dropout=0.0)
+    before = model.source.weight.detach().clone()
+    model.source.weight.grad = torch.ones_like(before)
+    for optimizer in make_optimizers(model, TrainConfig(9, 0.1, name)):
+        optimizer.step()
+    assert_near(model.source.weight.detach(), before - 0.1)
 
 
 def test_adamw_alone_for_a_table_of_bigrams():
@@ -434,6 +527,65 @@ def test_without_every_it_neither_evaluates_nor_saves():
     assert t.validation == [] and saved == []
 
 
+def lost(at: int, value: float = math.nan):
+    """A loss that is no number at some step."""
+    calls = []
+
+    def loss_of(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        calls.append(1)
+        factor = value if len(calls) == at else 1.0
+        return factor * cross_entropy(model(inputs), targets)
+
+    return loss_of
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(value):
+    t, saved = Training(make_model(), TrainConfig(9), lost(at=4, value=value)), []
+
+    def save() -> None:
+        saved.append([p.detach().clone() for p in t.model.parameters()])
+
+    with pytest.raises(ValueError, match=f"loss={value} after 3 updates must be fin"):
+        train(t, make_batch, 1, save=save)
+    assert t.n_done == len(t.losses) == len(saved) == 3
+    for p, kept in zip(t.model.parameters(), saved[-1]):
+        assert torch.equal(p, kept)
+
+
+def test_a_validation_loss_that_is_not_finite_is_not_saved():
+    t, saved = make_training(9), []
+    values = iter([1.0, math.nan])
+    with pytest.raises(ValueError, match="validation loss=nan after 2 updates must be"):
+        train(t, make_batch, 1, lambda: next(values), lambda: saved.append(t.n_done))
+    assert saved == [1] and t.validation == [(1, 1.0)]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_weights_that_are_not_finite_are_not_saved(value, interrupted):
+    t, saved = make_training(9), []
+
+    def next_batch() -> tuple[Tensor, Tensor]:
+        if t.n_done == 1:
+            p = t.optimizers[0].param_groups[0]["params"][0]
+            p.register_hook(lambda gradient: torch.full_like(gradient, value))
+            if interrupted:
+                os.kill(os.getpid(), signal.SIGINT)
+        return make_batch()
+
+    every = 0 if interrupted else 1
+    with pytest.raises(ValueError, match="largest weight=nan after 2 updates must be"):
+        train(t, next_batch, every, save=lambda: saved.append(t.n_done))
+    assert saved == [1] * every
+
+
+def test_a_negative_every_is_refused_before_the_work():
+    t = make_training(9)
+    with pytest.raises(ValueError, match="every=-1 must be 0 or more"):
+        train(t, lambda: 1 / 0, -1)
+
+
 def interrupting(at: int, times: int = 1):
     """A source of batches in which somebody presses Ctrl-C."""
     calls = []
@@ -496,6 +648,15 @@ def test_it_trains_in_another_thread():
         ({"dtype": "float16"}, "dtype='float16' must be in .*'float32', 'bfloat16'"),
         ({"n_warmup": -1}, "n_warmup=-1 must be 0 or more"),
         ({"clip": 0.0}, "clip=0.0 must be above 0, or None"),
+        ({"clip": math.nan}, "clip=nan must be above 0, or None"),
+        ({"learning_rate": math.inf}, "learning_rate=inf must be above 0 and finite"),
+        ({"muon_learning_rate": math.inf}, "muon_learning_rate=inf must be above 0"),
+        ({"embedding_learning_rate": 0.0}, "embedding_learning_rate=0.0 must be above"),
+        ({"embedding_learning_rate": math.nan}, "embedding_learning_rate=nan must be"),
+        ({"weight_decay": math.nan}, "weight_decay=nan must be 0 or more"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 must be 0 or more"),
+        ({"weight_decay": math.inf}, "weight_decay=inf must be 0 or more and finite"),
+        ({"schedule": "noam"}, "n_warmup=0 must be at least 1"),
     ],
 )
 def test_settings_that_do_not_exist(values, message):

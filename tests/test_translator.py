@@ -230,8 +230,8 @@ def test_a_translator_that_says_nothing(command, monkeypatch):
         (["--say", "I see him", "--beams", 999], r"n_beams=999 must be 1 \.\. 157"),
         (["--say", "I see him " * 30], "length=91 is more than context_length=64"),
         (["--say", "I see him", "--model", "none"], "there is no such checkpoint"),
-        (["--say", "I see him", "--model", "gpt.safetensors"], "holds no translator"),
-        (["--say", "I see him", "--model", "bare.safetensors"], "holds no translator"),
+        (["--say", "I see", "--model", "gpt.safetensors"], "holds no translator but"),
+        (["--say", "I see him", "--model", "bare.safetensors"], "holds no vocabulary"),
         (["--train"], "--model old.safetensors does not go with --train: see --out"),
     ],
 )

@@ -1,7 +1,7 @@
 """Write and execute the notebooks of the scripts in lessons/ and solutions/.
 
-``python book/_tools/build_notebooks.py`` rebuilds every notebook whose script, or whose
-part of the library, has changed; with names (``lessons/02_bigram.py``) exactly those.
+``python book/_tools/build_notebooks.py`` rebuilds every notebook whose code, or whose
+part of the library, has changed, and rewords those whose prose has; with names (``lessons/02_bigram.py``) exactly those.
 Cells keep their ids and nothing that differs from run to run is stored, so that a
 rebuild without a change leaves the files as they were. The rungs that lessons print go
 to ``data/ladder.json``.
@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import tempfile
-import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import jupytext
@@ -29,6 +29,7 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[2]
 LADDER = ROOT / "data" / "ladder.json"
 DIGESTS = ROOT / "data" / "notebooks.json"
+AT_ONCE = 2  # notebooks that are executed at the same time
 KEEP = ("tags", "mystnb")  # cell metadata that a notebook may carry
 METADATA = {
     "kernelspec": {
@@ -83,11 +84,26 @@ def _is_command(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
-def digest(script: Path) -> str:
-    """Return a sum of all that a notebook is made from: its script, its library."""
+def digest(script: Path) -> dict[str, str]:
+    """Return sums of what a notebook is made from.
+
+    ``script`` is that of the whole script; ``run`` that of all that its outputs depend
+    on: its code, and its part of the library.
+    """
     text = script.read_text("utf-8")
-    parts = [text, *(meaning(p.read_text("utf-8")) for p in sorted(library(text)))]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    cells = jupytext.reads(text, fmt="py:percent").cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    code += [meaning(p.read_text("utf-8")) for p in sorted(library(text))]
+    parts = {"script": [text], "run": code}
+    return {
+        name: hashlib.sha256("\0".join(part).encode()).hexdigest()[:16]
+        for name, part in parts.items()
+    }
+
+
+def pair(script: Path) -> str:
+    """Return the short name of a lesson or solution, such as `lessons/02_bigram`."""
+    return f"{script.parent.name}/{script.stem}"
 
 
 def with_ids(notebook: NotebookNode, old: list[NotebookNode]) -> None:
@@ -106,12 +122,10 @@ def with_ids(notebook: NotebookNode, old: list[NotebookNode]) -> None:
 def build(script: Path) -> list[dict]:
     """Execute one script's cells, write its notebook, return the rungs it printed."""
     path = script.with_suffix(".ipynb")
-    notebook = jupytext.read(script, fmt="py:percent")
-    old = nbformat.read(path, as_version=4).cells if path.exists() else []
-    with_ids(notebook, old)
+    notebook, _ = _read_pair(script)
     with tempfile.TemporaryDirectory() as folder:
         rungs = Path(folder, "rungs.jsonl")
-        os.environ["COURSE_RUNGS"] = str(rungs)
+        os.environ["COURSE_RUNGS"] = str(rungs)  # this process builds one at a time
         nbclient.NotebookClient(
             notebook,
             timeout=300,
@@ -122,10 +136,34 @@ def build(script: Path) -> list[dict]:
             resources={"metadata": {"path": str(path.parent)}},
         ).execute()
         lines = rungs.read_text("utf-8").splitlines() if rungs.exists() else []
+    _write(notebook, path)
+    return [{"lesson": script.stem} | json.loads(line) for line in lines]
+
+
+def reword(script: Path) -> None:
+    """Write the notebook of a script whose prose or tags alone have changed."""
+    notebook, old = _read_pair(script)
+    runs = iter([cell for cell in old if cell.cell_type == "code"])
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            run = next(runs)
+            cell.outputs, cell.execution_count = run.outputs, run.execution_count
+    _write(notebook, script.with_suffix(".ipynb"))
+
+
+def _read_pair(script: Path) -> tuple[NotebookNode, list[NotebookNode]]:
+    """Return a script as a notebook, and the cells of the notebook that there was."""
+    path = script.with_suffix(".ipynb")
+    notebook = jupytext.read(script, fmt="py:percent")
+    old = nbformat.read(path, as_version=4).cells if path.exists() else []
+    with_ids(notebook, old)
+    return notebook, old
+
+
+def _write(notebook: NotebookNode, path: Path) -> None:
     notebook.metadata = METADATA
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
-    return [{"lesson": script.stem} | json.loads(line) for line in lines]
 
 
 def record_rungs(lesson: str, rungs: list[dict]) -> None:
@@ -143,6 +181,19 @@ def _but_seconds(rung: dict) -> str:
     return json.dumps(
         {k: v for k, v in rung.items() if k != "cpu_seconds"}, sort_keys=True
     )
+
+
+def _recorded() -> dict[str, dict[str, str]]:
+    """Return the sums of what the notebooks were made from."""
+    return json.loads(DIGESTS.read_text("utf-8")) if DIGESTS.exists() else {}
+
+
+def record(script: Path, now: dict[str, str], rungs: list[dict]) -> None:
+    """Note what a notebook was made from, and the rungs that it printed."""
+    if rungs:
+        record_rungs(script.stem, rungs)
+    _write_json(DIGESTS, dict(sorted((_recorded() | {pair(script): now}).items())))
+    print(pair(script), flush=True)
 
 
 def _write_json(path: Path, content: dict) -> None:
@@ -165,18 +216,20 @@ def main() -> int:
         )
         return 1
     os.environ |= {"COURSE_QUIET": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-    digests = json.loads(DIGESTS.read_text("utf-8")) if DIGESTS.exists() else {}
-    for script in [Path(name).resolve() for name in names] or scripts():
-        key, now = f"{script.parent.name}/{script.stem}", digest(script)
-        if not names and digests.get(key) == now:
-            continue
-        start = time.perf_counter()
-        rungs = build(script)
-        if rungs:
-            record_rungs(script.stem, rungs)
-        _write_json(DIGESTS, dict(sorted((digests | {key: now}).items())))
-        digests[key] = now
-        print(f"{key}: {time.perf_counter() - start:.1f} s", flush=True)
+    os.environ["COURSE_STRICT"] = "1"  # no notebook is stored whose claims do not hold
+    built = _recorded()
+    changed = [s for s in scripts() if built.get(pair(s)) != digest(s)]
+    with ProcessPoolExecutor(AT_ONCE) as pool:
+        waiting = {}
+        for script in [Path(name).resolve() for name in names] or changed:
+            now, old = digest(script), built.get(pair(script), {})
+            if old.get("run") == now["run"] and not names:
+                reword(script)
+                record(script, now, [])
+            else:
+                waiting[pool.submit(build, script)] = (script, now)
+        for done in as_completed(waiting):
+            record(*waiting[done], done.result())
     return 0
 
 

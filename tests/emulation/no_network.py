@@ -1,4 +1,4 @@
-"""Python runs this at its start when this folder is on PYTHONPATH: no network.
+"""No network: what a machine does that has none (see sitecustomize.py).
 
 Every attempt to look up or reach another machine is written to the file that
 SOCKET_LOG names, and fails. The machine itself may be reached: Jupyter needs that.

@@ -1,0 +1,226 @@
+"""Parts and processes change nothing, also where not every target counts."""
+
+import math
+import os
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, distributed, nn
+from torch.multiprocessing import spawn
+from torch.nn import functional as F
+
+from lib import train as train_module
+from lib.encoder_decoder import Transformer
+from lib.gpt import GPT, GPTConfig
+from lib.masked_lm import MaskedLM, masked_loss
+from lib.metrics import cross_entropy, mean_over
+from lib.optimizer import make_optimizers
+from lib.presets import PRESETS, build_model
+from lib.run import Run, RunSettings
+from lib.train import TrainConfig, Training, estimate_loss
+from lib.translate import translation_loss
+
+ROWS = 8
+Bucket = torch.futures.Future[Tensor]  # gradients that are exchanged at once
+
+
+def numbers(*shape: int, low: int = 3) -> Tensor:
+    return torch.randint(low, 10, shape, generator=torch.Generator().manual_seed(0))
+
+
+def padded() -> tuple[Tensor, Tensor]:
+    """Sources and targets, each pair of another length, from very short to full."""
+    src, tgt = numbers(ROWS, 7), numbers(ROWS, 9)
+    for row, length in enumerate((9, 2, 8, 3, 9, 4, 7, 2)):
+        tgt[row, 0], tgt[row, length:] = 1, 0
+    return src, tgt
+
+
+def masked(nothing_in_the_first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of which more and more is hidden."""
+    ids = numbers(ROWS, 8)
+    hidden = torch.arange(8) <= torch.arange(ROWS).unsqueeze(1)
+    hidden[:nothing_in_the_first] = False
+    return ids.masked_fill(hidden, 10), ids, hidden
+
+
+def translator() -> nn.Module:
+    sizes = {"d_model": 8, "n_heads": 2, "n_encoder_layers": 1, "n_decoder_layers": 1}
+    return Transformer(10, 10, **sizes, d_ff=8, dropout=0.0, context_length=9)
+
+
+@mean_over(lambda model, inputs, targets: targets != 0)
+def skipping_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(model(inputs).transpose(1, 2), targets, ignore_index=0)
+
+
+CASES = {  # a model, its loss, and a batch
+    "padded": (translator, translation_loss, padded()),
+    "smoothed": (translator, partial(translation_loss, smoothing=0.1), padded()),
+    "masked": (lambda: MaskedLM(10, 8, 2, 1, 8, 8), masked_loss, masked()),
+    "nothing counts in a part": (
+        lambda: MaskedLM(10, 8, 2, 1, 8, 8), masked_loss, masked(4)
+    ),
+    "torch's loss": (lambda: GPT(GPTConfig()), skipping_loss, padded()[1:] * 2),
+    "all": (
+        lambda: GPT(GPTConfig()),
+        lambda m, x, y: cross_entropy(m(x), y),
+        (numbers(ROWS, 8), numbers(ROWS, 8, low=2)),
+    ),
+}  # fmt: skip
+
+
+def loss_and_gradients(name: str, parts: int = 1) -> tuple[float, list[Tensor]]:
+    make, loss_of, batch = CASES[name]
+    torch.manual_seed(0)
+    model = make()
+    training = Training(model, TrainConfig(1, accumulation=parts, clip=None), loss_of)
+    loss = training.step(batch)
+    return loss, [p.grad.clone() for p in model.parameters()]
+
+
+def assert_same(ours: tuple, expected: tuple) -> None:
+    assert ours[0] == pytest.approx(expected[0], abs=1e-6)
+    for gradient, other in zip(ours[1], expected[1], strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("parts", [2, 3, 4, 8])
+def test_parts_give_the_loss_and_gradients_of_the_whole(name, parts):
+    whole = loss_and_gradients(name)
+    assert math.isfinite(whole[0]) and any(g.abs().max() > 1e-3 for g in whole[1])
+    assert_same(loss_and_gradients(name, parts), whole)
+
+
+def test_weighing_by_rows_would_be_wrong(monkeypatch):
+    whole = loss_and_gradients("padded")
+    monkeypatch.delattr(translation_loss, "counts")
+    assert loss_and_gradients("padded")[0] == whole[0]
+    assert abs(loss_and_gradients("padded", 4)[0] - whole[0]) > 1e-4
+
+
+def test_a_batch_in_which_nothing_counts_moves_nothing():
+    torch.manual_seed(0)
+    model = MaskedLM(10, 8, 2, 1, 8, 8)
+    batch = masked(ROWS)
+    training = Training(model, TrainConfig(1, accumulation=2), masked_loss)
+    loss = training._gradients(batch)
+    assert loss == 0 and all(not p.grad.any() for p in model.parameters())
+
+
+# Evaluation
+
+
+def test_evaluation_of_large_models_is_cut_to_fit(monkeypatch):
+    def windows(name: str) -> int:
+        with torch.device("meta"):
+            model = build_model(PRESETS[name])
+        return train_module._windows_that_fit(model, PRESETS[name].context_length)
+
+    for name, c in PRESETS.items():
+        assert c.context_length * c.vocab_size * windows(name) <= 2**26
+    assert windows("mini") == windows("bigram") == 256
+    assert windows("medium") == 4 and windows("gpt2") == 1
+    assert train_module._windows_that_fit(nn.Identity(), 8) == 256
+
+    torch.manual_seed(0)
+    model, tokens, seen = GPT(GPTConfig()), numbers(100), []
+    expected = estimate_loss(model, tokens, 8)
+    model.register_forward_pre_hook(lambda m, given: seen.append(len(given[0])))
+    monkeypatch.setattr(train_module, "LARGEST_OUTPUT", 3 * 8 * 32)
+    assert estimate_loss(model, tokens, 8) == pytest.approx(expected, abs=1e-6)
+    assert seen == [3] * 4 + [1]
+
+
+# Two processes
+
+
+def in_a_process(rank: int, folder: str) -> None:
+    """What each of two processes does; the first one keeps what it found."""
+    meeting = f"file://{folder}/meeting"
+    distributed.init_process_group("gloo", meeting, world_size=2, rank=rank)
+    found = {}
+    for name in CASES:
+        for parts in (1, 2, 4):
+            found[name, parts] = loss_and_gradients(name, parts)
+    found["exchanges"] = exchanges()
+    training = Training(GPT(GPTConfig()), TrainConfig(1))
+    muon = make_optimizers(training.runner, TrainConfig(1, optimizer="muon"))[1]
+    found["muon"] = sum(p.numel() for p in muon.param_groups[0]["params"])
+    run, read = short_run(folder), []
+    run.training.model.register_forward_pre_hook(
+        lambda m, given: read.append(given[0].numel())
+    )
+    found["validation"] = run.evaluate()
+    shares = [None, None]
+    distributed.all_gather_object(shares, sum(read))
+    found["read"] = shares
+    try:
+        short_run(folder, batch_size=3)
+    except ValueError as error:
+        found["odd"] = str(error), os.path.exists(f"{folder}/run")
+    if rank == 0:
+        torch.save(found, f"{folder}/found")
+    distributed.destroy_process_group()
+
+
+def exchanges() -> int:
+    """How often gradients are exchanged in a step of four parts."""
+    torch.manual_seed(0)
+    calls, (make, loss_of, batch) = [], CASES["all"]
+    training = Training(make(), TrainConfig(1, accumulation=4), loss_of)
+
+    def count(state: object, bucket: distributed.GradBucket) -> Bucket:
+        calls.append(1)
+        done = torch.futures.Future()
+        done.set_result(bucket.buffer())
+        return done
+
+    training.runner.register_comm_hook(None, count)
+    training.step(batch)
+    return len(calls)
+
+
+def short_run(folder: str, **changes) -> Run:
+    with open(f"{folder}/text.txt", "w", encoding="utf-8") as file:
+        file.write("To be, or not to be: that is the question.\n" * 45)
+    settings = {"preset": "demo", "batch_size": 4, "steps": 2} | changes
+    settings["text"] = f"{folder}/text.txt"
+    return Run(f"{folder}/run", RunSettings(**settings), "cpu")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> dict:
+    folder = str(tmp_path_factory.mktemp("pair"))
+    spawn(in_a_process, (folder,), nprocs=2)
+    return torch.load(f"{folder}/found")
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_two_processes_give_the_loss_and_gradients_of_one(pair, name, parts):
+    assert_same(pair[name, parts], loss_and_gradients(name))
+
+
+def test_gradients_are_exchanged_once_a_step(pair):
+    assert pair["exchanges"] == 1
+
+
+def test_muon_spares_the_head_inside_of_ddp(pair):
+    model = GPT(GPTConfig())
+    matrices = [p for p in model.blocks.parameters() if p.dim() > 1]
+    assert pair["muon"] == sum(p.numel() for p in matrices)
+
+
+def test_two_processes_share_the_evaluation(pair, tmp_path):
+    run = short_run(str(tmp_path))
+    assert pair["validation"] == pytest.approx(run.evaluate(), abs=1e-6)
+    assert sum(pair["read"]) == len(run.validation) - 1
+    assert max(pair["read"]) - min(pair["read"]) < 2 * run.length
+
+
+def test_two_processes_refuse_an_odd_batch_before_the_work(pair):
+    message, is_there = pair["odd"]
+    assert "batch_size=3 must be a multiple of 2" in message and not is_there

@@ -1,0 +1,206 @@
+"""Each model of the course comes back from a checkpoint, or is refused when saved."""
+
+import importlib
+import inspect
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from test_bad_checkpoints import good, rewrite  # noqa: F401
+from torch import nn
+
+from lib.attention import MultiHeadAttention
+from lib.bigram import BigramLM
+from lib.block import Block
+from lib.bpe import BPETokenizer
+from lib.checkpoint import _sum, load_checkpoint, load_for, load_run, save_checkpoint
+from lib.encoder_decoder import CrossAttention, Decoder, Encoder, Transformer
+from lib.ffn import FeedForward, SwiGLU
+from lib.gpt import GPT, GPTConfig
+from lib.language_model import LanguageModel
+from lib.masked_lm import MaskedLM
+from lib.norm import LayerNorm, RMSNorm
+from lib.patches import PatchEmbedding
+from lib.position import LearnedPositions, Rotary, SinusoidalPositions
+from lib.presets import SmallConfig, build_model
+from lib.self_attention import SelfAttention
+from lib.tokenizer import CharTokenizer, WordTokenizer
+
+ROOT = Path(__file__).parents[1]
+SIZES = {"d_model": 8, "n_heads": 2, "d_ff": 8, "context_length": 6, "dropout": 0.0}
+
+
+def make_block() -> Block:
+    return Block(MultiHeadAttention(8, 2), FeedForward(8, 8))
+
+
+SAVED = {
+    GPT: lambda: GPT(GPTConfig()),
+    Transformer: lambda: Transformer(
+        9, 11, n_encoder_layers=1, n_decoder_layers=1, **SIZES
+    ),
+    MaskedLM: lambda: MaskedLM(7, 8, 2, 2, 8, 6),
+}
+BUILT = {kind: SmallConfig(kind, 7, 6) for kind in ("bigram", "single-head")}
+BUILT["multi-head"] = SmallConfig("multi-head", 7, 6)
+REFUSED = {
+    BigramLM: lambda: BigramLM(7),
+    LanguageModel: lambda: LanguageModel(7, 8, 6, [make_block()]),
+    MultiHeadAttention: lambda: MultiHeadAttention(8, 2),
+    SelfAttention: lambda: SelfAttention(8, 2),
+    CrossAttention: lambda: CrossAttention(8, 2),
+    Encoder: lambda: Encoder(8, 2, 1, 8),
+    Decoder: lambda: Decoder(8, 2, 1, 8),
+    Block: make_block,
+    FeedForward: lambda: FeedForward(8, 8),
+    SwiGLU: lambda: SwiGLU(8, 8),
+    LayerNorm: lambda: LayerNorm(8),
+    RMSNorm: lambda: RMSNorm(8),
+    LearnedPositions: lambda: LearnedPositions(6, 8),
+    SinusoidalPositions: lambda: SinusoidalPositions(6, 8),
+    Rotary: lambda: Rotary(8, 6),
+    PatchEmbedding: lambda: PatchEmbedding(8, 4, 8),
+}
+
+
+def test_no_module_of_the_library_is_forgotten():
+    exported = set()
+    for path in sorted((ROOT / "lib").glob("*.py")):
+        if path.stem != "__init__" and not path.stem.startswith("checks_"):
+            module = importlib.import_module(f"lib.{path.stem}")
+            named = [getattr(module, name) for name in getattr(module, "__all__", [])]
+            exported |= {x for x in named if inspect.isclass(x)}
+    modules = {kind for kind in exported if issubclass(kind, nn.Module)}
+    assert modules == SAVED.keys() | REFUSED.keys()
+
+
+@pytest.mark.parametrize("name", [kind.__name__ for kind in SAVED] + [*BUILT])
+def test_a_model_comes_back_as_it_was(name, tmp_path):
+    torch.manual_seed(0)
+    kinds = {kind.__name__: make for kind, make in SAVED.items()}
+    model = kinds[name]() if name in kinds else build_model(BUILT[name])
+    before = torch.get_rng_state()
+    save_checkpoint(tmp_path / "x.safetensors", model)
+    assert torch.equal(torch.get_rng_state(), before)  # saving draws nothing
+    loaded = load_checkpoint(tmp_path / "x.safetensors").model
+    assert type(loaded) is type(model) and loaded.config == model.config
+    ids = torch.tensor([[3, 4, 5], [6, 2, 1]])
+    inputs = [ids, ids] if isinstance(model, Transformer) else [ids]
+    assert torch.equal(loaded(*inputs), model.eval()(*inputs))
+
+
+def refused(tmp_path: Path, model: nn.Module, message: str, *others, **notes) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        save_checkpoint(tmp_path / "x.safetensors", model, *others, **notes)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_another_module_is_refused_and_nothing_is_written(kind, tmp_path):
+    name = kind.__name__
+    refused(tmp_path, REFUSED[kind](), f"a {name} without a configuration .*GPT")
+
+
+def test_a_model_that_was_rebuilt_is_refused(tmp_path):
+    class Own(GPT):
+        pass
+
+    wider = GPT(GPTConfig())
+    wider.head = nn.Linear(16, 11)
+    untied = GPT(GPTConfig(tie_weights=True, head_bias=False))
+    untied.head = nn.Linear(16, 10, bias=False)
+    deeper = GPT(GPTConfig())
+    deeper.config = replace(deeper.config, n_layers=3)
+    for model, differ in ((wider, "head.bias"), (untied, "head.w"), (deeper, "blocks")):
+        refused(tmp_path, model, f"this GPT cannot be saved: .*{differ}")
+    refused(tmp_path, Own(GPTConfig()), "this Own cannot be saved: .* builds a GPT")
+
+
+@pytest.mark.parametrize("tokenizer", [object(), (CharTokenizer("ab"),), "abc", []])
+def test_a_tokenizer_that_cannot_be_kept_is_refused(tokenizer, tmp_path):
+    refused(tmp_path, GPT(GPTConfig()), "tokenizer has the type", tokenizer)
+
+
+def test_a_note_that_cannot_be_kept_is_refused(tmp_path):
+    refused(tmp_path, GPT(GPTConfig()), "not JSON serializable", when=object())
+
+
+# What a file says of itself
+
+
+@pytest.mark.parametrize("missing", ["model", "tokenizer", "notes"])
+def test_a_file_that_does_not_say_enough(good, tmp_path, missing):  # noqa: F811
+    path = tmp_path / "bad"
+    with safe_open(good, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        about = file.metadata()
+    del about[missing], about["sha256"]
+    save_file(tensors, path, about | {"sha256": _sum(tensors, about)})
+    with pytest.raises(ValueError, match=f"bad' does not say its '{missing}'"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [[], [[]], {}, 7, "a", [None, None], {"words": []}, {"bpe": []}, {"bpe": [7] * 3}],
+)
+def test_a_vocabulary_of_no_known_kind(good, tmp_path, tokenizer):  # noqa: F811
+    path = rewrite(good, tmp_path / "bad", tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="bad': "):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("notes", [None, 7, ["a"], "notes"])
+def test_notes_that_are_none(good, tmp_path, notes):  # noqa: F811
+    with pytest.raises(ValueError, match="bad': "):
+        load_checkpoint(rewrite(good, tmp_path / "bad", notes=notes))
+
+
+# Which command can use it
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """A folder with a file of each kind of model, with its vocabulary."""
+    monkeypatch.chdir(tmp_path)
+    letters, words = CharTokenizer("abcdefg"), WordTokenizer(["the boy sees"])
+    save_checkpoint("gpt.safetensors", GPT(GPTConfig()), letters)
+    save_checkpoint("masked.safetensors", SAVED[MaskedLM](), letters)
+    save_checkpoint("pair.safetensors", SAVED[Transformer](), (words, words))
+    save_checkpoint("half.safetensors", SAVED[Transformer](), words)
+    save_checkpoint("large.safetensors", GPT(GPTConfig()), BPETokenizer([]))
+    save_checkpoint("bare.safetensors", GPT(GPTConfig()))
+    return tmp_path
+
+
+def test_a_command_takes_its_own_models(models):
+    assert isinstance(load_for("generate", Path("gpt.safetensors")).model, GPT)
+    pair = load_for("translate", Path("pair.safetensors"))
+    assert isinstance(pair.model, Transformer) and len(pair.tokenizer) == 2
+
+
+@pytest.mark.parametrize(
+    "command, name, message",
+    [
+        ("generate", "pair", "no language model but a translator: python -m lib.trans"),
+        ("translate", "gpt", "no translator but a language model: python -m lib.gener"),
+        ("generate", "masked", "no language model but a MaskedLM: no command uses it"),
+        ("translate", "masked", "no translator but a MaskedLM: no command uses it"),
+        ("translate", "half", "no vocabulary of its translator"),
+        ("generate", "bare", "no vocabulary of its language model"),
+        ("generate", "large", "vocabulary of 256 for a model of 10 tokens"),
+    ],
+)
+def test_a_command_refuses_the_models_of_others(models, command, name, message):
+    with pytest.raises(ValueError, match=f"'{name}.safetensors' h.*{message}"):
+        load_for(command, Path(f"{name}.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["gpt", "masked", "pair"])
+def test_only_a_run_goes_on(models, name):
+    with pytest.raises(ValueError, match="holds no run of lib.train to go on with"):
+        load_run(Path(f"{name}.safetensors"))

@@ -1,7 +1,8 @@
 """Write and execute the notebooks of the scripts in lessons/ and solutions/.
 
 ``python book/_tools/build_notebooks.py`` rebuilds every notebook whose code, or whose
-part of the library, has changed, and rewords those whose prose has; with names (``lessons/02_bigram.py``) exactly those.
+part of the library, has changed, and rewords those whose prose has; with names
+(``lessons/02_bigram.py``) it executes exactly those.
 Cells keep their ids and nothing that differs from run to run is stored, so that a
 rebuild without a change leaves the files as they were. The rungs that lessons print go
 to ``data/ladder.json``.

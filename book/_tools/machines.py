@@ -33,8 +33,8 @@ class Machine:
         says: what is different there, in words.
         changes: settings of tests/emulation/machine.py.
         variables: environment variables of PyTorch and its libraries.
-        same_seeds: whether stored outputs are compared, and unit tests run, which rest on
-            the very numbers that they draw.
+        same_seeds: whether stored outputs are compared, and unit tests run, which
+            rest on the very numbers that they draw.
     """
 
     says: str

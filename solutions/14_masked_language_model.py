@@ -139,7 +139,7 @@ claim(abs(lost["as in BERT"] - lost["blanks only"]) < 0.3, "at blanks both are a
 # %% [markdown]
 # The model with blanks only seldom gives back a visible character: nobody asked it. The
 # other one knows that what it sees is mostly right, and gives it back mostly. At the
-# blanks it is not better: some of its losses went elsewhere.
+# blanks the two are about equal.
 
 # %% [markdown]
 # ## Exercise 3: One blank after the other

@@ -98,7 +98,7 @@ def test_stamping_adds_what_is_missing_and_changes_nothing_twice(tree: Path) -> 
         ("blob/main/lessons/09_small.ipynb", "blob/main/lessons/08_small.ipynb"),
         ("github/ada/course", "github/bob/course"),
         ("blob/main/", "blob/master/"),
-        ('url = "https://github.com/ada/', 'url = "https://github.com/bob/'),
+        ('URL", "https://github.com/ada/', 'URL", "https://github.com/bob/'),
         ("sys.path.insert(0,", "sys.path.append("),
     ],
 )

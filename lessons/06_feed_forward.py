@@ -641,9 +641,9 @@ claim(pair_out - sum_out > 0.2, "after the bend it says much more")
 # ### Units that say "and"
 #
 # Take a unit and a pair of characters, and look at four corners, as by hand: both
-# characters are there; only the second; only the first; neither. (The print has this
-# order.) The mean over all positions of each kind gives four numbers, once for the
-# input of the unit and once for its activation.
+# characters are there; only the second; only the first; neither. The mean over all
+# positions of each kind gives four numbers, once for the input of the unit and once for
+# its activation.
 
 
 # %%
@@ -682,14 +682,15 @@ first_ids, second_ids = best_pair[units] // V, best_pair[units] % V
 eight = list(zip(first_ids.tolist(), second_ids.tolist(), units.tolist()))
 
 # %% [markdown]
-# The four corners in the mean over these eight, as shares of the first of them:
+# In the mean over these eight, as shares of what both characters give: what neither of
+# them gives, and the surplus.
 
 # %% tags=["corpus", "measured:wide"]
 found = {}
 for name, four in (("before the bend", corners_in), ("after the bend", corners_out)):
     means = torch.stack([mean[first_ids, second_ids, units].mean() for mean in four])
     found[name] = (means / means[0]).tolist()
-    print(f"{name:15}", *(f"{mean:5.2f}" for mean in found[name]), end="  ")
+    print(f"{name:15}  neither {found[name][3]:5.2f}", end="  ")
     print(f"surplus {surplus(*found[name]):.2f}")
 before_bend, after_bend = found.values()
 claim(abs(surplus(*before_bend)) < 0.35, "before the bend opposite corners balance")

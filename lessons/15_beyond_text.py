@@ -554,7 +554,7 @@ claim(abs(right - neighbour) < 0.03, "the nearest neighbour does as well")
 # %% mystnb={"image": {"alt": "A few held-out digits that the model names wrongly, each with its label and the model's answer below. The answers differ from the labels."}}
 with torch.no_grad():
     said = classifier(test_images).argmax(dim=-1)
-wrong = (said != test_labels).nonzero().flatten()[:9]
+wrong = (said != test_labels).nonzero().flatten()[:6]
 names = [f"{test_labels[i]}, said {said[i]}" for i in wrong.tolist()]
 print(f"some of the {len(said)} that are wrong:")
 gallery(pixels[held_out[wrong]], names)

@@ -173,7 +173,7 @@ def gather(model, ids):
         return model.blocks[0].attention(x, causal_mask(ids.size(1)))[0]
 
 
-# %% tags=["corpus", "measured"]
+# %% tags=["corpus", "measured:wide"]
 ids, dead = validation[: 256 * 32].view(-1, 32), []
 for rate in (0.01, 0.08):
     torch.manual_seed(1)

@@ -1,8 +1,8 @@
 """What every test run needs: the library on the path, one corpus, stored outputs.
 
 A cell's output is compared with the stored one as its tags say
-(tests/stored_outputs.py), and what a lesson claims must hold (lib/claims.py): all that
-for a plain ``pytest --nbval lessons/`` too.
+(tests/stored_outputs.py), and what a lesson claims must hold (lib/checks/claims.py):
+all that for a plain ``pytest --nbval lessons/`` too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Find the corpus once, before any kernel starts and would look for itself."""
     if not getattr(config.option, "nbval", False):
         return
-    from lib.corpus import load_corpus
+    from lib.text.corpus import load_corpus
 
     config.stash[STAND_IN] = load_corpus().is_stand_in
 

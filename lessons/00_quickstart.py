@@ -24,7 +24,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -131,13 +131,15 @@ print("targets", *targets.tolist(), sep="\n")
 # ### The model
 #
 # `GPT` is the Transformer that you will build yourself, part by part, in lessons 03
-# to 08. For now, take it as it is and look at its sizes.
+# to 08. For now, take it as it is. `preset_config` knows sizes of models by name; look at
+# those of "demo".
 
 # %%
-from lib.gpt import GPT, GPTConfig
+from lib.models.gpt import GPT
+from lib.models.presets import preset_config
 
 torch.manual_seed(0)
-config = GPTConfig()
+config = preset_config("demo")
 model = GPT(config)
 print(config)
 
@@ -190,7 +192,7 @@ print("row of probabilities:", [round(p, 2) for p in probabilities[0, 0].tolist(
 # computed by hand.
 
 # %%
-from lib.claims import claim
+from lib.checks.claims import claim
 
 log_p = logits.log_softmax(dim=-1)  # (B, T, 10)
 log_p_of_target = log_p.gather(-1, targets.unsqueeze(-1))  # (B, T, 1)
@@ -213,7 +215,7 @@ claim(abs(loss.item() - math.log(10)) < 0.05, "an untrained model guesses")
 # write it by hand in lesson 09.
 
 # %%
-from lib.metrics import cross_entropy
+from lib.evaluate.losses import cross_entropy
 
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
 
@@ -249,7 +251,7 @@ claim(losses[-1] < 0.01, "after a hundred steps the loss is almost zero")
 # From 2.3 nats to almost nothing, within about a second.
 
 # %% mystnb={"image": {"alt": "Line chart of the training loss. It starts at the dashed line of pure guessing and falls to almost zero within the first half of the steps."}}
-from lib import plot
+from lib.show import plot
 
 plot.loss_curve({"counting": losses}, {"pure guessing, ln 10": math.log(10)})
 
@@ -367,7 +369,7 @@ assert gradients_pile_up(broken_step)
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.frames import slider
+from lib.show.frames import slider
 
 digits = [str(digit) for digit in range(10)]
 everything = (torch.arange(10).unsqueeze(1) + torch.arange(16)) % 10  # (10, 16)
@@ -404,7 +406,7 @@ slider(draw, list(snapshots), "training step", alt=describe, start=3)
 # picture row by row: the digit on the left takes most from where its row is dark.
 
 # %% mystnb={"image": {"alt": "Four square heat maps, one per layer and head. All cells above the diagonal are white. Below it the weight is spread over the earlier digits, in each head in another way."}}
-from lib.attention_maps import attention_maps
+from lib.evaluate.attention_maps import attention_maps
 
 sequence = torch.tensor([[3, 4, 5, 6, 7, 8, 9, 0, 1, 2]])
 maps = [weights[0] for weights in attention_maps(model, sequence)]  # each (H, T, T)
@@ -615,7 +617,7 @@ claim(without_second > 0.7, "it hardly needs the attention of the second layer")
 # "not attempted yet".
 
 # %%
-from lib.checks_00 import (
+from lib.checks.lesson_00 import (
     check_accuracy,
     check_countdown_batch,
     check_needs_attention,
@@ -743,8 +745,8 @@ check_needs_attention(my_batch)
 # numbers, and how good can a prediction be? That is lesson
 # [01](01_text_and_tokens.ipynb).
 #
-# The library entries behind this page: [GPT](../book/api.md#gpt),
-# [sample](../book/api.md#generate), [cross_entropy](../book/api.md#metrics).
+# The library entries behind this page: [GPT](../book/api.md#modelsgpt),
+# [sample](../book/api.md#generate), [cross_entropy](../book/api.md#evaluatelosses).
 
 # %% [markdown]
 # ## To read

@@ -26,7 +26,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -128,7 +128,7 @@ from torch import Tensor
 from lib.device import at_least_float32
 
 
-# %% tags=["lib:metrics.entropy"]
+# %% tags=["lib:evaluate.losses.entropy"]
 def entropy(probabilities: Tensor) -> Tensor:
     p = at_least_float32(probabilities)
     sums = p.sum(dim=-1)
@@ -155,7 +155,7 @@ for coin in ([0.5, 0.5], [0.9, 0.1], [1.0, 0.0]):
 # with two heads holds no surprise at all.
 
 
-# %% tags=["lib:metrics.nats_to_bits"]
+# %% tags=["lib:evaluate.losses.nats_to_bits"]
 def nats_to_bits(nats: float) -> float:
     return nats / math.log(2)
 
@@ -173,12 +173,11 @@ assert H < math.log(7)
 #
 # ### The text
 #
-# The course trains on *Tiny Shakespeare*, about a million characters of plays. If the
-# environment variable `COURSE_DATA` names a folder, the file is read from there. Otherwise the
-# library looks in its cache, then on the network, and if both fail it writes a play of its own,
-# the stand-in, so that every lesson runs offline too.
+# The course trains on *Tiny Shakespeare*, about a million characters of plays. A corpus is a
+# text that knows its name and where it came from. (A *data class* writes its own `__init__`
+# from the list of fields.)
 
-# %% tags=["lib:corpus.Corpus"]
+# %% tags=["lib:text.corpus.Corpus"]
 from dataclasses import dataclass, field
 
 
@@ -194,24 +193,38 @@ class Corpus:
 
 
 # %% [markdown]
-# A corpus is a text that knows its name and where it came from. The search is short; the four
-# helpers that do the reading, fetching and checking stay in the library. (They return the
-# library's copy of this class.)
+# If the environment variable `COURSE_DATA` names a folder, the file is read from there.
+# Otherwise it is read from the *cache*, where programs keep what they have downloaded. If it
+# is not there either, the library writes a play of its own, the stand-in, so that every
+# lesson runs offline too.
 
-# %% tags=["lib:corpus.load_corpus"]
+# %% tags=["naive:text.corpus.load_corpus"]
 import os
+from pathlib import Path
 
-from lib.corpus import from_cache, from_download, from_folder, stand_in
-
-
-def load_corpus() -> Corpus:
-    if folder := os.environ.get("COURSE_DATA"):
-        return from_folder(folder)
-    return from_cache() or from_download() or stand_in()
+from lib.device import cache_folder
+from lib.text.standin import write_play
 
 
-# %% tags=["corpus"]
-corpus = load_corpus()
+def load_corpus():
+    folder = Path(os.getenv("COURSE_DATA") or cache_folder())
+    path = folder / "tinyshakespeare.txt"
+    if path.is_file():
+        text = path.read_bytes().decode("utf-8")
+        return Corpus(text, "Tiny Shakespeare", str(path))
+    return Corpus(write_play(), "stand-in play", "lib/text/standin.py")
+
+
+# %% [markdown]
+# The library does one thing more, so all lessons use its function: what is not in the cache it
+# downloads, and it checks that no character is missing. After that, ours finds the same text.
+
+# %% tags=["same:text.corpus.load_corpus", "proof", "corpus"]
+from lib.text import corpus as library
+
+corpus = library.load_corpus()
+if not corpus.origin.startswith("http"):  # downloaded, and no cache to keep it in
+    assert corpus.text == load_corpus().text
 print(
     f"{corpus.name}: {len(corpus.text):,} characters, {len(set(corpus.text))} different"
 )
@@ -225,63 +238,28 @@ print(corpus.text[:212])
 # ### The tokenizer
 #
 # Now the list of numbered characters as a class. `encode` turns text into ids, `decode`
-# turns ids back into text. Both say exactly what is wrong when something is.
-
-# %%
-import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Self
+# turns ids back into text. (`@property` makes `tokenizer.vocab_size` out of a function.)
 
 
-# %% tags=["lib:tokenizer.CharTokenizer"]
+# %% tags=["naive:text.tokenizer.CharTokenizer"]
 class CharTokenizer:
-    def __init__(self, text: str) -> None:
-        if not text:
-            raise ValueError(
-                "text='' has no characters; a vocabulary needs one or more"
-            )
+    def __init__(self, text):
         self.characters = sorted(set(text))
         self.ids = {character: i for i, character in enumerate(self.characters)}
 
     @property
-    def vocab_size(self) -> int:
+    def vocab_size(self):
         return len(self.characters)
 
-    def encode(self, text: str) -> list[int]:
-        for position, character in enumerate(text):
-            if character not in self.ids:
-                raise ValueError(
-                    f"text[{position}]={character!r} is not in the vocabulary of "
-                    f"{self.vocab_size} characters"
-                )
+    def encode(self, text):
         return [self.ids[character] for character in text]
 
-    def decode(self, ids: Iterable[int]) -> str:
-        ids = [int(i) for i in ids]
-        for position, i in enumerate(ids):
-            if not 0 <= i < self.vocab_size:
-                raise ValueError(
-                    f"ids[{position}]={i} is outside 0 .. {self.vocab_size - 1}"
-                )
+    def decode(self, ids):
         return "".join(self.characters[i] for i in ids)
-
-    def save(self, path: str | Path) -> None:
-        half = Path(f"{path}.tmp")  # a crash while writing leaves the old file whole
-        half.write_text(json.dumps({"characters": self.characters}), "utf-8")
-        half.replace(path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        try:
-            return cls("".join(json.loads(Path(path).read_text("utf-8"))["characters"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"path={str(path)!r} holds no saved vocabulary") from error
 
 
 # %% [markdown]
-# (`save` and `load` keep a vocabulary in a file, for models that outlive their notebook.) Here
-# is the vocabulary of the plays, and a word to encode.
+# Here is the vocabulary of the plays, and a word to encode.
 
 # %%
 tokenizer = CharTokenizer(corpus.text)
@@ -302,7 +280,7 @@ print(tokenizer.decode([27, 1, 30, 53, 51, 43, 53, 2]))
 # [validation split](../book/glossary.md#validation-split).
 
 
-# %% tags=["lib:data.split_text"]
+# %% tags=["lib:text.batches.split_text"]
 def split_text(text: str, train_fraction: float = 0.9) -> tuple[str, str]:
     if not 0 < train_fraction < 1:
         raise ValueError(f"train_fraction={train_fraction} must lie between 0 and 1")
@@ -348,7 +326,7 @@ for t in range(8):
 # place.
 
 
-# %% tags=["naive:data.random_batch"]
+# %%
 def sliced_batch(tokens, starts, context_length):
     inputs = [tokens[start : start + context_length] for start in starts]
     targets = [tokens[start + 1 : start + 1 + context_length] for start in starts]
@@ -368,38 +346,22 @@ print(places.tolist())
 print(letters[places].tolist())
 
 # %% [markdown]
-# A small guard comes first: a size below 1 or a text shorter than one window gets a clear
-# error instead of a strange tensor.
-
-
-# %% tags=["lib:data._check_sizes"]
-def _check_sizes(tokens: Tensor, batch_size: int, context_length: int) -> None:
-    for name, size in (("batch_size", batch_size), ("context_length", context_length)):
-        if size < 1:
-            raise ValueError(f"{name}={size} must be at least 1")
-    if tokens.dim() != 1:
-        raise ValueError(f"tokens has shape {tuple(tokens.shape)}; it must be (N,)")
-    if len(tokens) <= context_length:
-        raise ValueError(
-            f"context_length={context_length} needs {context_length + 1} tokens "
-            f"or more; tokens holds {len(tokens)}"
-        )
-
-
-# %% [markdown]
-# Then the batch. The last window must leave room for its last target, so there are
+# A guard comes first: `require_windows` refuses a size below 1, or a text shorter than one
+# window, with a clear message. The last window must leave room for its last target, so there are
 # `len(tokens) - context_length` places to start at. They come from a generator that you pass
 # in, so that the same seed gives the same batch.
 
+# %% tags=["lib:text.batches.random_batch"]
+from lib.shapes import require_windows
 
-# %% tags=["lib:data.random_batch"]
+
 def random_batch(
     tokens: Tensor,
     batch_size: int,
     context_length: int,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    _check_sizes(tokens, batch_size, context_length)
+    require_windows(tokens, batch_size, context_length)
     places = len(tokens) - context_length
     starts = torch.randint(places, (batch_size, 1), generator=generator)
     index = starts + torch.arange(context_length)  # (B, 1) + (T,) -> (B, T)
@@ -419,7 +381,7 @@ for b in range(4):
 #
 # With the same starts, the loop and the index table must give the same numbers.
 
-# %% tags=["same:data.random_batch"]
+# %%
 places = len(train) - 12
 starts = torch.randint(places, (4, 1), generator=torch.Generator().manual_seed(0))
 slow_inputs, slow_targets = sliced_batch(train, starts.flatten(), 12)
@@ -436,6 +398,22 @@ print("loop and index table agree")
 assert tokenizer.decode(tokenizer.encode(corpus.text)) == corpus.text
 try:
     tokenizer.encode("a naïve plan")
+except KeyError as error:
+    print("not in the vocabulary:", error)
+
+# %% [markdown]
+# The library's tokenizer gives the same ids. It also says where the wrong character stands, and
+# it can be kept in a file, for models that outlive their notebook.
+
+# %% tags=["same:text.tokenizer.CharTokenizer", "proof"]
+from lib.text.tokenizer import CharTokenizer as LibraryTokenizer
+
+theirs, word = LibraryTokenizer(corpus.text), "O Romeo!"
+assert theirs.vocab_size == tokenizer.vocab_size
+assert theirs.encode(word) == tokenizer.encode(word)
+assert theirs.decode(range(20)) == tokenizer.decode(range(20))
+try:
+    theirs.encode("a naïve plan")
 except ValueError as error:
     print(error)
 
@@ -462,7 +440,7 @@ print("entropy equals PyTorch's on", tuple(p.shape), "probabilities")
 # lesson [02](02_bigram.ipynb).)
 
 # %% tags=["corpus", "measured"]
-from lib.claims import claim
+from lib.checks.claims import claim
 from lib.train import fit
 
 torch.manual_seed(0)
@@ -515,7 +493,7 @@ assert not targets_are_shifted(*unshifted_batch())
 # %% mystnb={"image": {"alt": "Bar chart of the 30 most frequent characters. The space is by far the tallest bar, followed by e, t, o and a; then the bars shrink steadily; punctuation and the first capital letters stand near the end."}} tags=["corpus"]
 import time
 
-from lib import plot
+from lib.show import plot
 
 start = time.process_time()
 counts = train.bincount(minlength=tokenizer.vocab_size).double()
@@ -582,7 +560,7 @@ assert abs(losses["Unigram"] - entropy(shares).item() - divergence) < 1e-9
 # What does text at these losses look like? Draw 80 characters from each.
 
 # %% tags=["corpus"]
-from lib.ladder import rung
+from lib.show.ladder import rung
 
 generator = torch.Generator().manual_seed(0)
 seconds = {"Uniform": 0.0, "Unigram": counting_seconds}
@@ -626,7 +604,7 @@ for (name, p), n_parameters in zip(models.items(), (0, 65)):
 # ## Exercises
 
 # %%
-from lib.checks_01 import (
+from lib.checks.lesson_01 import (
     check_conditional_entropy,
     check_perplexity,
     check_safe_tokenizer,
@@ -757,9 +735,9 @@ check_conditional_entropy(conditional_entropy)
 # after a comma a space or a new line, and neither model knows. How much does *one* character
 # of context help? That is lesson [02](02_bigram.ipynb).
 #
-# The library entries of what you built: [CharTokenizer](../book/api.md#tokenizer),
-# [load_corpus](../book/api.md#corpus), [split_text and random_batch](../book/api.md#data),
-# [entropy and nats_to_bits](../book/api.md#metrics).
+# The library entries of what you built: [CharTokenizer](../book/api.md#texttokenizer),
+# [load_corpus](../book/api.md#textcorpus), [split_text and random_batch](../book/api.md#textbatches),
+# [entropy and nats_to_bits](../book/api.md#evaluatelosses).
 
 # %% [markdown]
 # ## To read

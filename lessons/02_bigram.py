@@ -26,7 +26,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -88,9 +88,9 @@ for character, count in followers.items():
 # %% tags=["corpus"]
 import torch
 
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.tokenizer import CharTokenizer
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.text.tokenizer import CharTokenizer
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)
@@ -104,7 +104,7 @@ print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens, {V} differen
 # A Python loop over a million pairs is slow, so we try the loop on a short piece only.
 
 
-# %% tags=["naive:bigram.count_pairs"]
+# %%
 def count_in_a_loop(tokens, vocab_size):
     counts = torch.zeros(vocab_size, vocab_size, dtype=torch.long)
     for before, after in zip(tokens[:-1], tokens[1:]):
@@ -116,7 +116,7 @@ def count_in_a_loop(tokens, vocab_size):
 # The library gives each pair one number, `row * V + column`, and lets `bincount` count the
 # numbers. The table is then one long row of counts, cut into rows of length $V$.
 
-# %% tags=["lib:bigram.count_pairs"]
+# %% tags=["lib:models.bigram.count_pairs"]
 from torch import Tensor
 
 
@@ -131,7 +131,7 @@ def count_pairs(tokens: Tensor, vocab_size: int) -> Tensor:
     return counts.view(vocab_size, vocab_size)
 
 
-# %% tags=["same:bigram.count_pairs"]
+# %%
 piece = train[:2_000]
 assert torch.equal(count_in_a_loop(piece, V), count_pairs(piece, V))
 print("loop and bincount agree on", len(piece), "tokens")
@@ -234,7 +234,7 @@ print(rows.gather(-1, targets.unsqueeze(-1)).tolist())
 # [01](01_text_and_tokens.ipynb), `at_least_float32` gives half-precision numbers more digits,
 # and leaves ours alone.)
 
-# %% tags=["lib:metrics.cross_entropy"]
+# %% tags=["lib:evaluate.losses.cross_entropy"]
 from lib.device import at_least_float32
 
 
@@ -321,7 +321,7 @@ def train_table(n_steps, dim=1):
 
 
 # %% tags=["corpus", "measured"]
-from lib.claims import claim
+from lib.checks.claims import claim
 
 train_table(1)  # PyTorch loads its optimisers at their first use: not training time
 start = time.process_time()
@@ -349,30 +349,46 @@ claim(abs(table_loss - counted_loss) < 0.01, "and on the validation split too")
 # the vector into logits. For a bigram that gains nothing, and with few numbers per vector not
 # every table of logits can be reached. But every model in this course begins and ends like
 # that; what comes between the two is what you will build.
+#
+# Each model takes one *configuration*, a data class with its sizes. `frozen=True`: nobody
+# changes them once the model is built.
 
-# %% tags=["lib:bigram.BigramLM"]
+# %% tags=["naive:models.bigram.BigramConfig"]
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BigramConfig:
+    vocab_size: int = 65
+    d_model: int | None = None
+
+
+# %% tags=["lib:models.bigram.BigramLM"]
 from torch import nn
 
 
 class BigramLM(nn.Module):
     context_length = 1  # how many of the last tokens the prediction depends on
 
-    def __init__(self, vocab_size: int, d_model: int | None = None) -> None:
+    def __init__(self, config: BigramConfig) -> None:
         super().__init__()
-        if d_model is None:
-            self.logits = nn.Embedding(vocab_size, vocab_size)
+        c = self.config = config
+        if c.d_model is None:
+            self.logits = nn.Embedding(c.vocab_size, c.vocab_size)
         else:
-            self.logits = nn.Sequential(
-                nn.Embedding(vocab_size, d_model), nn.Linear(d_model, vocab_size)
-            )
+            table = nn.Embedding(c.vocab_size, c.d_model)
+            self.logits = nn.Sequential(table, nn.Linear(c.d_model, c.vocab_size))
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.logits(ids)
 
 
+# %% [markdown]
+# How many numbers do the two kinds of this model have to learn?
+
 # %%
 for d_model in (None, 32):
-    model = BigramLM(V, d_model)
+    model = BigramLM(BigramConfig(V, d_model))
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     shape = tuple(model(train[:24].view(3, 8)).shape)
     print(f"d_model={d_model}: {n_parameters:,} parameters, (3, 8) -> {shape}")
@@ -387,15 +403,15 @@ for d_model in (None, 32):
 #
 # Larger models have no table of counts to look at. They see random batches of windows, one
 # after the other. This loop trains every model until lesson 09: it asks for a batch, takes
-# a step, and keeps the loss. (`trange` is `range` with a progress bar, which the variable
-# `COURSE_QUIET` turns off.)
+# a step, and keeps the loss. (`trange` is `range` with a progress bar; `is_quiet` says whether
+# the variable `COURSE_QUIET` turns it off.)
 #
 # A model has two modes, one for training and one for use. They will matter when lesson 09
 # brings in dropout, which works in training only. `in_mode` puts a model into one of them for
 # as long as a `with` block lasts. `finally`: whatever happens, each of its parts is then as it
 # was.
 
-# %% tags=["lib:mode.in_mode"]
+# %% tags=["lib:module.in_mode"]
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -415,10 +431,11 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
 # Now the loop: a batch, and the four moves.
 
 # %%
-import os
 from collections.abc import Callable
 
 from tqdm import trange
+
+from lib import is_quiet
 
 
 # %% tags=["lib:train.fit"]
@@ -428,7 +445,7 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.0)
     losses = []
     with in_mode(model, training=True):
-        for _ in trange(n_steps, leave=False, disable="COURSE_QUIET" in os.environ):
+        for _ in trange(n_steps, leave=False, disable=is_quiet()):
             inputs, targets = next_batch()
             loss = cross_entropy(model(inputs), targets)
             optimizer.zero_grad()
@@ -444,16 +461,16 @@ def fit(
 # The loss of one batch jumps up and down with the luck of the draw. For a number that can
 # be compared, read the whole split once, in windows that do not overlap. Every token but the
 # first is then a target exactly once; what does not fill a window comes last. (The guard
-# `_check_sizes` is the one from lesson [01](01_text_and_tokens.ipynb).)
+# `require_windows` is the one from lesson [01](01_text_and_tokens.ipynb).)
 
-# %% tags=["lib:data.consecutive_batches"]
-from lib.data import _check_sizes
+# %% tags=["lib:text.batches.consecutive_batches"]
+from lib.shapes import require_windows
 
 
 def consecutive_batches(
     tokens: Tensor, batch_size: int, context_length: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    _check_sizes(tokens, batch_size, context_length)
+    require_windows(tokens, batch_size, context_length)
     whole = (len(tokens) - 1) // context_length * context_length
     inputs = tokens[:whole].view(-1, context_length)
     targets = tokens[1 : whole + 1].view(-1, context_length)
@@ -472,11 +489,11 @@ for inputs, targets in consecutive_batches(torch.arange(10), 1, 4):
 # %% [markdown]
 # The mean over the split weighs each batch by its number of targets. Measuring needs no
 # gradients, so `no_grad` switches them off; and the model is in the mode for use. (Without a
-# `batch_size`, `_windows_that_fit` takes a few hundred windows at once, or fewer for a large
+# `batch_size`, `windows_that_fit` takes a few hundred windows at once, or fewer for a large
 # model.)
 
 # %% tags=["lib:train.estimate_loss"]
-from lib.train import _windows_that_fit
+from lib.device import windows_that_fit
 
 
 @torch.no_grad()
@@ -486,7 +503,7 @@ def estimate_loss(
     context_length: int,
     batch_size: int | None = None,
 ) -> float:
-    total, size = 0.0, batch_size or _windows_that_fit(model, context_length)
+    total, size = 0.0, batch_size or windows_that_fit(model, context_length)
     with in_mode(model, training=False):
         for inputs, targets in consecutive_batches(tokens, size, context_length):
             total += cross_entropy(model(inputs), targets).item() * targets.numel()
@@ -501,10 +518,10 @@ def estimate_loss(
 # counting reaches on the training split.
 
 # %% mystnb={"image": {"alt": "Line chart of the training loss over 500 steps. It falls steeply from above four nats, bends, and then jitters just above the dashed line of the counted optimum."}} tags=["corpus", "measured"]
-from lib import plot
+from lib.show import plot
 
 torch.manual_seed(0)
-model = BigramLM(V, d_model=32)
+model = BigramLM(BigramConfig(V, d_model=32))
 generator = torch.Generator().manual_seed(0)
 start = time.process_time()
 losses = fit(model, lambda: random_batch(train, 256, 8, generator), 500, 0.01)
@@ -529,37 +546,13 @@ plot.loss_curve({"batches": losses}, {"by counting": train_floor})
 # and asking again. The [temperature](../book/glossary.md#temperature) divides the logits
 # first: below 1 the likely becomes likelier, above 1 everything becomes more equal, and 0
 # stands for always taking the likeliest.
-#
-# A small temperature makes large numbers of the logits. So `_sharpen` takes the largest logit of
-# each row away first, `amax`. That changes no probability, as $e^{z - m}$ is $e^z$ times the same
-# number for all, and now nothing is above 0. `sample_next` refuses rows of which the largest is
-# no number: a model with damaged weights computes `nan`.
 
 
-# %% tags=["lib:sampling._sharpen"]
-def _sharpen(logits: Tensor, temperature: float) -> Tensor:
-    logits = at_least_float32(logits)
-    least = torch.finfo(logits.dtype).tiny  # 0 would be divided by 0
-    best = logits.amax(dim=-1, keepdim=True)  # (B, 1)
-    return (logits - best) / max(temperature, least)
-
-
-# %% tags=["lib:sampling.sample_next"]
-import math
-
-
-def sample_next(
-    logits: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
-) -> Tensor:
-    if not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature={temperature} must be 0 or more, and finite")
-    best = logits.amax(dim=-1)  # (B,)
-    if not best.isfinite().all():
-        wrong = best[~best.isfinite()][0]
-        raise ValueError(f"the largest logit of a row is {wrong}; it must be finite")
+# %% tags=["naive:generate.sampling.sample_next"]
+def sample_next(logits, temperature=1.0, generator=None):
     if temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)  # (B, 1)
-    probabilities = _sharpen(logits, temperature).softmax(dim=-1)
+    probabilities = (logits / temperature).softmax(dim=-1)
     return torch.multinomial(probabilities, 1, generator=generator)  # (B, 1)
 
 
@@ -595,7 +588,7 @@ def sample(
 # let it write, at three temperatures.
 
 # %% tags=["corpus", "sample"]
-counted = BigramLM(V)
+counted = BigramLM(BigramConfig(V))
 counted.logits.weight.data = (counts + 1).float().log()
 prompt = torch.tensor([tokenizer.encode("T")])
 for temperature in (0, 0.5, 1.0):
@@ -624,6 +617,34 @@ ours, torchs = (
 )
 assert torch.allclose(ours, torchs, atol=1e-6)
 print("cross_entropy equals PyTorch's on", tuple(z.shape), "logits")
+
+# %% [markdown]
+# ### Equal to the library
+#
+# The configuration in the library knows one size more, the number of tokens in a row of a batch,
+# and refuses sizes below 1. Its `sample_next` refuses logits that are no numbers, and takes
+# temperatures so small that our division would give infinity. In all else they agree.
+
+# %% tags=["same:models.bigram.BigramConfig", "proof"]
+from lib.models import bigram as library
+
+for ours, theirs in (
+    (BigramConfig(), library.BigramConfig()),
+    (BigramConfig(V, 32), library.BigramConfig(V, 32)),
+):
+    assert vars(ours).items() <= vars(theirs).items()
+print(vars(theirs))
+
+# %% tags=["same:generate.sampling.sample_next", "proof"]
+from lib.generate import sampling
+
+for temperature in (0, 0.5, 1.0, 2.0):
+    draws = []
+    for choose in (sample_next, sampling.sample_next):
+        generator = torch.Generator().manual_seed(0)
+        draws.append(choose(z[0], temperature, generator))
+    assert torch.equal(*draws)
+print("the same draws from the same seed at every temperature")
 
 # %% [markdown]
 # ### The evaluation counts every pair once
@@ -666,7 +687,7 @@ claim(abs(wrong_train_loss - table_train_loss) < 1e-3, "the loss does not see th
 # %% tags=["corpus", "measured"]
 writers = {"right": table.softmax(dim=1), "wrong": wrong_table.softmax(dim=0)}
 for name, p in writers.items():
-    writers[name] = BigramLM(V)
+    writers[name] = BigramLM(BigramConfig(V))
     writers[name].logits.weight.data = p.log()
     loss, sums = estimate_loss(writers[name], validation, 8), p.sum(dim=1)
     print(f"{name}: rows sum to {sums.min():.2f} .. {sums.max():.2f}, {loss:.2f} nats")
@@ -707,7 +728,7 @@ plot.heat_map(smoothed, names, names, *axes, size=(9, 8.4), gamma=0.5)
 # that you choose.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.frames import slider
+from lib.show.frames import slider
 
 
 def draw(character):
@@ -740,9 +761,9 @@ slider(
 # Counted, trained on counts, trained on batches: one task, three ways, one validation split.
 
 # %% tags=["corpus", "sample"]
-from lib.ladder import rung
+from lib.show.ladder import rung
 
-trained = BigramLM(V)
+trained = BigramLM(BigramConfig(V))
 trained.logits.weight.data = table
 runs = {
     "Bigram, counted": (counted, counted_loss, counting_seconds),
@@ -791,7 +812,8 @@ long_loss = pair_loss(long_table.softmax(dim=1), validation)
 print(f"3,000 steps: training {long_train_loss:.4f}, validation {long_loss:.3f} nats")
 
 torch.manual_seed(0)
-small, generator = BigramLM(V, d_model=8), torch.Generator().manual_seed(0)
+small = BigramLM(BigramConfig(V, d_model=8))
+generator = torch.Generator().manual_seed(0)
 fit(small, lambda: random_batch(train, 256, 8, generator), 500, 0.01)
 small_loss = estimate_loss(small, validation, context_length=8)
 print(f"embedding of 8: {small_loss:.2f} nats")
@@ -802,7 +824,7 @@ claim(small_loss > model_loss + 0.01, "8 numbers per character are too few")
 # ## Exercises
 
 # %%
-from lib.checks_02 import (
+from lib.checks.lesson_02 import (
     check_bigram_gradient,
     check_most_likely_next,
     check_smoothed_probabilities,
@@ -933,10 +955,10 @@ check_trigram_loss(trigram_loss)
 # *without* a row for each. It begins with vectors for tokens and for positions: lesson 03.
 # <!-- from: counting "different" -->
 #
-# The library entries of what you built: [count_pairs and BigramLM](../book/api.md#bigram),
-# [cross_entropy](../book/api.md#metrics), [fit and estimate_loss](../book/api.md#train),
-# [in_mode](../book/api.md#mode), [consecutive_batches](../book/api.md#data),
-# [sample_next](../book/api.md#sampling) and [sample](../book/api.md#generate).
+# The library entries of what you built: [count_pairs, BigramConfig and BigramLM](../book/api.md#modelsbigram),
+# [cross_entropy](../book/api.md#evaluatelosses), [fit and estimate_loss](../book/api.md#train),
+# [in_mode](../book/api.md#module), [consecutive_batches](../book/api.md#textbatches),
+# [sample_next](../book/api.md#generatesampling) and [sample](../book/api.md#generate).
 
 # %% [markdown]
 # ## To read

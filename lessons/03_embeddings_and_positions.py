@@ -26,7 +26,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -155,9 +155,9 @@ assert not torch.equal(on.relu().sum(dim=0), no.relu().sum(dim=0))
 # First the data, as before.
 
 # %% tags=["corpus"]
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.tokenizer import CharTokenizer
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.text.tokenizer import CharTokenizer
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)
@@ -197,10 +197,12 @@ assert torch.allclose(looked_up, multiplied)
 # rows with the largest cosine. `F` holds PyTorch's functions; `F.normalize` gives every
 # row the length 1; then one product with the chosen row gives all cosines at once, and
 # `topk` finds the largest. The row's own cosine would always win, so it is set below
-# all others.
+# all others. (`require_between` refuses a row or a number of neighbours that there is not.)
 
 # %% tags=["lib:embedding.nearest_neighbors"]
 from torch.nn import functional as F
+
+from lib.shapes import require_between
 
 
 def nearest_neighbors(
@@ -208,10 +210,8 @@ def nearest_neighbors(
 ) -> tuple[list[int], list[float]]:
     if vectors.dim() != 2:
         raise ValueError(f"vectors has shape {tuple(vectors.shape)}; it must be (V, D)")
-    if not 0 <= index < len(vectors):
-        raise ValueError(f"index={index} must be 0 .. {len(vectors) - 1}")
-    if not 1 <= k < len(vectors):
-        raise ValueError(f"k={k} must be 1 .. {len(vectors) - 1}")
+    require_between(0, len(vectors) - 1, index=index)
+    require_between(1, len(vectors) - 1, k=k)
     unit = F.normalize(vectors.detach(), dim=-1)  # every vector gets length 1
     cosines = unit @ unit[index]  # (V,)
     cosines[index] = -2.0  # below every cosine: not its own neighbour
@@ -236,13 +236,14 @@ assert rows == [2, 1] and abs(cosines[0] - cosine(a, o)) < 1e-6
 # each step, so that is where the copy is made.)
 
 # %%
-from lib.bigram import BigramLM
+from lib.models.bigram import BigramConfig, BigramLM
 from lib.train import fit
 
 
 def tables_while_training(seed):
     torch.manual_seed(seed)
-    model, generator = BigramLM(V, 32), torch.Generator().manual_seed(seed)
+    model = BigramLM(BigramConfig(V, d_model=32))
+    generator = torch.Generator().manual_seed(seed)
     table, copies = model.logits[0].weight, []
 
     def next_batch():
@@ -290,7 +291,7 @@ def own_kind(table):
 
 
 # %% tags=["corpus", "measured:wide"]
-from lib.claims import claim
+from lib.checks.claims import claim
 
 shares = {}
 for step in (0, 50, 500):
@@ -304,7 +305,7 @@ claim(min(shares[500]) > chance + 0.2, "training brings the kinds together")
 # of the first table.
 
 # %% tags=["corpus", "sample"]
-from lib import plot
+from lib.show import plot
 
 trained = histories[0][-1]
 for character in ".R,ae":
@@ -335,8 +336,8 @@ for mark in ".,?:;":
 # of both rows, minus the mean of their entropies. It is 0 for equal rows.
 
 # %%
-from lib.bigram import count_pairs
-from lib.metrics import entropy
+from lib.models.bigram import count_pairs
+from lib.evaluate.losses import entropy
 
 futures = (count_pairs(train, V) + 1).double()
 futures = futures / futures.sum(dim=1, keepdim=True)  # (V, V): a row per character
@@ -385,7 +386,7 @@ claim(start_and_end.mean() > 0.7, "most vectors still point where they started")
 # each.)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.frames import slider
+from lib.show.frames import slider
 
 by_kind = sorted(range(V), key=lambda i: KINDS.index(kinds[i]))
 labels = plot.visible([tokenizer.characters[i] for i in by_kind])
@@ -486,42 +487,24 @@ assert difference < 1e-5
 # ### One learned vector per place
 #
 # The first repair: a second table, with one row per place, learned like the first. A
-# row is called a [position embedding](../book/glossary.md#position-embedding). Both
-# kinds of positions end in the same step, so it is a function of its own: add row $t$
-# to the vector at place $t$. `start` is the place of the first vector; it is 0 until
-# lesson 10, where a model reads a text piece by piece. (`require_width` and
-# `require_sizes` are guards with clear messages, for the number of columns and for sizes
-# below 1.)
-
-# %% tags=["lib:position._add_rows"]
-from lib.shapes import require_sizes, require_width
+# row is called a [position embedding](../book/glossary.md#position-embedding). Row $t$ of
+# the table is added to the vector at place $t$.
 
 
-def _add_rows(x: Tensor, table: Tensor, start: int) -> Tensor:
-    context_length, d_model = table.shape
-    require_width(x, d_model)
-    length = start + x.size(-2)
-    if length > context_length:
-        raise ValueError(f"{length=} is more than {context_length=}")
-    return x + table[start:length]
+# %% tags=["naive:position.LearnedPositions"]
+class LearnedPositions(nn.Module):
+    def __init__(self, context_length, d_model):
+        super().__init__()
+        self.table = nn.Embedding(context_length, d_model)
+
+    def forward(self, x):
+        return x + self.table.weight[: x.size(-2)]
 
 
 # %% [markdown]
-# `table[start:length]` has the shape `(T, D)` and `x` has `(B, T, D)`: PyTorch adds the same
-# rows to each sequence of the batch. A text shorter than the table uses the first rows,
-# a longer one is refused.
-
-
-# %% tags=["lib:position.LearnedPositions"]
-class LearnedPositions(nn.Module):
-    def __init__(self, context_length: int, d_model: int) -> None:
-        super().__init__()
-        require_sizes(context_length=context_length, d_model=d_model)
-        self.table = nn.Embedding(context_length, d_model)
-
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        return _add_rows(x, self.table.weight, start)
-
+# `table.weight[:T]` has the shape `(T, D)` and `x` has `(B, T, D)`: PyTorch adds the same
+# rows to each sequence of the batch. A text shorter than the table uses the first rows;
+# for a longer one there are no rows, and PyTorch refuses to add.
 
 # %% [markdown]
 # ### Adding is not enough
@@ -574,13 +557,10 @@ for t in range(4):
 # computed again.
 
 
-# %% tags=["lib:position.SinusoidalPositions"]
+# %% tags=["naive:position.SinusoidalPositions"]
 class SinusoidalPositions(nn.Module):
-    def __init__(self, context_length: int, d_model: int, base: float = 1e4) -> None:
+    def __init__(self, context_length, d_model, base=1e4):
         super().__init__()
-        require_sizes(context_length=context_length, d_model=d_model)
-        if d_model % 2:
-            raise ValueError(f"d_model={d_model} must be even: sines and cosines pair")
         pairs = torch.arange(0, d_model, 2, dtype=torch.float64)  # 2i: (D/2,)
         frequencies = base ** (-pairs / d_model)
         angles = torch.arange(context_length).unsqueeze(1) * frequencies  # (T, D/2)
@@ -588,8 +568,8 @@ class SinusoidalPositions(nn.Module):
         table = table.flatten(1).float()  # (T, D)
         self.register_buffer("table", table, persistent=False)
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        return _add_rows(x, self.table, start)
+    def forward(self, x):
+        return x + self.table[: x.size(-2)]
 
 
 # %% [markdown]
@@ -662,6 +642,25 @@ assert torch.allclose(torch.tensor(cosines), torchs, atol=1e-6)
 learned, x = LearnedPositions(8, 32), torch.randn(2, 5, 32)
 assert torch.equal(learned(x), x + learned.table(torch.arange(5)))
 print(f"{waves.numel():,} entries and {len(cosines)} cosines agree")
+
+# %% [markdown]
+# The library's positions are the same, with guards around them: a wrong size or a text
+# that is too long gets a message that names it. They also take the place of the first
+# vector, which is 0 until lesson 10, where a model reads a text piece by piece.
+
+# %% tags=["same:position.LearnedPositions", "same:position.SinusoidalPositions", "proof"]
+from lib import position as library
+
+theirs = library.LearnedPositions(8, 32)
+theirs.load_state_dict(learned.state_dict())
+assert torch.equal(learned(x), theirs(x))
+ours, theirs = SinusoidalPositions(64, 32), library.SinusoidalPositions(64, 32)
+assert torch.equal(ours.table, theirs.table)
+assert torch.equal(ours(x), theirs(x))
+try:
+    theirs(torch.randn(1, 65, 32))
+except ValueError as error:
+    print("too long:", error)
 
 # %% [markdown]
 # ### The classic bug: the exponent counts columns
@@ -804,7 +803,7 @@ def train_window(make_positions, seed):
 # it reads only the last of the eight characters.
 
 # %%
-from lib.metrics import cross_entropy
+from lib.evaluate.losses import cross_entropy
 
 
 @torch.no_grad()
@@ -1022,7 +1021,7 @@ claim(loss > max(bag_losses) + 0.3, "16 characters cost more than the bag")
 # ## Exercises
 
 # %%
-from lib.checks_03 import (
+from lib.checks.lesson_03 import (
     check_concat_lm,
     check_mean_cosines,
     check_shift_positions,

@@ -26,7 +26,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -231,7 +231,7 @@ assert torch.allclose(s.grad[0], w[0] * (1 - w[0]))
 
 
 # %% mystnb={"image": {"alt": "Line chart of the mean slope of the softmax over d_head from 4 to 256. Divided by the square root the line is flat; without the division it falls steeply, to less than a fifth of where it starts."}}
-from lib import plot
+from lib.show import plot
 
 
 def mean_slope(d_head, scale):
@@ -257,17 +257,12 @@ plot.line_chart(lines, "d_head", "mean slope of the softmax", x=sizes)
 # ### The weights
 #
 # Now the first half of attention as one function: scores, division, mask, softmax. The three
-# dots in a shape `(..., T, Dh)` stand for any dimensions in front, such as the batch.
-# (`_check_shapes` refuses tensors that do not fit.) Look at the last line.
-
-# %% tags=["lib:attention.attention_weights"]
-from torch.nn import functional as F
-
-from lib.attention import _check_shapes
+# dots in a shape `(..., T, Dh)` stand for any dimensions in front, such as the batch. Look at
+# the last line.
 
 
-def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
-    _check_shapes(q, k, mask)
+# %% tags=["naive:attention.attention_weights"]
+def attention_weights(q, k, mask=None):
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T_q, T_k)
     if mask is None:
         return scores.softmax(dim=-1)
@@ -296,52 +291,43 @@ assert (weights == 0).all()
 # %% [markdown]
 # ### Attention
 #
-# The second half mixes the values. PyTorch has a function of its own for all of it. For tensors
-# of four dimensions, which lesson 05 brings, it runs a *fused kernel*: one piece of code that
-# computes the output block by block and never writes the table of weights down. Ours calls that
-# function unless you ask for the weights with `need_weights`. (The call stands in `_fused`. On
-# a processor it gives PyTorch at least `float32`, numbers of the usual length: with the short
-# ones that lesson 09 uses for matrix products, learning through the kernel is slow there.)
-
-# %% tags=["lib:attention.scaled_dot_product_attention"]
-from lib.attention import _fused
+# The second half mixes the values. The function returns the output and, for those who want to
+# look at them, the weights.
 
 
-def scaled_dot_product_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None = None,
-    need_weights: bool = False,
-) -> tuple[Tensor, Tensor | None]:
-    _check_shapes(q, k, mask)
-    if k.size(-2) != v.size(-2):
-        raise ValueError(f"k has {k.size(-2)} positions but v has {v.size(-2)}")
-    if need_weights:
-        weights = attention_weights(q, k, mask)
-        return weights @ v, weights
-    return _fused(q, k, v, mask), None
+# %% tags=["naive:attention.scaled_dot_product_attention"]
+def scaled_dot_product_attention(q, k, v, mask=None):
+    weights = attention_weights(q, k, mask)
+    return weights @ v, weights
 
 
 # %% [markdown]
-# Both ways must give the same output. And how large would the table be that the fused kernel
-# saves, for a text of 4,096 tokens?
+# That is all. The library's function of this name refuses tensors that do not fit, and it has a
+# second way to the same output. PyTorch has a function of its own for all of it. For tensors of
+# four dimensions, which lesson 05 brings, it runs a *fused kernel*: one piece of code that
+# computes the output block by block and never writes the table of weights down. The library
+# calls it unless you ask for the weights with `need_weights=True`. All must agree. And how large
+# would the table be that the fused kernel saves, for a text of 4,096 tokens?
 
-# %%
+# %% tags=["same:attention.scaled_dot_product_attention", "same:attention.attention_weights", "proof"]
+from lib import attention as library
+
 q, k, v = torch.randn(3, 2, 1, 6, 16)  # three times (B, 1, T, Dh): four dimensions
-fused, none = scaled_dot_product_attention(q, k, v, causal_mask(6))
-by_hand, weights = scaled_dot_product_attention(
+ours, weights = scaled_dot_product_attention(q, k, v, causal_mask(6))
+fused, none = library.scaled_dot_product_attention(q, k, v, causal_mask(6))
+assert none is None and torch.allclose(ours, fused, atol=1e-6)
+plain, theirs = library.scaled_dot_product_attention(
     q, k, v, causal_mask(6), need_weights=True
 )
-assert none is None and torch.allclose(fused, by_hand, atol=1e-6)
+assert torch.allclose(ours, plain) and torch.allclose(weights, theirs)
+assert torch.allclose(weights, library.attention_weights(q, k, causal_mask(6)))
 assert torch.allclose(weights.sum(dim=-1), torch.ones(2, 1, 6))
-print("both ways agree; weights:", tuple(weights.shape))
+print("all ways agree; weights:", tuple(weights.shape))
 print(f"weights of 4,096 positions: {4 * 4_096**2 / 1e6:.0f} MB")
 
 # %% [markdown]
 # 67 MB for one sequence and one attention, 4 bytes per number. Large models have hundreds of
-# attentions or more: not having to write the table down is worth a lot. (Our own head, below,
-# has tensors of three dimensions, and PyTorch takes the plain way for it.)
+# attentions or more: not having to write the table down is worth a lot.
 
 # %% [markdown]
 # ### How widely does it look?
@@ -350,7 +336,7 @@ print(f"weights of 4,096 positions: {4 * 4_096**2 / 1e6:.0f} MB")
 # [entropy](../book/glossary.md#entropy), $-\sum_j w_j \ln w_j$, which you know from lesson
 # [01](01_text_and_tokens.ipynb). `torch.special.entr(w)` is $-w \ln w$, and 0 where $w$ is 0.
 
-# %% tags=["lib:attention_maps.attention_entropy"]
+# %% tags=["lib:evaluate.attention_maps.attention_entropy"]
 from lib.device import at_least_float32
 
 
@@ -399,7 +385,7 @@ class Head(nn.Module):
 # middle, the `blocks`, will grow. `nn.ModuleList` is a list whose modules count as parts of the
 # model. `nn.Identity` gives back what it gets: there is no norm yet.
 
-# %% tags=["lib:language_model.LanguageModel"]
+# %% tags=["lib:models.language_model.LanguageModel"]
 from collections.abc import Iterable
 
 from lib.position import LearnedPositions
@@ -437,10 +423,10 @@ class LanguageModel(nn.Module):
 # <!-- from: a-language-model-around-it "LanguageModel(V, 64, 32" -->
 
 # %% tags=["corpus"]
-from lib.bigram import count_pairs
-from lib.corpus import load_corpus
-from lib.data import split_text
-from lib.tokenizer import CharTokenizer
+from lib.models.bigram import count_pairs
+from lib.text.corpus import load_corpus
+from lib.text.batches import split_text
+from lib.text.tokenizer import CharTokenizer
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)
@@ -473,22 +459,22 @@ assert model(torch.zeros(3, 8, dtype=torch.long)).shape == (3, 8, V)
 #
 # ### Equal to PyTorch's own
 #
-# Without a mask, with the causal one, and with one in which position 2 may look at nothing;
-# both ways, output and gradients. `torch.autograd.grad` gives the gradients of a number by each
+# Without a mask, with the causal one, and with one in which position 2 may look at nothing:
+# output and gradients. `torch.autograd.grad` gives the gradients of a number by each
 # of the inputs.
 
 # %%
+from torch.nn import functional as F
+
 no_row = causal_mask(6)
 no_row[2] = False
 for name, mask in (("no", None), ("causal", causal_mask(6)), ("empty row", no_row)):
     q, k, v = (torch.randn(2, 1, 6, 16, requires_grad=True) for _ in range(3))
     torchs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    for need_weights in (False, True):
-        ours, _ = scaled_dot_product_attention(q, k, v, mask, need_weights)
-        assert torch.allclose(ours, torchs, atol=1e-6)
-        grads = (torch.autograd.grad(o.square().sum(), (q, k, v), retain_graph=True)
-                 for o in (ours, torchs))  # fmt: skip
-        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*grads))
+    ours, _ = scaled_dot_product_attention(q, k, v, mask)
+    assert torch.allclose(ours, torchs, atol=1e-6)
+    grads = (torch.autograd.grad(o.square().sum(), (q, k, v)) for o in (ours, torchs))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*grads))
     print(f"{name} mask: equal outputs, equal gradients")
 
 # %% [markdown]
@@ -562,7 +548,7 @@ for kind in (Head, OneTooWide, MaskTooLate):
 # loss.
 
 # %%
-from lib.data import random_batch
+from lib.text.batches import random_batch
 from lib.train import estimate_loss, fit
 
 
@@ -575,7 +561,7 @@ def train_model(kind, n_steps, seed):
 
 
 # %% tags=["corpus", "measured"]
-from lib.claims import claim
+from lib.checks.claims import claim
 
 short = {}
 for kind in (Head, OneTooWide, MaskTooLate):
@@ -602,8 +588,8 @@ claim(abs(short[MaskTooLate][1] - honest) < 0.3, "the other leak looks like no l
 # from. Measure it apart from the others, then let the model write.
 
 # %% tags=["corpus", "measured"]
-from lib.data import consecutive_batches
-from lib.metrics import cross_entropy
+from lib.text.batches import consecutive_batches
+from lib.evaluate.losses import cross_entropy
 
 cheat = short[OneTooWide][0]
 inputs, targets = next(consecutive_batches(validation, 2_000, 32))
@@ -660,7 +646,7 @@ claim(share > 0.98, "at factor 8 nearly all weight is on the same character")
 # the maps. Move the slider: a row looks, the columns are looked at.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.frames import slider
+from lib.show.frames import slider
 
 labels = plot.visible(list(line))
 
@@ -813,7 +799,7 @@ for seed, model in enumerate(heads):
 # ### The rung
 
 # %% tags=["corpus", "sample"]
-from lib.ladder import rung
+from lib.show.ladder import rung
 
 prompt = torch.tensor([tokenizer.encode("T")])
 written = sample(heads[0], prompt, 160, 1.0, torch.Generator().manual_seed(1))
@@ -869,7 +855,7 @@ for length in (32, 64):
 # ## Exercises
 
 # %%
-from lib.checks_04 import (
+from lib.checks.lesson_04 import (
     check_dependencies,
     check_effective_positions,
     check_local_mask,
@@ -1007,8 +993,8 @@ check_previous_token(previous_token)
 #
 # The library entries of what you built: [causal_mask, attention_weights and
 # scaled_dot_product_attention](../book/api.md#attention),
-# [attention_entropy](../book/api.md#attention_maps),
-# [LanguageModel](../book/api.md#language_model).
+# [attention_entropy](../book/api.md#evaluateattention_maps),
+# [LanguageModel](../book/api.md#modelslanguage_model).
 
 # %% [markdown]
 # ## To read

@@ -26,7 +26,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -144,7 +144,7 @@ class Head(nn.Module):
 # about, so that their parameters are trained.)
 
 
-# %% tags=["naive:attention.MultiHeadAttention"]
+# %%
 class HeadsInALoop(nn.Module):
     def __init__(self, d_model, n_heads):
         super().__init__()
@@ -215,42 +215,34 @@ print("split and merged: unchanged, shape", tuple(back.shape))
 #   of lesson [04](04_attention.ipynb) is taken, which never writes them down.
 # - `bias=False` leaves out the biases of the four linear layers.
 #
-# `require_sizes` and `_check_inputs` are guards: they say which size is wrong. `_project`
-# is a method of its own because later lessons replace just that part.
-
-# %% tags=["lib:attention.MultiHeadAttention"]
-from lib.attention import _check_inputs
-from lib.shapes import require_sizes
+# `by_head` is the split from above. `read` is a method of its own: a memory is often read
+# by many queries, and its keys and values stay the same. (What stands after the `*` must
+# be given by name, as in `memory=...`.)
 
 
+# %% tags=["naive:attention.MultiHeadAttention"]
 class MultiHeadAttention(nn.Module):
-    def __init__(self, d_model: int, n_heads: int, bias: bool = True) -> None:
+    def __init__(self, d_model, n_heads, *, bias=True):
         super().__init__()
-        require_sizes(d_model=d_model, n_heads=n_heads)
-        if d_model % n_heads:
-            raise ValueError(f"n_heads={n_heads} does not divide d_model={d_model}")
         self.d_model, self.d_head = d_model, d_model // n_heads
         self.q_proj = nn.Linear(d_model, d_model, bias=bias)
         self.k_proj = nn.Linear(d_model, d_model, bias=bias)
         self.v_proj = nn.Linear(d_model, d_model, bias=bias)
         self.out_proj = nn.Linear(d_model, d_model, bias=bias)
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        memory: Tensor | None = None,
-        need_weights: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        memory = x if memory is None else memory
-        _check_inputs(x, memory, self.d_model)
-        q, k, v = self._project(x, memory)  # each (B, H, T, Dh)
-        mixed, weights = scaled_dot_product_attention(q, k, v, mask, need_weights)
+    def forward(self, x, mask=None, *, memory=None, need_weights=False):
+        q = self.by_head(self.q_proj(x))  # (B, H, T, Dh)
+        k, v = self.read(x if memory is None else memory)  # both (B, H, T_k, Dh)
+        mixed, weights = scaled_dot_product_attention(
+            q, k, v, mask, need_weights=need_weights
+        )
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
 
-    def _project(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        wide = (self.q_proj(x), self.k_proj(memory), self.v_proj(memory))
-        return tuple(w.unflatten(-1, (-1, self.d_head)).transpose(1, 2) for w in wide)
+    def read(self, memory):
+        return self.by_head(self.k_proj(memory)), self.by_head(self.v_proj(memory))
+
+    def by_head(self, wide):  # (B, T, H Dh) -> (B, H, T, Dh)
+        return wide.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
 
 
 # %% [markdown]
@@ -259,7 +251,7 @@ class MultiHeadAttention(nn.Module):
 # copies all parameters of one module into another.)
 
 
-# %% tags=["same:attention.MultiHeadAttention"]
+# %%
 def stack_heads(loop):
     attention = MultiHeadAttention(loop.out.in_features, len(loop.heads))
     wide = (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -275,6 +267,20 @@ attention = stack_heads(loop)
 difference = (attention(x, causal_mask(3))[0] - loop(x, causal_mask(3))).abs().max()
 print("the loop and the module agree:", difference.item() < 1e-6)
 assert difference < 1e-6
+
+# %% [markdown]
+# The library's class has the same parts under the same names, so it takes our weights. It
+# refuses shapes that do not fit, and has more options, which later lessons bring.
+
+# %% tags=["same:attention.MultiHeadAttention", "proof"]
+from lib import attention as library
+
+theirs = library.MultiHeadAttention(8, 2)
+theirs.load_state_dict(attention.state_dict())
+for mask in (None, causal_mask(3)):
+    pairs = zip(*(a(x, mask, need_weights=True) for a in (attention, theirs)))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+print("the library's module gives the same outputs and weights")
 
 # %% [markdown]
 # ### More heads cost no parameters
@@ -369,25 +375,27 @@ assert torch.allclose(*with_mask, atol=1e-6) and not torch.allclose(*without, at
 # output. Our pre-hook asks for the weights (`|` joins two dictionaries):
 
 
-# %% tags=["lib:attention_maps._ask"]
-def _ask(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+# %% tags=["lib:evaluate.attention_maps._with_weights"]
+def _with_weights(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     return args, kwargs | {"need_weights": True}
 
 
 # %% [markdown]
 # and our forward hook keeps them. It is called with the module, its inputs and its
-# output; `c[-1]` is the output, and `[1]` its second part. `finally` removes the hooks,
-# whatever happens, so that the model is left as it was.
+# output; `call[-1]` is the output, and `[1]` its second part. `finally` removes the
+# hooks, whatever happens, so that the model is left as it was.
 
 
-# %% tags=["lib:attention_maps.attention_maps"]
+# %% tags=["lib:evaluate.attention_maps.attention_maps"]
 @torch.no_grad()
 def attention_maps(model: nn.Module, *inputs: Tensor) -> list[Tensor]:
     maps, hooks = [], []
     for module in model.modules():
         if isinstance(module, MultiHeadAttention):
-            hooks.append(module.register_forward_pre_hook(_ask, with_kwargs=True))
-            hooks.append(module.register_forward_hook(lambda *c: maps.append(c[-1][1])))
+            hooks += [
+                module.register_forward_pre_hook(_with_weights, with_kwargs=True),
+                module.register_forward_hook(lambda *call: maps.append(call[-1][1])),
+            ]
     try:
         model(*inputs)
     finally:
@@ -405,7 +413,7 @@ def attention_maps(model: nn.Module, *inputs: Tensor) -> list[Tensor]:
 # $$\text{distance}_i = \sum_j w_{ij} \, |i - j|$$
 
 
-# %% tags=["lib:attention_maps.attention_distance"]
+# %% tags=["lib:evaluate.attention_maps.attention_distance"]
 def attention_distance(weights: Tensor) -> Tensor:
     n_queries, n_keys = weights.shape[-2:]
     if n_queries != n_keys:
@@ -433,9 +441,9 @@ assert attention_distance(own).sum() == 0
 # causal mask. First the text.
 
 # %% tags=["corpus"]
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.tokenizer import CharTokenizer
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.text.tokenizer import CharTokenizer
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)
@@ -449,7 +457,7 @@ print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens")
 # A block must return vectors only, so a small wrapper drops the weights.
 
 # %%
-from lib.language_model import LanguageModel
+from lib.models.language_model import LanguageModel
 from lib.train import estimate_loss, fit
 
 
@@ -524,7 +532,7 @@ theirs, their_weights = torchs(x, x, x, attn_mask=hidden, **per_head)
 assert torch.allclose(mine, theirs, atol=1e-6)
 assert torch.allclose(my_weights, their_weights, atol=1e-6)
 
-mine, _ = ours(x, padding_mask(ids, pad_id=0), memory)
+mine, _ = ours(x, padding_mask(ids, pad_id=0), memory=memory)
 theirs, _ = torchs(x, memory, memory, key_padding_mask=ids == 0)
 assert torch.allclose(mine, theirs, atol=1e-6)
 print("outputs and weights agree to 1e-6")
@@ -533,7 +541,7 @@ print("outputs and weights agree to 1e-6")
 # Training follows gradients, so these must agree as well.
 
 # %%
-ours(x, None, memory)[0].square().mean().backward()
+ours(x, memory=memory)[0].square().mean().backward()
 torchs(x, memory, memory)[0].square().mean().backward()
 
 wide = torch.cat([p.weight.grad for p in (ours.q_proj, ours.k_proj, ours.v_proj)])
@@ -583,7 +591,7 @@ class MixedHeads(CausalHeads):
 # Train it for a few steps, and the right one as well.
 
 # %% tags=["corpus", "measured"]
-from lib.claims import claim
+from lib.checks.claims import claim
 
 right_loss = train_heads(4, seed=0, n_steps=200)[1]
 mixed_loss = train_heads(4, seed=0, n_steps=200, block=MixedHeads)[1]
@@ -639,7 +647,7 @@ for name, block in (("right", right_block), ("wrong", mixed_block)):
 # character before.
 
 # %% mystnb={"image": {"alt": "Four square heat maps in two rows, one per head, for the line To be, or not to be. White above the diagonal. In some heads the dark cells lie on the diagonal, in others just below it or further to the left."}} tags=["corpus"]
-from lib import plot
+from lib.show import plot
 
 line = "To be, or not to be"
 labels = plot.visible(line)
@@ -655,8 +663,8 @@ plot.attention_maps([line_maps], labels)
 # Move the slider to see one head at a time, with the letters large enough to read.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.attention_maps import attention_entropy
-from lib.frames import slider
+from lib.evaluate.attention_maps import attention_entropy
+from lib.show.frames import slider
 
 
 def draw(h):
@@ -787,7 +795,7 @@ print(f"four heads: {mean_loss:.4f} nats, the mean of three seeds")
 
 # %% tags=["corpus", "sample"]
 from lib.generate import sample
-from lib.ladder import rung
+from lib.show.ladder import rung
 
 prompt = torch.tensor([tokenizer.encode("T")])
 generator = torch.Generator().manual_seed(1)
@@ -974,7 +982,7 @@ claim(twice_loss < right_loss + 0.05, "the loss does not betray the second bug")
 # ## Exercises
 
 # %%
-from lib.checks_05 import (
+from lib.checks.lesson_05 import (
     check_head_contributions,
     check_lengths_mask,
     check_multiplications,
@@ -1047,10 +1055,11 @@ check_lengths_mask(lengths_mask)
 #
 # <details><summary>Hint</summary>
 #
-# `attention._project(x, x)` gives queries, keys and values by head, and
-# `scaled_dot_product_attention` what each head has gathered. Head `h` fills `d_head` of
-# the numbers that go into `out_proj`: which columns of `out_proj.weight` do these meet?
-# A linear layer computes $x W^\top$.
+# `attention.read(x)` gives keys and values by head. Make the queries from
+# `attention.q_proj(x)` and split them in the same way; `scaled_dot_product_attention` then
+# gives what each head has gathered. Head `h` fills `d_head` of the numbers that go into
+# `out_proj`: which columns of `out_proj.weight` do these meet? A linear layer computes
+# $x W^\top$.
 #
 # </details>
 
@@ -1120,7 +1129,7 @@ check_two_heads(two_heads)
 #
 # The library entries of what you built:
 # [MultiHeadAttention and padding_mask](../book/api.md#attention),
-# [attention_maps and attention_distance](../book/api.md#attention_maps).
+# [attention_maps and attention_distance](../book/api.md#evaluateattention_maps).
 
 # %% [markdown]
 # ## To read

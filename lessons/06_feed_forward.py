@@ -27,7 +27,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -145,7 +145,7 @@ assert answers.tolist() == [[0, 0], [0, 1], [0, 1], [1, 0]]
 # single linear layer. Multiply the matrices, and compare.
 
 # %%
-from torch import Tensor, nn
+from torch import nn
 
 torch.manual_seed(0)
 x = torch.randn(5, 64)
@@ -177,7 +177,7 @@ print(f"two layers: {sum(sizes):,} parameters, one layer: {W.numel() + b.numel()
 # %% mystnb={"image": {"alt": "Three curves over z from -4 to 4. All are near zero on the left and rise like z on the right. ReLU has a corner at zero; GELU and SiLU dip slightly below zero first, SiLU deeper."}}
 from torch.nn import functional as F
 
-from lib import plot
+from lib.show import plot
 
 z = torch.linspace(-4, 4, 161)
 gelu = z * (1 + torch.erf(z / 2**0.5)) / 2
@@ -199,30 +199,17 @@ plot.line_chart(bends, "z", "bend(z)", x=z)
 # ### The module
 #
 # Now the formula as a class. The bend is an argument, the GELU if you say nothing.
-# (`require_sizes` and `require_width` from the library give a wrong size or shape an
-# error that names it.)
-
-# %% tags=["lib:ffn.FeedForward"]
-from collections.abc import Callable
-
-from lib.shapes import require_sizes, require_width
 
 
+# %% tags=["naive:ffn.FeedForward"]
 class FeedForward(nn.Module):
-    def __init__(
-        self,
-        d_model: int,
-        d_ff: int,
-        activation: Callable[[Tensor], Tensor] = F.gelu,
-    ) -> None:
+    def __init__(self, d_model, d_ff, activation=F.gelu):
         super().__init__()
-        require_sizes(d_model=d_model, d_ff=d_ff)
         self.up = nn.Linear(d_model, d_ff)
         self.down = nn.Linear(d_ff, d_model)
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:
-        require_width(x, self.up.in_features)
+    def forward(self, x):
         return self.down(self.activation(self.up(x)))
 
 
@@ -282,17 +269,15 @@ for gate in (-4.0, 0.0, 1.0, 4.0):
 # wider. The class has three matrices and no biases.
 
 
-# %% tags=["lib:ffn.SwiGLU"]
+# %% tags=["naive:ffn.SwiGLU"]
 class SwiGLU(nn.Module):
-    def __init__(self, d_model: int, d_ff: int) -> None:
+    def __init__(self, d_model, d_ff):
         super().__init__()
-        require_sizes(d_model=d_model, d_ff=d_ff)
         self.gate = nn.Linear(d_model, d_ff, bias=False)
         self.up = nn.Linear(d_model, d_ff, bias=False)
         self.down = nn.Linear(d_ff, d_model, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        require_width(x, self.up.in_features)
+    def forward(self, x):
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
@@ -363,7 +348,7 @@ assert sum(gpt2_parts(768, 12).values()) == 124_439_808
 # the share of the feed-forward networks.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.frames import slider
+from lib.show.frames import slider
 
 gpt2_sizes = {768: 12, 1024: 24, 1280: 36, 1600: 48}  # d_model: n_layers
 
@@ -403,10 +388,10 @@ slider(draw, list(gpt2_sizes), "d_model", alt=describe)
 # the `LanguageModel` from lesson [04](04_attention.ipynb).
 
 # %% tags=["corpus"]
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.language_model import LanguageModel
-from lib.tokenizer import CharTokenizer
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.models.language_model import LanguageModel
+from lib.text.tokenizer import CharTokenizer
 from lib.train import estimate_loss, fit
 
 corpus = load_corpus()
@@ -446,7 +431,7 @@ def train_with(make_ffn, n_steps, seed):
 # %% tags=["corpus", "measured"]
 import time
 
-from lib.claims import claim
+from lib.checks.claims import claim
 
 train_with(nn.Identity, 1, seed=0)  # PyTorch loads its optimisers at their first use
 start = time.process_time()
@@ -485,6 +470,22 @@ for network in (ours, torchs):
 for p, q in zip(ours.parameters(), torchs.parameters()):
     assert torch.allclose(p.grad, q.grad, atol=1e-5)
 print("outputs and gradients equal those of nn.Sequential")
+
+# %% [markdown]
+# PyTorch has no SwiGLU. The library has both, with the same parts under the same names; it
+# refuses wrong sizes and shapes with an error that names them.
+
+# %% tags=["same:ffn.FeedForward", "same:ffn.SwiGLU", "proof"]
+from lib import ffn as library
+
+for kind, library_kind in (
+    (FeedForward, library.FeedForward),
+    (SwiGLU, library.SwiGLU),
+):
+    ours, theirs = kind(16, 40), library_kind(16, 40)
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.allclose(ours(x), theirs(x), atol=1e-6)
+print("outputs equal those of the library")
 
 # %% [markdown]
 # ### Two formulas for one GELU
@@ -858,7 +859,7 @@ claim(gains[1] > 0.03, "it is better than no network, by less")
 
 # %% tags=["corpus", "sample"]
 from lib.generate import sample
-from lib.ladder import rung
+from lib.show.ladder import rung
 
 prompt, generator = torch.tensor([tokenizer.encode("\n")]), torch.Generator()
 text = tokenizer.decode(
@@ -938,7 +939,7 @@ claim(after_pair > 10 * elsewhere, "a unit matters after its pair, hardly elsewh
 # ## Exercises
 
 # %%
-from lib.checks_06 import (
+from lib.checks.lesson_06 import (
     check_dead_units,
     check_equal_d_ff,
     check_tent_weights,

@@ -26,7 +26,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -40,12 +40,12 @@ sys.path.insert(0, str(found[0]))
 
 # %% tags=["corpus"]
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lib.claims import claim
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.tokenizer import CharTokenizer
+from lib.checks.claims import claim
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.text.tokenizer import CharTokenizer
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)
@@ -62,7 +62,7 @@ print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens, {V} differen
 # %%
 from lib.attention import MultiHeadAttention
 from lib.ffn import FeedForward
-from lib.language_model import LanguageModel
+from lib.models.language_model import LanguageModel
 
 
 class AttentionThenFFN(nn.Module):
@@ -243,41 +243,22 @@ assert variance == 9
 # ### Layer norm
 #
 # Mean and variance run over the last dimension, and `keepdim=True` keeps a 1 in its
-# place, so that each vector is divided by its own root:
+# place, so that each vector is divided by its own root. `nn.Parameter` makes a tensor
+# part of the model: the optimiser will find it.
 
 
 # %% tags=["naive:norm.LayerNorm"]
-def layer_norm_by_hand(x, gain, bias, eps=1e-5):
-    centred = x - x.mean(dim=-1, keepdim=True)
-    variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
-    return centred / (variance + eps).sqrt() * gain + bias
-
-
-# %% [markdown]
-# PyTorch's `layer_norm` does these lines in one go, and several times faster. It also
-# takes mean and variance in `float32` where the vectors hold shorter numbers, whose
-# squares may be too large to write down. So our module calls it, and the section
-# *Check* holds both against each other. `nn.Parameter` makes a tensor part of the
-# model: the optimiser will find it. (`require_sizes` and `require_width` refuse wrong
-# sizes with a message that names them.)
-
-# %% tags=["lib:norm.LayerNorm"]
-from torch.nn import functional as F
-
-from lib.shapes import require_sizes, require_width
-
-
 class LayerNorm(nn.Module):
-    def __init__(self, d_model: int, eps: float = 1e-5) -> None:
+    def __init__(self, d_model, eps=1e-5):
         super().__init__()
-        require_sizes(d_model=d_model)
         self.gain = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        require_width(x, len(self.gain))
-        return F.layer_norm(x, self.gain.shape, self.gain, self.bias, self.eps)
+    def forward(self, x):
+        centred = x - x.mean(dim=-1, keepdim=True)
+        variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
+        return centred / (variance + self.eps).sqrt() * self.gain + self.bias
 
 
 # %% [markdown]
@@ -324,80 +305,33 @@ for size in (0.001, 1, 1_000):
 #     +--> norm --> attention ---+   +--> norm --> ffn ------+
 # ```
 #
-# The slot `cross_attention` stays empty until lesson 12, where a block also looks at a
-# second text, the *memory*. Memory and slot need each other; a guard says so:
-
-# %% tags=["lib:block._check_memory"]
-from collections.abc import Callable
-from functools import partial
+# In code each of the two parts is one line with a plus sign. In the other order,
+# post-norm, the norm stands around the sum. (The attention returns its output and its
+# weights; `_` takes the weights, which nobody needs here.)
 
 
-def _check_memory(
-    memory: Tensor | None, memory_mask: Tensor | None, cross: nn.Module | None
-) -> None:
-    if memory is not None and cross is None:
-        raise ValueError("memory was given but the block has cross_attention=None")
-    if memory is None and cross is not None:
-        raise ValueError("memory=None but the block has a cross_attention")
-    if memory is None and memory_mask is not None:
-        raise ValueError("memory_mask was given but memory=None")
-
-
-# %% [markdown]
-# Now the wiring. Look for `_add`: it is the only place that knows about residuals and
-# norms. It gets the norm and the part, and does one of two things. `partial` makes a
-# function with some arguments filled in, here the mask; `lambda y: look(y)[0]` keeps the
-# output and drops the weights. Two more options wait for later: `dropout` (lesson 09)
-# and `options` for the attention (lesson 10).
-
-# %% tags=["lib:block.Block"]
+# %% tags=["naive:block.Block"]
 class Block(nn.Module):
-    def __init__(
-        self,
-        attention: MultiHeadAttention,
-        ffn: nn.Module,
-        cross_attention: MultiHeadAttention | None = None,
-        pre_norm: bool = True,
-        norm: Callable[[int], nn.Module] = LayerNorm,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, attention, ffn, *, pre_norm=True):
         super().__init__()
         self.pre_norm = pre_norm
-        self.attention_norm = norm(attention.d_model)
+        self.attention_norm = LayerNorm(attention.d_model)
         self.attention = attention
-        self.cross_attention = cross_attention
-        if cross_attention is not None:
-            self.cross_norm = norm(attention.d_model)
-        self.ffn_norm = norm(attention.d_model)
+        self.ffn_norm = LayerNorm(attention.d_model)
         self.ffn = ffn
-        self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        memory: Tensor | None = None,
-        memory_mask: Tensor | None = None,
-        **options,
-    ) -> Tensor:
-        _check_memory(memory, memory_mask, self.cross_attention)
-        look = partial(self.attention, mask=mask, **options)
-        x = self._add(x, self.attention_norm, lambda y: look(y)[0])
-        if self.cross_attention is not None:
-            read = partial(self.cross_attention, mask=memory_mask, memory=memory)
-            x = self._add(x, self.cross_norm, lambda y: read(y)[0])
-        return self._add(x, self.ffn_norm, self.ffn)
-
-    def _add(self, x: Tensor, norm: nn.Module, part: Callable) -> Tensor:
+    def forward(self, x, mask=None):
         if self.pre_norm:
-            return x + self.dropout(part(norm(x)))
-        return norm(x + self.dropout(part(x)))
+            y, _ = self.attention(self.attention_norm(x), mask)
+            x = x + y
+            return x + self.ffn(self.ffn_norm(x))
+        y, _ = self.attention(x, mask)
+        x = self.attention_norm(x + y)
+        return self.ffn_norm(x + self.ffn(x))
 
 
 # %% [markdown]
-# Without the guard and the empty slot, `forward` is two lines: add what attention
-# makes of the normalised stream, add what the feed-forward network makes of it. Shapes
-# do not change, so blocks can follow each other.
+# Shapes do not change, so blocks can follow each other.
 
 # %%
 block = Block(MultiHeadAttention(64, 4), FeedForward(64, 256))
@@ -425,17 +359,24 @@ assert sum(sizes.values()) == 49_984
 # ### Equal to PyTorch's own
 #
 # The layer norm first, on vectors of several sizes, with random gains and biases
-# (`nn.init.normal_` fills a parameter with random numbers): by hand, and as the module
-# that calls PyTorch's.
+# (`nn.init.normal_` fills a parameter with random numbers). The library's has the same
+# parameters, but calls PyTorch's `layer_norm`. That does our lines in one go, and several
+# times faster. It also takes mean and variance in `float32` where the vectors hold shorter
+# numbers, whose squares may be too large to write down.
 
-# %% tags=["same:norm.LayerNorm"]
+# %% tags=["same:norm.LayerNorm", "proof"]
+import lib.norm
+
 for d_model in (2, 4, 64):
     norm, x = LayerNorm(d_model), 3 * torch.randn(2, 5, d_model) + 1
     nn.init.normal_(norm.gain)
     nn.init.normal_(norm.bias)
-    by_hand = layer_norm_by_hand(x, norm.gain, norm.bias)
-    assert torch.allclose(norm(x), by_hand, atol=1e-5)
-print("layer norm by hand equals PyTorch's")
+    library_norm = lib.norm.LayerNorm(d_model)
+    library_norm.load_state_dict(norm.state_dict())
+    torchs = nn.functional.layer_norm(x, (d_model,), norm.gain, norm.bias)
+    assert torch.allclose(norm(x), torchs, atol=1e-5)
+    assert torch.allclose(norm(x), library_norm(x), atol=1e-5)
+print("layer norm equals PyTorch's and the library's")
 
 # %% [markdown]
 # PyTorch has the block too, as `nn.TransformerEncoderLayer`. It keeps the weights of
@@ -485,6 +426,21 @@ for pre_norm in (True, False):
 
 # %% [markdown]
 # Equal in both forms. Your block *is* the Transformer's block.
+#
+# The library's block has an empty slot more, for a second attention between the two
+# parts. It stays empty until lesson 12, where a block also looks at a second text. (And
+# `dropout` waits for lesson 09.)
+
+# %% tags=["same:block.Block", "proof"]
+import lib.block
+
+for pre_norm in (True, False):
+    parts = MultiHeadAttention(64, 4), FeedForward(64, 256)
+    ours = Block(*parts, pre_norm=pre_norm)
+    theirs = lib.block.Block(*parts, pre_norm=pre_norm)
+    x = torch.randn(2, 32, 64)
+    assert torch.allclose(ours(x, mask), theirs(x, mask), atol=1e-5)
+print("the library's block gives the same outputs")
 
 # %% [markdown]
 # ### The classic bug: almost the right variance
@@ -563,14 +519,15 @@ claim(difference > 0.01, "the same weights give other logits in the wrong code")
 # ### Five stacks, before training
 #
 # Take the stack of ten apart: with and without residuals, with and without norms. The
-# class below overrides `_add`, the one place where it matters; `nn.Identity` is a
-# module that does nothing. The stack with neither is the plain stack from above.
+# class below leaves out both plus signs; `nn.Identity` is a module that does nothing. The
+# stack with neither is the plain stack from above.
 
 
 # %%
 class WithoutResidual(Block):
-    def _add(self, x, norm, part):
-        return part(norm(x))
+    def forward(self, x, mask=None):
+        x, _ = self.attention(self.attention_norm(x), mask)
+        return self.ffn(self.ffn_norm(x))
 
 
 def stack(kind=Block, norm=True, pre_norm=True, n_layers=10):
@@ -695,8 +652,8 @@ claim(top > 0.95 and change(plain) < 1e-3, "after training all positions are ali
 # Compare the two stacks after three blocks, position by position.
 
 # %% mystnb={"image": {"alt": "Two squares of 12 by 12 cosines. The left one, of the plain stack, is dark blue throughout. In the right one, of the pre-norm stack, only the diagonal is dark; the rest is pale blue and pale red."}}
-from lib import plot
-from lib.frames import slider
+from lib.show import plot
+from lib.show.frames import slider
 
 labels = plot.visible("to be or not")
 both = {name: stream(stacks[name], line) for name in ("neither", "pre-norm")}
@@ -725,7 +682,7 @@ def gradient_length(block):
 
 
 # %% tags=["corpus"]
-from lib.metrics import cross_entropy
+from lib.evaluate.losses import cross_entropy
 
 inputs, targets = random_batch(train, 16, 32, torch.Generator().manual_seed(0))
 
@@ -902,7 +859,7 @@ claim(abs(final[1][2] - final[3][2]) < 0.08, "three blocks do as well as one, so
 
 # %% tags=["corpus", "sample"]
 from lib.generate import sample
-from lib.ladder import rung
+from lib.show.ladder import rung
 
 names = {1: "One Transformer block", 3: "Three Transformer blocks"}
 for n_layers, (model, n_parameters, loss, seconds) in final.items():
@@ -957,7 +914,7 @@ assert torch.equal(y, x) and (x.grad == 1).all()
 # `attention_norm`, `attention`, `ffn_norm` and `ffn`, and without cross-attention.
 
 # %%
-from lib.checks_07 import (
+from lib.checks.lesson_07 import (
     check_logits_by_depth,
     check_make_blocks,
     check_residual_parts,
@@ -1077,8 +1034,8 @@ check_logits_by_depth(logits_by_depth)
 #   PyTorch's. Its classic bug, the wrong variance, trains just as well; it shows when
 #   weights are exchanged.
 # - You built the **block**, pre-norm and post-norm, equal to
-#   `nn.TransformerEncoderLayer` in outputs and gradients. `_add` is the one line that
-#   matters.
+#   `nn.TransformerEncoderLayer` in outputs and gradients. What matters are the two plus
+#   signs.
 # - You saw **why a plain stack fails**: positions become alike on the way up, the
 #   gradient vanishes on the way down, and the model ends at the unigram loss, 3.31
 #   nats. **Residuals** repair both.

@@ -28,7 +28,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -157,7 +157,7 @@ assert abs(shrunk - 1) < 0.05
 # into the same stream. The second number is the standard deviation:
 #
 # $$W \sim \mathcal{N}(0,\ 0.02) \qquad\qquad W_\text{out},\ W_\text{down} \sim \mathcal{N}\!\left(0,\ \frac{0.02}{\sqrt{2 L}}\right)$$
-# <!-- from: notes-that-do-not-pile-up "std = 0.02" -->
+# <!-- from: the-model "std = 0.02" -->
 #
 # Where it stands: the model in section 3.1 of Radford et al. (2018), the 0.02 in their
 # section 4.1; the last norm and the root in section 2.3 of Radford et al. (2019). (They
@@ -165,7 +165,7 @@ assert abs(shrunk - 1) < 0.05
 # (2017) tie their weights in section 3.4. OpenAI's
 # [code for GPT-2](https://github.com/openai/gpt-2) draws the position vectors with 0.01;
 # ours draws all tables alike.
-# <!-- from: notes-that-do-not-pile-up "std = 0.02" -->
+# <!-- from: the-model "std = 0.02" -->
 
 # %% [markdown]
 # ## Build
@@ -175,13 +175,13 @@ assert abs(shrunk - 1) < 0.05
 # You could stop here. A GPT is the `LanguageModel` of lesson
 # [04](04_attention.ipynb), filled with blocks, and a function can do the filling.
 
-# %% tags=["naive:gpt.GPT"]
+# %%
 from torch import Tensor, nn
 
 from lib.attention import MultiHeadAttention
 from lib.block import Block
 from lib.ffn import FeedForward
-from lib.language_model import LanguageModel
+from lib.models.language_model import LanguageModel
 
 
 def plain_gpt(vocab_size, d_model, n_heads, n_layers, d_ff, context_length):
@@ -197,7 +197,7 @@ def plain_gpt(vocab_size, d_model, n_heads, n_layers, d_ff, context_length):
 # times. Six numbers in, 5,162 out?
 
 # %%
-from lib.presets import count_parameters
+from lib.models import count_parameters
 
 torch.manual_seed(0)
 plain = plain_gpt(10, 16, 2, 2, 32, 32)
@@ -217,36 +217,66 @@ assert count_parameters(plain) == total
 #
 # A *dataclass* is a class that only holds values: Python writes its `__init__` from the
 # list of fields. `frozen=True` forbids changes, so a configuration that was printed at
-# the start of a run is still true at its end. `__post_init__` runs after the values are
-# there, and refuses sizes below 1 and unknown words. (`type(v) is int` leaves out `True`
-# and `False`. Heads that do not divide the width are refused by the model.) The
-# defaults are the model that counts.
+# the start of a run is still true at its end.
+#
+# Some of the values are words. Dictionaries say which class or function a word means.
 
-# %% tags=["lib:gpt.GPTConfig"]
+# %% tags=["lib:models.gpt.NORMS", "lib:models.gpt.POSITIONS", "lib:models.gpt.ACTIVATIONS"]
+from collections.abc import Callable
+from functools import partial
+
+from torch.nn import functional as F
+
+from lib.norm import LayerNorm, RMSNorm
+from lib.position import LearnedPositions, Rotary, SinusoidalPositions
+
+NORMS = {"layer": LayerNorm, "rms": RMSNorm}
+POSITIONS = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+}
+
+# %% tags=["lib:models.gpt.CHOICES"]
+CHOICES = {
+    "norm": [*NORMS],
+    "position": [*POSITIONS, "rotary"],
+    "ffn": [*ACTIVATIONS, "swiglu"],
+    "init": ["normal", "gpt2", "fan_in"],
+}
+
+# %% [markdown]
+# Now the class. The defaults are GPT-2's parts at a size for a laptop. `__post_init__`
+# runs after the values are there, and refuses sizes below 1 and unknown words.
+# (`type(v) is int` leaves out `True` and `False`. Heads that do not divide the width are
+# refused by the model.)
+
+# %% tags=["lib:models.gpt.GPTConfig"]
 from dataclasses import dataclass
 
-from lib.gpt import CHOICES
 from lib.shapes import require_sizes
 
 
 @dataclass(frozen=True)
 class GPTConfig:
-    vocab_size: int = 10
-    d_model: int = 16
-    n_heads: int = 2
-    n_layers: int = 2
-    d_ff: int = 32
-    context_length: int = 32
+    vocab_size: int = 65
+    d_model: int = 128
+    n_heads: int = 4
+    n_layers: int = 4
+    d_ff: int = 512
+    context_length: int = 128
     n_kv_heads: int | None = None
     norm: str = "layer"
     position: str = "learned"
     ffn: str = "gelu"
-    attention_bias: bool = False
-    final_norm: bool = False
-    head_bias: bool = True
-    tie_weights: bool = False
+    attention_bias: bool = True
+    final_norm: bool = True
+    head_bias: bool = False
+    tie_weights: bool = True
     dropout: float = 0.0
-    init: str = "normal"
+    init: str = "gpt2"
 
     def __post_init__(self) -> None:
         sizes = {n: v for n, v in vars(self).items() if type(v) is int}
@@ -263,11 +293,9 @@ class GPTConfig:
 
 
 # %% [markdown]
-# `CHOICES` says which words are allowed. Look at what two wrong configurations say.
+# Look at what two wrong configurations say.
 
 # %%
-for name, allowed in CHOICES.items():
-    print(f"{name:8} {allowed}")
 for wrong in (dict(d_model=0), dict(norm="batch")):
     try:
         GPTConfig(**wrong)
@@ -278,25 +306,34 @@ for wrong in (dict(d_model=0), dict(norm="batch")):
 # Both messages name the value and what is allowed. To change a configuration you make
 # a new one: `dataclasses.replace(config, n_layers=3)`.
 #
-# > **For later, off here:** `n_kv_heads` and `rotary` (lesson 16), a `cache` of what
-# > attention has read (lesson 10), and `"fan_in"`, larger weights where a matrix reads
-# > fewer numbers (lesson 09).
+# > **For later, off here:** rotary positions and the norm `"rms"` (lesson 16), `n_kv_heads`
+# > and a `cache` of what attention has read (lesson 10), and `"fan_in"`, larger weights
+# > where a matrix reads fewer numbers (lesson 09).
 #
-# ### One block from a configuration
+# ### The parts from a configuration
 #
-# `NORMS` and `ACTIVATIONS` are dictionaries from the words to the classes and
-# functions. `SelfAttention` is your `MultiHeadAttention` with three of the switches.
+# Two functions turn the words into parts. Positions are added to the token vectors, or
+# they are rotary: then attention gets them. The block is the one of lesson
+# [07](07_transformer_block.ipynb).
 
-# %% tags=["lib:gpt._make_block"]
+# %% tags=["lib:models.gpt._make_positions"]
+def _make_positions(c: GPTConfig) -> tuple[nn.Module | None, Rotary | None]:
+    if c.position == "rotary":
+        return None, Rotary(c.d_model // c.n_heads, c.context_length)
+    return POSITIONS[c.position](c.context_length, c.d_model), None
+
+
+# %% tags=["lib:models.gpt._make_block"]
 from lib.ffn import SwiGLU
-from lib.gpt import ACTIVATIONS, NORMS
-from lib.position import Rotary
-from lib.self_attention import KVCache, SelfAttention
 
 
 def _make_block(c: GPTConfig, rotary: Rotary | None) -> Block:
-    attention = SelfAttention(
-        c.d_model, c.n_heads, c.attention_bias, c.n_kv_heads, rotary
+    attention = MultiHeadAttention(
+        c.d_model,
+        c.n_heads,
+        bias=c.attention_bias,
+        n_kv_heads=c.n_kv_heads,
+        rotary=rotary,
     )
     if c.ffn == "swiglu":
         ffn = SwiGLU(c.d_model, c.d_ff)
@@ -308,50 +345,45 @@ def _make_block(c: GPTConfig, rotary: Rotary | None) -> Block:
 # %% [markdown]
 # ### The model
 #
-# Now the whole. `GPT` *is* a `LanguageModel`: `super().__init__` makes token vectors,
-# positions, blocks, the last norm and the head, and the rest of `__init__` changes what
-# the configuration wants otherwise. The two lines about the head are weight tying; the
-# last line draws the first weights. You come to both below.
+# Now the whole, in one class. `__init__` makes token vectors, positions, blocks, the
+# last norm and the head. The two lines before its last are weight tying; the last line
+# draws the first weights. (`Module` and `Linear` are PyTorch's, but quicker to call:
+# lesson 10 needs that.)
 #
-# `forward` is the one that you know. If you leave `cache` at None, `start` is 0, the
-# mask is the causal mask, and every block gets None for a cache. (`_make_positions`
-# makes the positions that are not learned.)
+# `forward` is the one that you know. `is_causal=True` stands for the causal mask:
+# each position looks at itself and at the past. If you leave `cache` at None, `start` is
+# 0, and every block gets None for a cache.
 
-# %% tags=["lib:gpt.GPT"]
-from lib.attention import causal_mask
-from lib.gpt import _initialise, _make_positions
+# %% tags=["lib:models.gpt.GPT"]
+from lib.attention import KVCache
+from lib.module import Linear, Module
 
 
-class GPT(LanguageModel):
+class GPT(Module):
     def __init__(self, config: GPTConfig) -> None:
-        c, rotary = config, None
-        if c.position == "rotary":
-            rotary = Rotary(c.d_model // c.n_heads, c.context_length)
-        blocks = [_make_block(c, rotary) for _ in range(c.n_layers)]
-        final_norm = NORMS[c.norm](c.d_model) if c.final_norm else None
-        super().__init__(c.vocab_size, c.d_model, c.context_length, blocks, final_norm)
-        self.config = config
-        if c.position != "learned":
-            self.positions = _make_positions(c)
+        super().__init__()
+        c = self.config = config
+        self.context_length = c.context_length
+        self.tokens = nn.Embedding(c.vocab_size, c.d_model)
+        self.positions, rotary = _make_positions(c)
         self.dropout = nn.Dropout(c.dropout)
-        if not c.head_bias:
-            self.head = nn.Linear(c.d_model, c.vocab_size, bias=False)
+        self.blocks = nn.ModuleList(_make_block(c, rotary) for _ in range(c.n_layers))
+        self.final_norm = NORMS[c.norm](c.d_model) if c.final_norm else nn.Identity()
+        self.head = Linear(c.d_model, c.vocab_size, bias=c.head_bias)
         if c.tie_weights:
             self.head.weight = self.tokens.weight
         _initialise(self)
 
     def forward(self, ids: Tensor, cache: list[KVCache] | None = None) -> Tensor:
-        start, n_new = 0 if cache is None else cache[0].length, ids.size(1)
-        mask = None  # one token alone may look at everything before it
-        if n_new > 1:
-            mask = causal_mask(start + n_new)[start:].to(ids.device)  # (T, start + T)
+        start = 0 if cache is None else cache[0].length
         x = self.tokens(ids)  # (B, T) -> (B, T, D)
         if self.positions is not None:
             x = self.positions(x, start)
-        x = self.dropout(x)
-        caches = cache or [None] * len(self.blocks)
-        for block, kept in zip(self.blocks, caches, strict=True):
-            x = block(x, mask, cache=kept)
+        if self.dropout.training:
+            x = self.dropout(x)
+        caches = [None] * len(self.blocks) if cache is None else cache
+        for block, own in zip(self.blocks, caches, strict=True):
+            x = block(x, is_causal=True, cache=own)
         return self.head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
 
     def new_cache(self) -> list[KVCache]:
@@ -359,12 +391,48 @@ class GPT(LanguageModel):
 
 
 # %% [markdown]
-# Is it still the plain model? Both have parameters of the same names, so one can load
-# the other's (`load_state_dict` complains about every name that is missing or too
-# many).
+# Here is how the weights are drawn. Biases go to 0, gains stay at 1, matrices and tables
+# get the bell curve, and the two matrices that write into the stream a narrower one.
+# (`"normal"` leaves that out, for two blocks as in the demo.) The next two sections show
+# what that is good for. (`no_grad` forgets the gradients, which nobody needs here. A
+# function whose name ends in `_` changes its argument in place.)
 
-# %% tags=["same:gpt.GPT"]
-model = GPT(GPTConfig())
+
+# %% tags=["lib:models.gpt._standard_deviation"]
+import math
+
+
+def _standard_deviation(name: str, weight: Tensor, c: GPTConfig) -> float:
+    std = 0.02
+    if c.init == "fan_in":
+        tables = ("positions",) if c.tie_weights else ("positions", "tokens")
+        table = name.startswith(tables)  # a tied table is drawn like a head
+        std = 0.5 if table else 0.7 / math.sqrt(weight.size(1))
+    if c.init != "normal" and name.endswith(("out_proj.weight", "down.weight")):
+        std /= math.sqrt(2 * c.n_layers)  # as many summands as the stream gets
+    return std
+
+
+# %% tags=["lib:models.gpt._initialise"]
+@torch.no_grad()
+def _initialise(model: GPT) -> None:
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1:
+            nn.init.normal_(weight, std=_standard_deviation(name, weight, model.config))
+        elif name.endswith("bias"):
+            nn.init.zeros_(weight)
+
+
+# %% [markdown]
+# Is it still the plain model? `PRESETS` is a table of configurations by name, and
+# `"demo"` is the model that counts. Both models have parameters of the same names, so
+# one can load the other's (`load_state_dict` complains about every name that is missing
+# or too many).
+
+# %%
+from lib.models.presets import PRESETS
+
+model = GPT(PRESETS["demo"])
 model.load_state_dict(plain.state_dict())
 ids = torch.randint(10, (4, 32), generator=generator)
 assert torch.allclose(model(ids), plain(ids), atol=1e-6)
@@ -372,24 +440,19 @@ assert count_parameters(model) == count_parameters(plain) == 5_162
 print("with the same weights: the same logits as the plain model")
 
 # %% [markdown]
-# The same logits, so `SelfAttention` with its switches off computes what
-# `MultiHeadAttention` does.
-
-# %% [markdown]
 # ### Start near nothing
 #
 # Now the first weights. Take three blocks, 64 wide, for the 65 characters of
-# Shakespeare, with the last norm and the biases of GPT-2. Draw all matrices and tables
+# Shakespeare, with GPT-2's parts but a head of its own. Draw all matrices and tables
 # with one standard deviation, and look at the loss *before any training*. The tokens
-# are random: an untrained model cannot tell. (`no_grad` forgets the gradients, which
-# nobody needs here. A function whose name ends in `_` changes its argument in place.)
+# are random: an untrained model cannot tell.
 
 # %%
 from dataclasses import replace
 
-from lib.metrics import cross_entropy
+from lib.evaluate.losses import cross_entropy
 
-parts = dict(attention_bias=True, final_norm=True, init="gpt2")
+parts = dict(head_bias=True, tie_weights=False)
 sizes = dict(vocab_size=65, d_model=64, n_heads=4, n_layers=3, d_ff=256)
 narrow = GPTConfig(**sizes, context_length=32, **parts)
 random_ids = torch.randint(65, (32, 33), generator=generator)
@@ -404,9 +467,7 @@ def redraw(model, std):
 
 
 # %%
-import math
-
-from lib.claims import claim
+from lib.checks.claims import claim
 
 first_losses = []
 for std in (0.02, 0.1, 0.3, 1):
@@ -436,43 +497,16 @@ for d_model in (64, 768, 1600):
 
 # %% [markdown]
 # It also says where 0.02 belongs. At the widths of GPT-2, 768 to 1,600, the logits are
-# between 0.5 and 1: small, not tiny, for 0.02 is not far below one over the root of the
-# width there. In a model that is much wider they are larger, in one that is much narrower
-# tiny. The number is a habit from models of that width, not a law.
+# 0.55 to 0.80 in size: small, not tiny, for 0.02 is not far below one over the root of
+# the width there. In a model that is much wider they are larger, in one that is much
+# narrower tiny. The number is a habit from models of that width, not a law.
 #
 # ### Notes that do not pile up
 #
-# Here is the function that draws them. Biases go to 0, gains stay at 1, matrices and
-# tables get the bell curve, and the two matrices that write into the stream get a
-# narrower one. (`"normal"` leaves that out, for two blocks as in the demo.)
-
-
-# %% tags=["lib:gpt._standard_deviation"]
-def _standard_deviation(name: str, weight: Tensor, c: GPTConfig) -> float:
-    std = 0.02
-    if c.init == "fan_in":
-        tables = ("positions",) if c.tie_weights else ("positions", "tokens")
-        table = name.startswith(tables)  # a tied table is drawn like a head
-        std = 0.5 if table else 0.7 / math.sqrt(weight.size(1))
-    if c.init != "normal" and name.endswith(("out_proj.weight", "down.weight")):
-        std /= math.sqrt(2 * c.n_layers)  # as many summands as the stream gets
-    return std
-
-
-# %% tags=["lib:gpt._initialise"]
-@torch.no_grad()
-def _initialise(model: GPT) -> None:
-    for name, weight in model.named_parameters():
-        if weight.dim() > 1:
-            nn.init.normal_(weight, std=_standard_deviation(name, weight, model.config))
-        elif name.endswith("bias"):
-            nn.init.zeros_(weight)
-
-
-# %% [markdown]
-# What does `std /= ...` prevent? Build 24 blocks, 128 wide, and undo the shrinking in a
-# copy. `stream_sizes` runs the model by hand and takes the size of the stream, the root
-# of its mean square, at each depth. Look at the last column.
+# One line of `_standard_deviation` shrinks what the parts write. What does `std /= ...`
+# prevent? Build 24 blocks, 128 wide, and undo the shrinking in a copy. `stream_sizes` runs
+# the model by hand and takes the size of the stream, the root of its mean square, at each
+# depth. Look at the last column.
 
 # %%
 import copy
@@ -489,7 +523,7 @@ for block in unshrunk.blocks:
 def stream_sizes(model, ids):
     stream = [model.positions(model.tokens(ids))]
     for block in model.blocks:
-        stream.append(block(stream[-1], causal_mask(ids.size(1))))
+        stream.append(block(stream[-1], is_causal=True))
     return [x.square().mean().sqrt().item() for x in stream]
 
 
@@ -527,7 +561,7 @@ claim(0.6 < all_shrunk / one < 1.4, "all 48, shrunk, are about as large as one i
 # Now all depths in one picture.
 
 # %% mystnb={"image": {"alt": "Line chart of the size of the residual stream over all blocks. Both lines start at the same small size. With shrunken weights the line creeps up to less than twice that; without, it rises steeply at first, then less and less, to about ten times the start."}}
-from lib import plot
+from lib.show import plot
 
 axes = "blocks passed", "size of the residual stream"
 plot.line_chart(lines, *axes)
@@ -562,13 +596,10 @@ assert tied.head.weight[0, 0] == 7
 
 # %% [markdown]
 # What does it save? $V D$ parameters. To count GPT-2 you need not fill half a gigabyte:
-# on the device `meta`, tensors have shapes and no numbers. `PRESETS` is a table of
-# configurations by name.
+# on the device `meta`, tensors have shapes and no numbers.
+
 
 # %%
-from lib.presets import PRESETS
-
-
 def count(config):
     with torch.device("meta"):
         return count_parameters(GPT(config))
@@ -659,12 +690,18 @@ plot.heat_map(matrix, list(share), shown, *axes, size=(8, 4.2), label="share")
 # 1. **Names.** Here is the dictionary (`{i}` is the number of the block, `*` stands for
 #    q, k and v).
 
-# %%
-from lib.interop import FILES, MODULES, SIZES
-
-print("sizes:", SIZES)
-for theirs, ours in MODULES.items():
-    print(f"  {theirs:18} {ours}")
+# %% tags=["lib:models.gpt2_files.MODULES"]
+MODULES = {  # GPT-2's name of a part, and ours; * is q, k and v, there side by side
+    "wte": "tokens",
+    "wpe": "positions.table",
+    "h.{i}.ln_1": "blocks.{i}.attention_norm",
+    "h.{i}.attn.c_attn": "blocks.{i}.attention.*_proj",
+    "h.{i}.attn.c_proj": "blocks.{i}.attention.out_proj",
+    "h.{i}.ln_2": "blocks.{i}.ffn_norm",
+    "h.{i}.mlp.c_fc": "blocks.{i}.ffn.up",
+    "h.{i}.mlp.c_proj": "blocks.{i}.ffn.down",
+    "ln_f": "final_norm",
+}
 
 # %% [markdown]
 # 2. **Rows and columns.** GPT-2's linear layer, called `Conv1D`, computes $x W$.
@@ -684,112 +721,111 @@ print("ours: q, k, v =", [(x @ part.T).tolist() for part in (q, k, v)])
 assert torch.equal(torch.cat([x @ part.T for part in (q, k, v)]), x @ c_attn)
 
 # %% [markdown]
-# Three steps, then. First the configuration: `hf` is the contents of `config.json`. Out
-# come our fields, or a refusal of what our model cannot compute (`_check_config` holds
-# the list).
+# Three steps, then. First the configuration: `hf` is the contents of `config.json`.
+# Where it does not say how wide the feed-forward networks are, they are four times as
+# wide as the vectors. All else of GPT-2 is a default of ours but its GELU, an
+# approximation.
 
-# %% tags=["lib:interop.gpt2_config"]
-from lib.interop import FFNS, PARTS, _check_config
+# %% tags=["naive:models.gpt2_files.gpt2_config"]
+SIZES = {
+    "vocab_size": "vocab_size",
+    "n_embd": "d_model",
+    "n_head": "n_heads",
+    "n_layer": "n_layers",
+    "n_inner": "d_ff",
+    "n_positions": "context_length",
+}
 
 
-def gpt2_config(hf: dict) -> GPTConfig:
-    hf = {"n_positions": hf.get("n_ctx"), "activation_function": "gelu_new", **hf}
-    if hf.get("n_inner") is None:
-        hf["n_inner"] = 4 * (hf.get("n_embd") or 0)
-    _check_config(hf)
-    sizes = {ours: hf[theirs] for theirs, ours in SIZES.items()}
-    ffn, tied = FFNS[hf["activation_function"]], hf.get("tie_word_embeddings", True)
-    own = {"attention_bias": True, "tie_weights": tied, "init": "gpt2"}
-    return GPTConfig(**sizes, **PARTS, **own, ffn=ffn)
+def gpt2_config(hf):
+    sizes = {ours: hf.get(theirs) for theirs, ours in SIZES.items()}
+    sizes["d_ff"] = sizes["d_ff"] or 4 * sizes["d_model"]
+    return GPTConfig(**sizes, ffn="gelu_tanh")
 
 
 # %% [markdown]
-# Second, the copying, by name. `tensor_names` fills in the block numbers: for each of
-# their names it lists ours, three for `c_attn` and one otherwise. Look for the two
-# differences: `turn` is the second (`CONV1D` lists the names that are stored turned),
-# `chunk` the third.
+# Second, the names. `tensor_names` fills in the numbers of the blocks: for each of
+# GPT-2's names it lists ours, three for `c_attn` and one otherwise. `transpose_conv1d`
+# turns what is stored the other way round.
 
-# %% tags=["lib:interop.copy_weights", "lib:interop.turn"]
-from lib.interop import CONV1D, _check_names, tensor_names
-
-
-@torch.no_grad()
-def copy_weights(model: GPT, tensors: dict[str, Tensor]) -> None:
-    _check_names(tensors, model.config)
-    ours = dict(model.named_parameters())
-    for name, parts in tensor_names(model.config).items():
-        targets, shape = [ours[part] for part in parts], tuple(tensors[name].shape)
-        needed = tuple(turn(name, torch.cat(targets)).shape)
-        if shape != needed:
-            raise ValueError(f"{name} has shape {shape}; it must be {needed}")
-        rows = turn(name, tensors[name]).chunk(len(targets))
-        for target, piece in zip(targets, rows):
-            target.copy_(piece)
+# %% tags=["lib:models.gpt2_files.tensor_names"]
+from itertools import product
 
 
-def turn(name: str, tensor: Tensor) -> Tensor:
+def tensor_names(c: GPTConfig) -> dict[str, list[str]]:
+    names = {} if c.tie_weights else {"lm_head.weight": ["head.weight"]}
+    for i, (theirs, ours) in product(range(c.n_layers), MODULES.items()):
+        theirs, ours = f"transformer.{theirs}".format(i=i), ours.format(i=i)
+        parts = [ours.replace("*", x) for x in ("qkv" if "*" in ours else "*")]
+        weight = "gain" if ours.endswith("norm") else "weight"
+        names[f"{theirs}.weight"] = [f"{part}.{weight}" for part in parts]
+        if not theirs.endswith(("wte", "wpe")):
+            names[f"{theirs}.bias"] = [f"{part}.bias" for part in parts]
+    return names
+
+
+# %% tags=["lib:models.gpt2_files.CONV1D", "lib:models.gpt2_files.transpose_conv1d"]
+CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # stored transposed
+
+
+def transpose_conv1d(name: str, tensor: Tensor) -> Tensor:
     return tensor.T if name.endswith(CONV1D) else tensor
 
 
 # %% [markdown]
-# A missing name, an unknown one or a wrong shape is an error. Nothing is skipped in
-# silence but the causal masks that old files hold. Third, both together. A name such as
-# `"gpt2"` is fetched once, checked, and kept in a cache; otherwise it is a folder.
-# (The hub's copy leaves out `transformer.` before each name; `_read_tensors` adds it.)
+# Third, all together. `transpose_conv1d` is the second difference, `chunk` the third.
+# `load_state_dict` refuses a missing name, an unknown one and a wrong shape, so nothing
+# is skipped in silence.
 
-# %% tags=["lib:interop.load_gpt2"]
+# %% tags=["naive:models.gpt2_files.load_gpt2"]
+import json
 from pathlib import Path
 
-from lib.interop import RELEASED, _read_json, _read_tensors, fetch
+from safetensors.torch import load_file, save_file
 
 
-def load_gpt2(path_or_name: str | Path) -> GPT:
-    released = path_or_name in RELEASED
-    folder = fetch(path_or_name) if released else Path(path_or_name)
-    if not folder.is_dir():
-        allowed = f"a folder or one of {[*RELEASED]}"
-        raise ValueError(f"path_or_name={str(path_or_name)!r} must be {allowed}")
-    model = GPT(gpt2_config(_read_json(folder / FILES[0])))
-    copy_weights(model, _read_tensors(folder))
+def our_weights(tensors, config):
+    weights = {}
+    for name, parts in tensor_names(config).items():
+        weights |= zip(parts, transpose_conv1d(name, tensors[name]).chunk(len(parts)))
+    return weights | {"head.weight": weights["tokens.weight"]}  # tied
+
+
+def load_gpt2(folder):
+    model = GPT(gpt2_config(json.loads(Path(folder, "config.json").read_text("utf-8"))))
+    tensors = load_file(Path(folder, "model.safetensors"))
+    model.load_state_dict(our_weights(tensors, model.config))
     return model
 
 
 # %% [markdown]
-# `load_gpt2("gpt2")` gives you the real one. It downloads half a gigabyte, so this page
-# does not do it. It makes a GPT-2 file of its own instead: a tiny model with random
-# weights, written as GPT-2 names and turns things. That is the way back, and it lets
-# others load what you trained. First `copy_weights` backwards:
+# The library's `load_gpt2("gpt2")` gives you the real one. It downloads half a gigabyte,
+# so this page does not do it. It makes a GPT-2 file of its own instead: a tiny model
+# with random weights, written as GPT-2 names and turns things. That is the way back, and
+# it lets others load what you trained. First the weights, backwards (an attention
+# without biases gets zeros):
 
 
-# %% tags=["lib:interop.gpt2_tensors"]
+# %% tags=["lib:models.gpt2_files.gpt2_tensors"]
 def gpt2_tensors(model: GPT) -> dict[str, Tensor]:
     ours, tensors = model.state_dict(), {}
     no_bias = ours["tokens.weight"].new_zeros(model.config.d_model)  # of an attention
     for name, parts in tensor_names(model.config).items():
         rows = torch.cat([ours.get(part, no_bias) for part in parts])
-        tensors[name] = turn(name, rows).contiguous()
+        tensors[name] = transpose_conv1d(name, rows).contiguous()
     return tensors
 
 
 # %% [markdown]
-# The rest writes the files, to a draft folder first, so nobody ever finds half a file.
-
-# %% tags=["lib:interop.export_gpt2"]
-import json
-import os
-from tempfile import TemporaryDirectory
-
-from lib.interop import _hf_config, save_file
+# The rest writes the two files.
 
 
-def export_gpt2(model: GPT, folder: str | Path) -> None:
-    config, folder = _hf_config(model.config), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as draft:
-        Path(draft, FILES[0]).write_text(json.dumps(config, indent=2), "utf-8")
-        save_file(gpt2_tensors(model), Path(draft, FILES[1]), {"format": "pt"})
-        for file in FILES:
-            os.replace(Path(draft, file), folder / file)
+# %% tags=["naive:models.gpt2_files.export_gpt2"]
+def export_gpt2(model, folder):
+    config = {theirs: getattr(model.config, ours) for theirs, ours in SIZES.items()}
+    config |= {"model_type": "gpt2", "activation_function": "gelu_new"}
+    Path(folder, "config.json").write_text(json.dumps(config), "utf-8")
+    save_file(gpt2_tensors(model), Path(folder, "model.safetensors"))
 
 
 # %% [markdown]
@@ -797,6 +833,8 @@ def export_gpt2(model: GPT, folder: str | Path) -> None:
 # zeros and ones would not be seen.
 
 # %%
+from tempfile import TemporaryDirectory
+
 tiny_config = replace(
     PRESETS["gpt2"], vocab_size=50, d_model=32, n_heads=4, n_layers=2, d_ff=128
 )
@@ -809,7 +847,7 @@ export_gpt2(original, folder.name)
 print("files:", sorted(path.name for path in Path(folder.name).iterdir()))
 
 # %%
-file_tensors = _read_tensors(Path(folder.name))
+file_tensors = load_file(Path(folder.name, "model.safetensors"))
 for name, tensor in file_tensors.items():
     if ".h.1." not in name:
         print(f"{name:35} {tuple(tensor.shape)}")
@@ -827,6 +865,23 @@ assert torch.equal(loaded(ids), original(ids))
 print("written and read: the same logits, to the last digit")
 
 # %% [markdown]
+# The library's functions do more: they refuse what a GPT of ours does not compute, fetch
+# OpenAI's weights, read files in several pieces, and put each file there whole or not at
+# all. Each reads what the other has written.
+
+# %% tags=["same:models.gpt2_files.gpt2_config", "same:models.gpt2_files.load_gpt2", "same:models.gpt2_files.export_gpt2", "proof"]
+from lib.models import gpt2_files as library
+
+hf = json.loads(Path(folder.name, "config.json").read_text("utf-8"))
+assert vars(library.gpt2_config(hf)) == vars(gpt2_config(hf))
+assert torch.equal(library.load_gpt2(folder.name)(ids), original(ids))
+library.export_gpt2(original, folder.name)
+assert torch.equal(load_gpt2(folder.name)(ids), original(ids))
+written = load_file(Path(folder.name, "model.safetensors"))
+assert written.keys() == file_tensors.keys()
+print("the library reads our files, and we read the library's")
+
+# %% [markdown]
 # The way there and back is whole. But two mistakes that cancel would pass this test,
 # too: if both functions forgot to turn `attn.c_proj`, which is square, even the shapes
 # above would be right. That needs a judge from outside.
@@ -841,9 +896,6 @@ print("written and read: the same logits, to the last digit")
 # into heads):
 
 # %%
-from torch.nn import functional as F
-
-
 def linear(t, name, x):
     return x @ t[f"{name}.weight"] + t[f"{name}.bias"]
 
@@ -911,6 +963,8 @@ def torch_stack(model):
 
 
 # %%
+from lib.attention import causal_mask
+
 torch.manual_seed(0)
 ours = GPT(narrow)
 for parameter in ours.parameters():
@@ -962,9 +1016,9 @@ assert counts[1] - counts[0] == 65 * 64
 # <!-- from: the-classic-bug-tied-in-name-only "n_steps=20" -->
 
 # %% tags=["corpus"]
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.tokenizer import CharTokenizer
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.text.tokenizer import CharTokenizer
 from lib.train import estimate_loss, fit
 
 corpus = load_corpus()
@@ -1004,7 +1058,7 @@ claim(cosine < 0.95, "the copies have gone their own ways")
 # its height the probability that it gets, for weights drawn wider and wider.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.frames import slider
+from lib.show.frames import slider
 
 one = torch.tensor([[40]])
 first_guess = {}
@@ -1052,9 +1106,6 @@ slider(draw, list(first_guess), "standard deviation", alt=describe)
 # <!-- from: experiment-does-the-start-matter "start 0.02 :" -->
 
 # %%
-from lib.norm import LayerNorm
-
-
 def make(start, seed=0):
     torch.manual_seed(seed)
     if start == "PyTorch's":
@@ -1205,12 +1256,13 @@ some = torch.randint(50, (3, 16), generator=generator)
 for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"):
     full = f"transformer.h.0.{name}.weight"
     other = GPT(original.config)
+    turned = file_tensors | {full: file_tensors[full].T}
     try:
-        copy_weights(other, file_tensors | {full: file_tensors[full].T})
-        difference = (other(some) - original(some)).abs().max()
-    except ValueError as error:
-        print("refused: ", error)
+        other.load_state_dict(our_weights(turned, other.config))
+    except RuntimeError:
+        print(f"refused:  {full} has another shape")
     else:
+        difference = (other(some) - original(some)).abs().max()
         print(f"accepted: {full}; logits off by up to {difference:.1f}")
         assert name == "attn.c_proj"
         claim(difference > 0.3, "the logits are far from right")
@@ -1237,7 +1289,7 @@ claim(share > 0.5, "with the larger table it gets more than half")
 # ## Exercises
 
 # %%
-from lib.checks_08 import (
+from lib.checks.lesson_08 import (
     check_count_by_formula,
     check_shared_names,
     check_split_c_attn,
@@ -1360,8 +1412,8 @@ check_widest(widest)
 # %% [markdown]
 # ## Recap
 #
-# - You **assembled a GPT** from a frozen configuration: a `LanguageModel` of blocks
-#   with switches, the same logits as the plain stack.
+# - You **assembled a GPT** from a frozen configuration: one class, blocks with switches,
+#   the same logits as the plain stack.
 # - You can **count it on paper**, 5,162 or 124,439,808. The feed-forward networks are
 #   the largest part; the tables weigh much only where the vocabulary is large for the
 #   width. Weight tying saves one table, if it is really *one* table: count.
@@ -1373,16 +1425,16 @@ check_widest(widest)
 #   rate it lost to PyTorch's start, in part because of small tables.
 #   <!-- from: start-near-nothing "64 wide" -->
 # - You **wrote and read files in GPT-2's format**: names, turned matrices, three in one.
-#   Your class computes what the file says in GPT-2's own names. `load_gpt2("gpt2")`
-#   reads the real one.
+#   Your class computes what the file says in GPT-2's own names. The library's
+#   `load_gpt2("gpt2")` reads the real one.
 #
 # What is still wrong: you can build the model and load what others train, but your
 # own training is slow and careless. One learning rate from the first step to the last,
 # no warm-up, no limit on a wild gradient, and if the laptop goes to sleep, all is lost.
 # Lesson 09 trains with care.
 #
-# The library entries of what you built: [GPTConfig and GPT](../book/api.md#gpt),
-# [load_gpt2, gpt2_config and export_gpt2](../book/api.md#interop).
+# The library entries of what you built: [GPTConfig and GPT](../book/api.md#modelsgpt),
+# [load_gpt2, gpt2_config and export_gpt2](../book/api.md#modelsgpt2_files).
 
 # %% [markdown]
 # ## To read

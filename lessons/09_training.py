@@ -28,7 +28,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -134,9 +134,9 @@ assert torch.allclose(parameter, torch.full((2,), 1 - 0.1 * 0.5))
 # First the data. (The splits have longer names than usual: `train` will be a function.)
 
 # %% tags=["corpus"]
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.tokenizer import CharTokenizer
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.text.tokenizer import CharTokenizer
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)
@@ -155,7 +155,7 @@ print(f"{corpus.name}: {len(train_tokens):,} + {len(validation_tokens):,} tokens
 # Steps are counted from 0.
 
 
-# %% tags=["lib:schedule.warmup"]
+# %% tags=["lib:train.schedule.warmup"]
 def warmup(step: int, n_warmup: int) -> float:
     return min(1.0, (step + 1) / n_warmup) if n_warmup else 1.0
 
@@ -166,7 +166,7 @@ def warmup(step: int, n_warmup: int) -> float:
 # rate it never comes to rest. Two ways down are usual. The cosine falls gently from the
 # end of the warm-up on:
 
-# %% tags=["lib:schedule.cosine_schedule"]
+# %% tags=["lib:train.schedule.cosine_schedule"]
 import math
 
 from lib.shapes import require_sizes
@@ -184,7 +184,7 @@ def cosine_schedule(step: int, n_steps: int, n_warmup: int, end: float = 0.1) ->
 # last 60 % of the steps:
 
 
-# %% tags=["lib:schedule.linear_schedule"]
+# %% tags=["lib:train.schedule.linear_schedule"]
 def linear_schedule(
     step: int, n_steps: int, n_warmup: int, end: float = 0.0, decay: float = 0.6
 ) -> float:
@@ -193,7 +193,7 @@ def linear_schedule(
     return warmup(step, n_warmup) * (end + (1 - end) * min(1.0, left / decay))
 
 
-# %% tags=["lib:schedule.SCHEDULES"]
+# %% tags=["lib:train.schedule.SCHEDULES"]
 SCHEDULES = {
     "constant": lambda step, n_steps, n_warmup: warmup(step, n_warmup),
     "cosine": cosine_schedule,
@@ -204,7 +204,7 @@ SCHEDULES = {
 # All three over 100 steps, ten of them warm-up:
 
 # %% mystnb={"image": {"alt": "Three factors over 100 steps. All rise from 0.1 to 1 in the first ten steps. One stays at 1. The cosine falls in a gentle S to 0.1. The third stays at 1 until step 40 and then falls in a straight line to 0."}}
-from lib import plot
+from lib.show import plot
 
 factors = {
     name: [schedule(step, 100, 10) for step in range(100)]
@@ -244,7 +244,7 @@ assert abs(norm - 5) < 1e-5
 # that a run can be repeated and written into a file. Read down the names; you know most
 # of them. What Muon is comes next.
 
-# %% tags=["lib:train.TrainConfig"]
+# %% tags=["lib:train.settings.TrainConfig"]
 from dataclasses import asdict, dataclass
 
 
@@ -308,17 +308,17 @@ except ValueError as error:
 # faster from.)
 
 # %%
-from lib.gpt import GPT, GPTConfig
+from lib.models.gpt import GPT, GPTConfig
 
 small = GPTConfig(
     V, d_model=64, n_heads=4, n_layers=2, d_ff=256, context_length=64,
-    position="rotary", final_norm=True, head_bias=False, init="fan_in",
+    position="rotary", attention_bias=False, tie_weights=False, init="fan_in",
 )  # fmt: skip
 
 
 # %% tags=["corpus"]
-from lib.claims import claim
-from lib.metrics import cross_entropy
+from lib.checks.claims import claim
+from lib.evaluate.losses import cross_entropy
 
 torch.manual_seed(0)
 model = GPT(small)
@@ -342,7 +342,7 @@ claim((values > 0.1).sum() < 32, "only a few stretching factors are large")
 # then one leaves the $s$ out:
 
 
-# %% tags=["naive:optimizer.orthogonalize"]
+# %%
 def orthogonalize_exactly(matrices):
     u, s, v_transposed = torch.linalg.svd(matrices, full_matrices=False)
     return u @ v_transposed
@@ -352,12 +352,28 @@ def orthogonalize_exactly(matrices):
 # That is slow, too slow for every matrix at every step. The trick is to use nothing but
 # products. For $A = X X^\top$ the matrix $aX + (bA + cA^2) X$ has the same directions
 # as $X$, and a factor $s$ has become $as + bs^3 + cs^5$. So you need numbers $a$, $b$,
-# $c$ that bring every $s$ closer to 1, a few times in a row. Good ones are known. Feed
-# four factors through five rounds.
+# $c$ that bring every $s$ closer to 1, a few times in a row. Good ones are known, for
+# five rounds. But numbers are rounded, and a factor that rounding carries a little past
+# the range of the next round would grow without end. So all rounds but the last are
+# made for $s / 1.01$, which keeps away from the edge.
+
+# %% tags=["lib:train.optimizer.POLAR_EXPRESS"]
+EXACT_ROUNDS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+)
+POLAR_EXPRESS = (
+    *((a / 1.01, b / 1.01**3, c / 1.01**5) for a, b, c in EXACT_ROUNDS[:-1]),
+    EXACT_ROUNDS[-1],
+)
+
+# %% [markdown]
+# Feed four factors through them:
 
 # %%
-from lib.optimizer import POLAR_EXPRESS
-
 s = torch.tensor([0.9, 0.3, 0.1, 0.03])
 print("start:  ", [round(number, 2) for number in s.tolist()])
 for number, (a, b, c) in enumerate(POLAR_EXPRESS, start=1):
@@ -370,17 +386,14 @@ assert (s - 1).abs().max() < 0.2
 # the last one brings all near 1. They need not become exactly 1; the recipe below stops
 # after three rounds. (A factor of 0 stays 0, while leaving $s$ out would make it 1.)
 #
-# Now the library's version. All factors must start below 1, so the matrix is first
-# divided by the root of the sum of all its squares, which is never smaller than the
-# largest factor. A tall matrix
-# is turned, so that $A$ is the small one of the two products. `baddbmm` is a product
-# and a sum in one call, for several matrices at once. (`has_bfloat16` asks whether the
-# processor multiplies numbers in `bfloat16` quickly; for this they are good enough. But they are
-# rounded, and a factor that rounding carries a little past the range of the next round
-# would grow without end. So the $a$, $b$, $c$ of all rounds but the last are made for
-# $s / 1.01$, which keeps away from the edge.)
+# Now for whole matrices. All factors must start below 1, so the matrix is first divided
+# by the root of the sum of all its squares, which is never smaller than the largest
+# factor. A tall matrix is turned, so that $A$ is the small one of the two products.
+# `baddbmm` is a product and a sum in one call, for several matrices at once.
+# (`has_bfloat16` asks whether the processor multiplies numbers in `bfloat16` quickly;
+# for this they are good enough.)
 
-# %% tags=["lib:optimizer.orthogonalize"]
+# %% tags=["lib:train.optimizer.orthogonalize"]
 from lib.device import has_bfloat16
 
 
@@ -398,7 +411,7 @@ def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
     return x.mT if matrices.size(-2) > matrices.size(-1) else x
 
 
-# %% tags=["same:optimizer.orthogonalize"]
+# %% tags=["proof"]
 matrix = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 exact, fast = orthogonalize_exactly(matrix), orthogonalize(matrix).float()
 print("singular values before:", [f"{x:.1f}" for x in torch.linalg.svdvals(matrix)[0]])
@@ -421,7 +434,7 @@ assert torch.allclose(exact, fast, atol=0.15)
 # together. (`_foreach_lerp_` moves each tensor of a list towards another one, here by
 # the share $1 - \mu$.)
 
-# %% tags=["lib:optimizer.Muon"]
+# %% tags=["lib:train.optimizer.Muon"]
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -473,7 +486,7 @@ class Muon(torch.optim.Muon):
 # to 0. A gain of a norm belongs near 1, so the third group gets no decay.
 
 
-# %% tags=["lib:optimizer._inner_matrices"]
+# %% tags=["lib:train.optimizer._inner_matrices"]
 def _inner_matrices(model: nn.Module) -> list[nn.Parameter]:
     linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
     heads = {id(getattr(m, "head", None)) for m in model.modules()}
@@ -486,13 +499,13 @@ def _inner_matrices(model: nn.Module) -> list[nn.Parameter]:
 # The tables are all embeddings, each once, also where two layers share one:
 
 
-# %% tags=["lib:optimizer._tables"]
+# %% tags=["lib:train.optimizer._tables"]
 def _tables(model: nn.Module) -> list[nn.Parameter]:
     tables = (m.weight for m in model.modules() if isinstance(m, nn.Embedding))
     return list(dict.fromkeys(tables))
 
 
-# %% tags=["lib:optimizer._adamw_groups"]
+# %% tags=["lib:train.optimizer._adamw_groups"]
 def _adamw_groups(
     model: nn.Module, c: TrainConfig, matrices: list[nn.Parameter]
 ) -> list[dict]:
@@ -512,7 +525,7 @@ def _adamw_groups(
 # `initial_lr`. (`chain` goes through several lists as if they were one; `fused` does
 # the whole step of AdamW in one call.)
 
-# %% tags=["lib:optimizer.make_optimizers"]
+# %% tags=["lib:train.optimizer.make_optimizers"]
 from itertools import chain
 
 
@@ -568,12 +581,12 @@ def next_token_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor
 # holds only one part at a time: this is
 # [gradient accumulation](../book/glossary.md#gradient-accumulation). The loss of each
 # part is a mean over its own targets, so it is multiplied by its share of all targets,
-# which `_part_weights` returns. Mostly each row has as many, and counting rows will do.
+# which `part_weights` returns. Mostly each row has as many, and counting rows will do.
 # But in some batches not every place counts: lessons 13 and 14 fill up short rows, or
 # ask for hidden tokens only. Such a loss says so itself, with a line above it:
 
 
-# %% tags=["lib:metrics.mean_over"]
+# %% tags=["lib:evaluate.losses.mean_over"]
 def mean_over(counts: Callable[..., Tensor]) -> Callable[[Callable], Callable]:
     def mark(loss_of: Callable) -> Callable:
         loss_of.counts = counts
@@ -587,16 +600,18 @@ def mean_over(counts: Callable[..., Tensor]) -> Callable[[Callable], Callable]:
 # definition. This one only notes `counts`, which gives True where a target counts.)
 #
 # `in_mode` of lesson [02](02_bigram.ipynb) sets the mode for training, and
-# `_require_finite` ends a run whose loss is no number any more, before the update.
+# `require_finite` ends a run whose loss is no number any more, before the update.
 # `autocast` does matrix products in `bfloat16` where `dtype` asks for that.
-# (`_share`, `_over_processes`, `_without_exchange` and `_SharedModel` have nothing to do
-# in a single process: training with several is a subject of lesson 19.)
+# (`n_processes`, `share_of`, `sum_over_processes`, `without_exchange` and `SharedModel`
+# have nothing to do in a single process: training with several is a subject of lesson
+# 19.)
 
 # %%
 from lib.device import choose_dtype
-from lib.mode import in_mode
-from lib.train import _anyone, _over_processes, _require_finite, _share
-from lib.train import _part_weights, _SharedModel, _without_exchange, _world
+from lib.module import in_mode
+from lib.train.guards import require_finite
+from lib.train.parallel import SharedModel, n_processes, part_weights, share_of
+from lib.train.parallel import sum_over_processes, without_exchange
 
 
 # %% tags=["lib:train.Training"]
@@ -610,7 +625,7 @@ class Training:
         self.model, self.config, self.loss_of = model, config, loss_of
         self.optimizers = make_optimizers(model, config)
         self.n_done, self.losses, self.validation = 0, [], []
-        self.runner = _SharedModel(model) if _world() > 1 else model
+        self.runner = SharedModel(model) if n_processes() > 1 else model
 
     def step(self, batch: tuple[Tensor, ...]) -> float:
         c = self.config
@@ -620,8 +635,8 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
         with in_mode(self.model, training=True):
-            loss = self._gradients(_share(batch))
-        _require_finite(self, "loss", loss)
+            loss = self._gradients(share_of(batch))
+        require_finite(self.n_done, loss=loss)
         if c.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), c.clip)
         for optimizer in self.optimizers:
@@ -634,14 +649,14 @@ class Training:
         total, kind = 0.0, batch[0].device.type
         dtype = choose_dtype(self.config.dtype, batch[0].device)
         parts = list(zip(*(t.chunk(self.config.accumulation) for t in batch)))
-        weights = _part_weights(self.loss_of, self.model, parts)
+        weights = part_weights(self.loss_of, self.model, parts)
         for number, (part, weight) in enumerate(zip(parts, weights), start=1):
-            with _without_exchange(self.runner, number < len(parts)):
+            with without_exchange(self.runner, number < len(parts)):
                 with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
                     loss = weight * self.loss_of(self.runner, *part)
                 loss.backward()
             total += loss.item() if weight else 0.0  # a mean of nothing is no number
-        return _over_processes(total) / _world()
+        return sum_over_processes(total) / n_processes()
 
 
 # %% [markdown]
@@ -652,7 +667,7 @@ class Training:
 # %%
 one_block = GPTConfig(
     V, d_model=64, n_heads=4, n_layers=1, d_ff=256, context_length=32,
-    final_norm=True, init="fan_in",
+    attention_bias=False, head_bias=True, tie_weights=False, init="fan_in",
 )  # fmt: skip
 
 
@@ -678,66 +693,62 @@ for whole, added in zip(*gradients_of):
 # ### The loop
 #
 # A long run needs three more things: now and then a look at the validation loss, now
-# and then a copy on the disk, and an end that you can ask for. Nothing is kept of a run
-# that has come to infinity, so that the last good copy stays. After each step of the
-# loop:
-
-
-# %% tags=["lib:train._evaluate_if_due"]
-def _evaluate_if_due(
-    training: Training, every: int, evaluate: Callable[[], float] | None
-) -> bool:
-    last = training.n_done == training.config.n_steps
-    due = every > 0 and (last or training.n_done % every == 0)
-    if due and evaluate is not None:
-        loss = evaluate()
-        _require_finite(training, "validation loss", loss)
-        training.validation.append((training.n_done, loss))
-    return due
-
-
-# %% tags=["lib:train._save_if_due"]
-def _save_if_due(
-    training: Training,
-    due: bool,
-    save: Callable[[], None] | None,
-    interrupted: Callable[[], bool],
-) -> bool:
-    stop = _anyone(interrupted())
-    if save is not None and (due or stop):
-        largest = nn.utils.get_total_norm(training.model.parameters(), math.inf)
-        _require_finite(training, "largest weight", largest.item())
-        save()
-    return stop
-
-
-# %% [markdown]
+# and then a copy on the disk, and an end that you can ask for.
+#
 # Ctrl-C, or the stop button of a notebook, can come at any moment, also between the
-# step of the first optimiser and that of the second. Inside `_interrupt_between_steps`
+# step of the first optimiser and that of the second. Inside `interrupt_between_steps`
 # it only sets a flag; the step is finished, the run is saved, and then it stops.
-# `_remaining_batches` draws a batch for each step that is left and shows the progress
-# bar.
+# (`progress_bar` gives a function that is told after each step how it went.)
+
+# %%
+from lib.train.guards import interrupt_between_steps, progress_bar
 
 
-# %% tags=["lib:train.train"]
-from lib.train import _interrupt_between_steps, _remaining_batches
+def is_due(training, every):
+    last = training.n_done == training.config.n_steps
+    return every > 0 and (last or training.n_done % every == 0)
 
 
-def train(
-    training: Training, next_batch: Callable[[], tuple[Tensor, ...]], every: int = 0,
-    evaluate: Callable[[], float] | None = None,
-    save: Callable[[], None] | None = None,
-) -> list[float]:  # fmt: skip
-    if every < 0:
-        raise ValueError(f"every={every} must be 0 or more")
-    with _interrupt_between_steps() as interrupted:
-        for batch in _remaining_batches(training, next_batch):
-            training.step(batch)
-            due = _evaluate_if_due(training, every, evaluate)
-            if _save_if_due(training, due, save, interrupted):
+# %% tags=["naive:train.train"]
+def train(training, next_batch, every=0, evaluate=None, save=None):
+    bar = progress_bar(training.n_done, training.config.n_steps)
+    with interrupt_between_steps() as interrupted, bar as advance:
+        while training.n_done < training.config.n_steps:
+            batch = next_batch()
+            advance(training.step(batch), batch[0].numel())
+            due = is_due(training, every)
+            if due and evaluate:
+                training.validation.append((training.n_done, evaluate()))
+            stop = interrupted()
+            if save and (due or stop):
+                save()
+            if stop:
                 raise KeyboardInterrupt
     return training.losses
 
+
+# %% [markdown]
+# The library's `train` does the same steps, and keeps nothing of a run that has come to
+# infinity: where the validation loss or a weight is no number any more, it stops before
+# it saves, so that the last good copy stays. Ten steps on one batch with both, and a
+# look after every fourth:
+
+# %% tags=["same:train.train", "proof", "corpus"]
+import lib.train
+
+runs = []
+for loop in (train, lib.train.train):
+    training, saved = new_training(TrainConfig(10, 0.01, "muon")), []
+    loop(
+        training,
+        lambda: batch,
+        every=4,
+        evaluate=lambda: next_token_loss(training.model, *batch).item(),
+        save=lambda: saved.append(training.n_done),
+    )
+    runs.append((training.losses, training.validation, saved))
+assert runs[0] == runs[1]
+print("the same losses, and both saved after steps", saved)
 
 # %% [markdown]
 # ### Checkpoints
@@ -751,19 +762,44 @@ def train(
 # - where the random numbers stand: those that draw the batches, and PyTorch's own,
 #   which [dropout](../book/glossary.md#dropout) uses.
 #
+# The state of an optimiser is a table in a table: for the number of each parameter,
+# tensors by name. A file wants one flat list. So each tensor gets a long name:
+
+
+# %% tags=["lib:train.optimizer.optimizer_tensors"]
+def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    return {
+        f"optimizer.{number}.{place}.{name}": tensor
+        for number, optimizer in enumerate(optimizers)
+        for place, state in optimizer.state_dict()["state"].items()
+        for name, tensor in state.items()
+    }
+
+
+# %% [markdown]
+# And back. Which rates an optimiser had need not be kept: the settings say it.
+
+
+# %% tags=["lib:train.optimizer.load_optimizers"]
+def load_optimizers(
+    optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]
+) -> None:
+    for number, optimizer in enumerate(optimizers):
+        prefix, state = f"optimizer.{number}.", defaultdict(dict)
+        for name, tensor in tensors.items():
+            if name.startswith(prefix):
+                place, key = name.removeprefix(prefix).split(".")
+                state[int(place)][key] = tensor
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": dict(state)})
+
+
+# %% [markdown]
 # A [checkpoint](../book/glossary.md#checkpoint) holds all of it, and can put a new
 # `Training` where the old one was. (`Tokenizer` is the type of any tokenizer of this
 # course; the translator of lesson 13 has two of them.)
 
-# %% tags=["lib:checkpoint.Checkpoint"]
-import json
-import os
-from pathlib import Path
-
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-
-from lib.checkpoint import Tokenizer, _load_optimizer
+# %% tags=["naive:train.checkpoint.Checkpoint"]
+from lib.text.vocabulary import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -773,96 +809,96 @@ class Checkpoint:
     notes: dict
     run: dict[str, Tensor]
 
-    def resume(self, training: Training, generator: torch.Generator) -> None:
-        if "run.generator" not in self.run:
-            raise ValueError("the checkpoint holds weights only; it cannot be resumed")
-        if self.notes["config"] != json.loads(json.dumps(asdict(training.config))):
-            raise ValueError("the checkpoint comes from a training with other settings")
-        if self.model.config != training.model.config:
-            raise ValueError("the checkpoint holds another model than the training")
+    def resume(self, training, generator):
         training.model.load_state_dict(self.model.state_dict())
-        for number, optimizer in enumerate(training.optimizers):
-            _load_optimizer(optimizer, f"optimizer.{number}.", self.run)
+        load_optimizers(training.optimizers, self.run)
         training.losses[:] = self.run["run.losses"].tolist()
         training.n_done = len(training.losses)
         training.validation[:] = [tuple(pair) for pair in self.notes["validation"]]
         generator.set_state(self.run["run.generator"])
         torch.set_rng_state(self.run["run.torch"])
-        if "run.cuda" in self.run:
-            torch.cuda.set_rng_state(self.run["run.cuda"])
 
 
 # %% [markdown]
 # The file format is *safetensors*: names, numbers, and some text about them. Python's
 # own format, pickle, can run any program while it is read, and you may want to open the
-# checkpoint of a stranger. The small functions collect what goes into the file
-# (`_weights`, `_run_state`, `_about`) and a check sum over all of it (`_sum`):
-
-# %% tags=["lib:checkpoint.save_checkpoint"]
-from lib.checkpoint import _about, _run_state, _sum, _to_store, _weights
-
-
-def save_checkpoint(
-    path: str | Path,
-    model: nn.Module,
-    tokenizer: Tokenizer | tuple[Tokenizer, Tokenizer] | None = None,
-    training: Training | None = None,
-    generator: torch.Generator | None = None,
-    dtype: torch.dtype | None = None,
-    **notes,
-) -> None:
-    run, progress = _run_state(training, generator)
-    tensors = _to_store(_weights(model, dtype) | run)
-    metadata = _about(model, tokenizer, notes | progress)
-    metadata["sha256"] = _sum(tensors, metadata)
-    _write_whole(Path(path), tensors, metadata)
-
-
-# %% [markdown]
+# checkpoint of a stranger.
+#
 # And what if the power fails while the file is being written? Then half a file has
 # replaced a good one, and everything is lost. So write *next to* the old file, wait
 # until it is on the disk (`fsync`), and only then let the new one take the old one's
 # place. A file system does that last move at once or not at all: it is *atomic*.
 
+# %%
+import json
+import os
+from pathlib import Path
 
-# %% tags=["lib:checkpoint._write_whole"]
-def _write_whole(path: Path, tensors: dict, metadata: dict) -> None:
+from safetensors.torch import save_file
+
+
+def write_whole(path, tensors, words):
     half = path.with_name(f"{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, half, metadata)
-        half.chmod(0o644)  # safetensors lets nobody but the owner read
-        with open(half, "rb+") as file:
-            os.fsync(file.fileno())
-        half.replace(path)
-    except (OSError, SafetensorError) as error:
-        try:
-            half.unlink(missing_ok=True)
-        except OSError:
-            pass
-        raise OSError(f"path={str(path)!r} cannot be written: {error}") from error
+    save_file(tensors, half, {name: json.dumps(words[name]) for name in words})
+    with open(half, "rb+") as file:
+        os.fsync(file.fileno())
+    half.replace(path)
 
 
 # %% [markdown]
-# Reading goes the other way: check the file (`_read_file`), build a model as the file
-# says, fill it with the weights (`_load_weights` refuses any that do not fit).
-
-# %% tags=["lib:checkpoint.load_checkpoint"]
-from lib.checkpoint import _load_weights, _read_file
-from lib.presets import build_model
+# Now collect what goes into the file. Of a run that is to go on, these tensors:
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
-    path = Path(path)
-    path = path / "checkpoint.safetensors" if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(f"path={str(path)!r}: there is no such checkpoint")
-    tensors, about = _read_file(path)
-    model = build_model(about["model"])
-    weights = {n[6:]: t for n, t in tensors.items() if n.startswith("model.")}
-    _load_weights(path, model, weights)
-    run = {n: t for n, t in tensors.items() if not n.startswith("model.")}
-    return Checkpoint(model.eval(), about["tokenizer"], about["notes"], run)
+# %%
+def run_tensors(training, generator):
+    own = {
+        "run.losses": torch.tensor(training.losses, dtype=torch.float64),
+        "run.generator": generator.get_state(),
+        "run.torch": torch.get_rng_state(),
+    }
+    return own | optimizer_tensors(training.optimizers)
+
+
+# %% [markdown]
+# The weights are there in any case. As text the file gets the configuration of the
+# model, the vocabulary, and your notes; a run adds its settings and validation losses.
+
+# %% tags=["naive:train.checkpoint.save_checkpoint"]
+from lib.models import build_model, config_from_dict, config_to_dict
+from lib.text.vocabulary import tokenizer_from_dict, tokenizer_to_dict
+
+
+def save_checkpoint(
+    path, model, tokenizer=None, training=None, generator=None, **notes
+):
+    tensors = {f"model.{name}": w.detach() for name, w in model.named_parameters()}
+    if training is not None:
+        tensors |= run_tensors(training, generator)
+        notes["config"] = asdict(training.config)
+        notes["validation"] = training.validation
+    words = {"model": config_to_dict(model.config), "notes": notes}
+    words["tokenizer"] = tokenizer_to_dict(tokenizer)
+    write_whole(Path(path), tensors, words)
+
+
+# %% [markdown]
+# Reading goes the other way: build a model as the text says, and fill it with the
+# weights.
+
+# %% tags=["naive:train.checkpoint.load_checkpoint"]
+from safetensors import safe_open
+
+
+def load_checkpoint(path):
+    with safe_open(path, "pt") as file:
+        words, names = file.metadata(), file.keys()
+        tensors = {name: file.get_tensor(name) for name in names}
+    model = build_model(config_from_dict(json.loads(words["model"])))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(tensors.pop(f"model.{name}"))
+    tokenizer = tokenizer_from_dict(json.loads(words["tokenizer"]))
+    return Checkpoint(model.eval(), tokenizer, json.loads(words["notes"]), tensors)
 
 
 # %% [markdown]
@@ -927,10 +963,35 @@ assert resumed == unbroken and len(resumed) == 20
 # All twenty losses are *equal*, not just close: the run does not know that it was dead.
 # (On one machine. Another processor may round otherwise in a last digit.)
 #
-# And a file that has suffered is refused. Turn over one bit in its middle:
+# The library writes the same tensors and the same text. Save the run with its writer,
+# too, read both files, and put a new training where each of them says:
+
+# %% tags=["same:train.checkpoint.save_checkpoint", "same:train.checkpoint.load_checkpoint", "same:train.checkpoint.Checkpoint", "proof", "corpus"]
+from lib.train import checkpoint as library
+
+state, ends = (training.model, tokenizer, training, generator), []
+save_checkpoint(at_10, *state, seed=0)
+library.save_checkpoint(latest, *state, seed=0)
+for kept in (load_checkpoint(at_10), library.load_checkpoint(latest)):
+    again = new_training(short, with_dropout, seed=len(ends))
+    kept.resume(again, torch.Generator())
+    tensors = kept.run | optimizer_tensors(again.optimizers)
+    ends.append((tensors | again.model.state_dict(), kept.notes, again.losses))
+(ours, *words), (theirs, *their_words) = ends
+assert words == their_words and ours.keys() == theirs.keys()
+assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+print(f"{len(ours)} tensors, all the same")
+
+# %% [markdown]
+# Its functions do more. They refuse what does not fit: a file of another kind, weights
+# of another model, the run of another training. And they write a check sum over
+# everything into the file, so that a file that has suffered is refused, too. Turn over
+# one bit in the middle of the last one:
 
 # %% tags=["corpus"]
-damaged = bytearray(at_10.read_bytes())
+from lib.train.checkpoint import load_checkpoint
+
+damaged = bytearray(latest.read_bytes())
 damaged[len(damaged) // 2] ^= 1
 latest.write_bytes(damaged)
 try:
@@ -941,28 +1002,27 @@ except ValueError as error:
 # %% [markdown]
 # ### A text of your own
 #
-# All of this is also a command. It wants a file of plain text:
+# All of this is also a command. It wants a file of plain text. (Some editors put a mark
+# at the beginning, `\ufeff`; it is no part of the text.)
 
 
-# %% tags=["lib:corpus.read_text"]
-from lib.corpus import SHORTEST
+# %% tags=["naive:text.corpus.read_text"]
+def read_text(path):
+    return Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
 
 
-def read_text(path: str | Path) -> str:
-    try:
-        text = Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
-    except OSError as error:
-        raise ValueError(f"path={str(path)!r} cannot be read: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"path={str(path)!r} is not utf-8 at byte {error.start:,} "
-            f"(0x{error.object[error.start]:02x}); save the text as utf-8"
-        ) from None
-    if (n := len(text)) < SHORTEST:
-        wanted = f"it must have {SHORTEST:,} or more"
-        raise ValueError(f"path={str(path)!r} has {n:,} characters; {wanted}")
-    return text
+# %% tags=["same:text.corpus.read_text", "proof"]
+from lib.text.corpus import read_text as careful_read_text
 
+own = Path(folder.name, "my.txt")
+own.write_bytes(b"\xef\xbb\xbf" + "Ma vie, déjà vu.\r\n".encode() * 100)
+assert read_text(own) == careful_read_text(own)
+# The library also says what is wrong with a file that is no text, or a short one:
+own.write_text("To be", "utf-8")
+try:
+    careful_read_text(own)
+except ValueError as error:
+    print(str(error).split(own.name)[1])
 
 # %% [markdown]
 # In a terminal, in the course's folder, this trains the preset `mini` of lesson
@@ -1366,7 +1426,7 @@ for name, network in (writers | {"the course's model": shipped.model}).items():
 # The model takes its place on the [ladder](../book/ladder.md).
 
 # %% tags=["corpus", "sample"]
-from lib.ladder import rung
+from lib.show.ladder import rung
 
 rung("GPT", 107_904, muon_loss, muon_seconds, write(muon.model))
 
@@ -1431,7 +1491,7 @@ claim(wrong > right + 0.005, "without eval() the loss is too high")
 # ## Exercises
 
 # %%
-from lib.checks_09 import (
+from lib.checks.lesson_09 import (
     check_WeightAverage,
     check_accumulate,
     check_clip_gradients,
@@ -1579,12 +1639,13 @@ check_WeightAverage(WeightAverage)
 # [10](10_generation.ipynb) makes it write.
 #
 # The library entries of what you built:
-# [warmup, cosine_schedule and linear_schedule](../book/api.md#schedule),
-# [orthogonalize, Muon and make_optimizers](../book/api.md#optimizer),
-# [TrainConfig, Training and train](../book/api.md#train),
-# [mean_over](../book/api.md#metrics),
-# [save_checkpoint and load_checkpoint](../book/api.md#checkpoint),
-# [read_text](../book/api.md#corpus).
+# [warmup, cosine_schedule and linear_schedule](../book/api.md#trainschedule),
+# [orthogonalize, Muon and make_optimizers](../book/api.md#trainoptimizer),
+# [TrainConfig](../book/api.md#trainsettings),
+# [next_token_loss, Training and train](../book/api.md#train),
+# [mean_over](../book/api.md#evaluatelosses),
+# [Checkpoint, save_checkpoint and load_checkpoint](../book/api.md#traincheckpoint),
+# [read_text](../book/api.md#textcorpus).
 
 # %% [markdown]
 # ## To read

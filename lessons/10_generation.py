@@ -25,7 +25,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -49,7 +49,8 @@ import torch
 from torch import Tensor, nn
 
 import lib
-from lib.checkpoint import load_checkpoint
+from lib.module import in_mode
+from lib.train.checkpoint import load_checkpoint
 
 data = Path(lib.__file__).parents[1] / "data"
 checkpoint = load_checkpoint(data / "gpt-mini.safetensors")
@@ -219,7 +220,7 @@ print(greedy)
 # Were its last 64 characters there before?
 
 # %%
-from lib.claims import claim
+from lib.checks.claims import claim
 
 claim(greedy[-64:] in greedy[:-1], "greedy choice runs in a circle")
 
@@ -250,10 +251,10 @@ for temperature in (0.5, 1.0, 1.5):
 # leaves equal ones in their order. `scatter(1, where, value)` returns a copy in which
 # each row has the value at the places that `where` names.
 
-# %% tags=["lib:sampling.keep_top_k"]
+# %% tags=["lib:generate.sampling.keep_top_k"]
 import math
 
-from lib.shapes import require_sizes, require_width
+from lib.shapes import require_sizes
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
@@ -288,7 +289,7 @@ assert torch.equal(keep_top_k(logits, 9), logits)
 # stays. `scatter` then brings the answer from the sorted order back to the order of the
 # vocabulary.
 
-# %% tags=["lib:sampling.keep_top_p"]
+# %% tags=["lib:generate.sampling.keep_top_p"]
 from lib.device import at_least_float32
 
 
@@ -325,7 +326,7 @@ claim(kept < 3, "near the end of a word hardly any choice is left")
 # that came twice is penalised once, and `ids` holds the prompt, too.
 
 
-# %% tags=["lib:sampling.penalize_repetition"]
+# %% tags=["lib:generate.sampling.penalize_repetition"]
 def penalize_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
     if not 0 < penalty < math.inf:
         raise ValueError(f"penalty={penalty} must be above 0, and finite")
@@ -341,13 +342,25 @@ print(penalize_repetition(torch.tensor([[2.0, -2.0]]), torch.tensor([[0, 1, 1]])
 # %% [markdown]
 # ### All together
 #
-# One function in a fixed order: penalty, temperature, top-k, top-p, then the draw of
-# lesson [02](02_bigram.ipynb), which also brings `_sharpen`: it divides by the
-# temperature. The order matters: top-p is asked *after* the temperature, so heat makes
-# the set larger.
+# `sharpen` divides by the temperature. It first takes the largest logit of a row away from
+# all. That changes no probability, and then no number can become too large, however
+# small the temperature is.
 
-# %% tags=["lib:sampling.choose_next"]
-from lib.sampling import _sharpen, sample_next
+# %% tags=["lib:generate.sampling.sharpen"]
+def sharpen(logits: Tensor, temperature: float) -> Tensor:
+    logits = at_least_float32(logits)
+    least = torch.finfo(logits.dtype).tiny  # 0 would be divided by 0
+    best = logits.amax(dim=-1, keepdim=True)  # (B, 1)
+    return (logits - best) / max(temperature, least)
+
+
+# %% [markdown]
+# One function in a fixed order: penalty, temperature, top-k, top-p, then the draw of
+# lesson [02](02_bigram.ipynb). The order matters: top-p is asked *after* the
+# temperature, so heat makes the set larger.
+
+# %% tags=["lib:generate.sampling.choose_next"]
+from lib.generate.sampling import sample_next
 
 
 def choose_next(
@@ -358,7 +371,7 @@ def choose_next(
     if repetition_penalty != 1:
         logits = penalize_repetition(logits, ids, repetition_penalty)
     if 0 < temperature < math.inf:  # otherwise sample_next decides
-        logits, temperature = _sharpen(logits, temperature), 1.0
+        logits, temperature = sharpen(logits, temperature), 1.0
     if top_k is not None:
         logits = keep_top_k(logits, top_k)
     if top_p is not None:
@@ -417,7 +430,7 @@ assert full == 64 * single
 # %%
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib.attention_maps import attention_maps
+from lib.evaluate.attention_maps import attention_maps
 
 window = speech[None, :64]  # (1, 64)
 with FlopCounterMode(display=False) as counter:
@@ -466,10 +479,11 @@ assert not torch.allclose(alone[:, 1:], moved, atol=0.1)
 # A [KV cache](../book/glossary.md#kv-cache) keeps the keys and values of one attention.
 # It makes room for a whole context when the first tokens come (`new_empty`: memory of
 # that shape, not filled yet), writes each new token behind the last, and returns what
-# is filled. `require_same_but(2, ...)` refuses what does not continue the rows that are
+# is filled. (`narrow(2, start, n)` is the slice `[:, :, start : start + n]`, and quicker
+# to get.) `require_same_but(2, ...)` refuses what does not continue the rows that are
 # kept: all sizes but that of dimension 2, the tokens, must agree.
 
-# %% tags=["lib:self_attention.KVCache"]
+# %% tags=["lib:attention.KVCache"]
 from lib.shapes import require_same_but
 
 
@@ -480,7 +494,8 @@ class KVCache:
         self.keys = self.values = torch.empty(0)
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        start, length = self.length, self.length + k.size(2)
+        start, n_new = self.length, k.size(2)
+        length = start + n_new
         if length > self.context_length:
             raise ValueError(f"{length=} is more than {self.context_length=}")
         if start == 0:
@@ -488,10 +503,10 @@ class KVCache:
             self.keys, self.values = k.new_empty(room), v.new_empty(room)
         require_same_but(2, k=k, keys=self.keys)
         require_same_but(2, v=v, values=self.values)
-        self.keys[:, :, start:length] = k
-        self.values[:, :, start:length] = v
+        self.keys.narrow(2, start, n_new).copy_(k)
+        self.values.narrow(2, start, n_new).copy_(v)
         self.length = length
-        return self.keys[:, :, :length], self.values[:, :, :length]
+        return self.keys.narrow(2, 0, length), self.values.narrow(2, 0, length)
 
 
 # %%
@@ -505,73 +520,51 @@ print("room for", cache.keys.size(2))
 # %% [markdown]
 # ### An attention that remembers
 #
-# `SelfAttention` is the multi-head attention of lesson
-# [05](05_multi_head_attention.ipynb) with one new step: it appends its keys and values
-# to a cache, if there is one, and goes on with all that is in it.
+# The multi-head attention of lesson [05](05_multi_head_attention.ipynb) gets one new step:
+# it appends its keys and values to a cache, if there is one, and goes on with all that is
+# in it.
 #
-# The other new lines are for two options. With fewer key and value heads than query heads
+# The other new lines are for an option. With fewer key and value heads than query heads
 # (`n_kv_heads`), several query heads share one: the cache becomes smaller, and
-# `repeat_interleave` lends each shared head to its readers. And `rotary` is a way of
-# telling positions that lesson 16 builds; here it is None. (`require_width` refuses
-# vectors of another width.)
+# `repeat_interleave` lends each shared head to its readers.
 
-# %% tags=["lib:self_attention.SelfAttention"]
-from lib.attention import MultiHeadAttention, causal_mask, scaled_dot_product_attention
-from lib.position import Rotary
+# %% tags=["grows:attention.MultiHeadAttention"]
+from lib.attention import scaled_dot_product_attention
 
 
-class SelfAttention(MultiHeadAttention):
-    def __init__(
-        self,
-        d_model: int,
-        n_heads: int,
-        bias: bool = True,
-        n_kv_heads: int | None = None,
-        rotary: Rotary | None = None,
-    ) -> None:
-        super().__init__(d_model, n_heads, bias)
+class MultiHeadAttention(nn.Module):
+    def __init__(self, d_model, n_heads, *, bias=True, n_kv_heads=None):
+        super().__init__()
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
-        require_sizes(n_kv_heads=n_kv_heads)
-        if n_heads % n_kv_heads:
-            raise ValueError(
-                f"n_kv_heads={n_kv_heads} does not divide n_heads={n_heads}"
-            )
-        if n_kv_heads < n_heads:
-            self.k_proj = nn.Linear(d_model, n_kv_heads * self.d_head, bias=bias)
-            self.v_proj = nn.Linear(d_model, n_kv_heads * self.d_head, bias=bias)
-        self.rotary = rotary
+        self.d_head, self.n_shared = d_model // n_heads, n_heads // n_kv_heads
+        self.q_proj = nn.Linear(d_model, d_model, bias=bias)
+        self.k_proj = nn.Linear(d_model, n_kv_heads * self.d_head, bias=bias)
+        self.v_proj = nn.Linear(d_model, n_kv_heads * self.d_head, bias=bias)
+        self.out_proj = nn.Linear(d_model, d_model, bias=bias)
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        cache: KVCache | None = None,
-        need_weights: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        require_width(x, self.d_model)
-        q, k, v = self._project(x, x)  # (B, H, T, Dh), keys and values: fewer heads
-        if self.rotary is not None:
-            start = 0 if cache is None else cache.length
-            q, k = self.rotary(q, start), self.rotary(k, start)
+    def forward(self, x, *, is_causal=False, cache=None):
+        wide = (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+        q, k, v = (w.unflatten(-1, (-1, self.d_head)).transpose(1, 2) for w in wide)
         if cache is not None:
-            k, v = cache.append(k, v)  # now (B, H, T_k, Dh)
-        if k.size(1) < q.size(1):
-            k, v = (w.repeat_interleave(q.size(1) // w.size(1), 1) for w in (k, v))
-        mixed, weights = scaled_dot_product_attention(q, k, v, mask, need_weights)
+            k, v = cache.append(k, v)  # now (B, H_kv, T_k, Dh)
+        if self.n_shared > 1:
+            k, v = (w.repeat_interleave(self.n_shared, dim=1) for w in (k, v))
+        mixed, weights = scaled_dot_product_attention(q, k, v, is_causal=is_causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
 
 
 # %% [markdown]
-# Give it six vectors at once, with the causal mask, and then one after the other with a
-# cache. A single newest token needs no mask: it may look at everything that is there.
+# Give it six vectors at once, with a causal mask (`is_causal`, as in lesson
+# [08](08_gpt.ipynb)), and then one after the other with a cache. A single newest token
+# needs no mask: it may look at everything that is there.
 
 # %%
 torch.manual_seed(0)
 x = torch.randn(2, 6, 128)  # (B, T, D)
 sizes = {}
 for n_kv_heads in (4, 2, 1):
-    attention, cache = SelfAttention(128, 4, n_kv_heads=n_kv_heads), KVCache(64)
-    at_once = attention(x, causal_mask(6))[0]
+    attention, cache = MultiHeadAttention(128, 4, n_kv_heads=n_kv_heads), KVCache(64)
+    at_once = attention(x, is_causal=True)[0]
     steps = [attention(x[:, [t]], cache=cache)[0] for t in range(6)]
     same = torch.allclose(torch.cat(steps, dim=1), at_once, atol=1e-5)
     sizes[n_kv_heads] = cache.keys.nbytes + cache.values.nbytes
@@ -580,9 +573,26 @@ for n_kv_heads in (4, 2, 1):
 assert sizes[4] == 4 * sizes[1] == 2 * 2 * 4 * 32 * 64 * 4
 
 # %% [markdown]
-# The same output, and the cache shrinks with the number of key and value heads. Its
-# size is easy to count: keys *and* values, for each sequence, head and position $D_h$
-# numbers of 4 bytes, and that in every layer.
+# The same output, and the cache shrinks with the number of key and value heads. The
+# library's class has the same parts, so it takes our weights. Here it reads two vectors,
+# and then the other four:
+
+# %% tags=["same:attention.MultiHeadAttention", "proof"]
+from lib import attention as library
+
+for n_kv_heads in (4, 2, 1):
+    ours = MultiHeadAttention(128, 4, n_kv_heads=n_kv_heads)
+    theirs = library.MultiHeadAttention(128, 4, n_kv_heads=n_kv_heads)
+    theirs.load_state_dict(ours.state_dict())
+    pairs = (ours, KVCache(64)), (theirs, library.KVCache(64))
+    for part in (x[:, :2], x[:, 2:]):
+        both = (module(part, is_causal=True, cache=own)[0] for module, own in pairs)
+        assert torch.allclose(*both, atol=1e-6)
+print("the library's attention gives the same outputs")
+
+# %% [markdown]
+# The size of a cache is easy to count: keys *and* values, for each sequence, head and
+# position $D_h$ numbers of 4 bytes, and that in every layer.
 #
 # $$\text{bytes} = 2 \cdot L \cdot B \cdot H_{kv} \cdot D_h \cdot T_{\max} \cdot 4$$
 #
@@ -591,7 +601,7 @@ assert sizes[4] == 4 * sizes[1] == 2 * 2 * 4 * 32 * 64 * 4
 # GPT-2 needs for its 1,024 tokens.
 
 # %%
-from lib.presets import preset_config
+from lib.models.presets import preset_config
 
 caches = model.new_cache()
 with torch.no_grad():
@@ -617,9 +627,12 @@ print(f"gpt2:      {one_text:,} bytes for one text of {gpt2.context_length:,} to
 #
 # ```python
 # start = 0 if cache is None else cache[0].length   # what is already there
-# mask = causal_mask(start + n_new)[start:]         # rows of the new tokens only
 # x = self.positions(x, start)                      # the new ones stand behind it
+# x = block(x, is_causal=True, cache=own)           # and look at it, and at themselves
 # ```
+#
+# With `is_causal=True` and more keys than queries, the queries are the *last* of the
+# positions. So the mask has the rows of the new tokens only.
 #
 # Read ten characters into a cache, then the eleventh alone. Compare with one pass over
 # all eleven.
@@ -671,65 +684,36 @@ for length in (1, 64, 65, 80, 81, 96, 97):
 # for the next, and goes on after the `yield`. So you can show each character as it comes.
 #
 # As a rule only the newest token is read. When the window has moved, or without a
-# cache, the whole window is. (A model without `new_cache`, such as the bigram model, is
-# used without one.)
-#
-# `OneToken` gives the same logits as `model(ids[:, -1:], cache)`. It makes one product
-# of the three for queries, keys and values, and calls functions where the model calls
-# modules: for a single token those calls cost as much as the arithmetic.
-
-# %% tags=["lib:generate._read_window"]
-from collections.abc import Iterator
-
-from lib.generate import _check_request
-from lib.mode import in_mode
-from lib.one_token import OneToken
+# cache, the whole window is. `in_mode` of lesson [02](02_bigram.ipynb) switches
+# [dropout](../book/glossary.md#dropout) off while that goes on; afterwards the model is
+# as it was, whatever happens.
 
 
-def _read_window(model: nn.Module, ids: Tensor, cached: bool) -> tuple:
-    if not cached:
-        return model(ids), model
-    cache = model.new_cache()
-    return model(ids, cache), OneToken(model, cache)
-
-
-# %% tags=["lib:generate._tokens"]
-def _tokens(
-    model: nn.Module, ids: Tensor, n_new: int, use_cache: bool, **how
-) -> Iterator[Tensor]:
-    cached, start, read = use_cache and hasattr(model, "new_cache"), -1, model
-    for _ in range(n_new):
-        first = window_start(ids.size(1), model.context_length)
-        if cached and start == first:
-            logits = read(ids[:, -1:])  # (B, 1, V)
-        else:
-            logits, read = _read_window(model, ids[:, first:], cached)
-        start = first
-        chosen = choose_next(logits[:, -1], ids, **how)  # (B, 1)
-        ids = torch.cat([ids, chosen], dim=1)
-        yield chosen
+# %% tags=["naive:generate.stream"]
+@torch.no_grad()
+def stream(model, ids, n_new, use_cache=True, **options):
+    start, cache = -1, None
+    with in_mode(model, training=False):
+        for _ in range(n_new):
+            first = window_start(ids.size(1), model.context_length)
+            new = ids[:, first:]  # what the cache does not hold
+            if use_cache and start == first:
+                new = ids[:, -1:]
+            elif use_cache:
+                cache = model.new_cache()
+            start = first
+            chosen = choose_next(model(new, cache)[:, -1], ids, **options)  # (B, 1)
+            ids = torch.cat([ids, chosen], dim=1)
+            yield chosen
 
 
 # %% [markdown]
-# `stream` switches [dropout](../book/glossary.md#dropout) off while that goes on.
-# (`yield from` passes on all that another generator yields. `in_mode` of lesson
-# [02](02_bigram.ipynb): afterwards the model is as it was, whatever happens.)
-# `_check_request` refuses an empty prompt, and `generate` collects what comes.
-
-
-# %% tags=["lib:generate.stream"]
-@torch.no_grad()
-def stream(
-    model: nn.Module, ids: Tensor, n_new: int, use_cache: bool = True, **how
-) -> Iterator[Tensor]:
-    _check_request(ids, n_new)
-    with in_mode(model, training=False):
-        yield from _tokens(model, ids, n_new, use_cache, **how)
+# `generate` collects what comes.
 
 
 # %% tags=["lib:generate.generate"]
-def generate(model: nn.Module, ids: Tensor, n_new: int, **how) -> Tensor:
-    return torch.cat([ids, *stream(model, ids, n_new, **how)], dim=1)
+def generate(model: nn.Module, ids: Tensor, n_new: int, **options) -> Tensor:
+    return torch.cat([ids, *stream(model, ids, n_new, **options)], dim=1)
 
 
 # %% [markdown]
@@ -747,6 +731,13 @@ for use_cache in (True, False):
 
 # %% [markdown]
 # Twice the same text. That is what a cache has to do: nothing that you can see.
+#
+# The library's `stream` writes the same. (It also takes models without `new_cache`, such
+# as the bigram model, and refuses an empty prompt.) For a single token, what Python does
+# around the products can take as long as the products, so the library saves some of it:
+# the cache uses `narrow`, and one token alone gets no mask. Its models derive from
+# `lib.module.Module`, which finds their parts without a search and, in
+# `torch.inference_mode()`, asks for no hooks.
 
 # %% [markdown]
 # ### Text, and where to stop
@@ -758,8 +749,10 @@ for use_cache in (True, False):
 
 
 # %%
-from lib.bpe import BPETokenizer
-from lib.tokenizer import CharTokenizer
+from collections.abc import Iterator
+
+from lib.text.bpe import BPETokenizer
+from lib.text.tokenizer import CharTokenizer
 
 
 # %% tags=["lib:generate._pieces"]
@@ -781,13 +774,14 @@ def _pieces(
 
 
 # %% [markdown]
-# `stream_text` encodes the prompt and hands the tokens on.
+# `stream_text` encodes the prompt and hands the tokens on. (`yield from` passes on all that
+# another generator yields.)
 
 
 # %% tags=["lib:generate.stream_text"]
 def stream_text(
     model: nn.Module, tokenizer: CharTokenizer | BPETokenizer, prompt: str, n_new: int,
-    stop: str | None = None, **how,
+    stop: str | None = None, **options,
 ) -> Iterator[str]:  # fmt: skip
     if not prompt:
         raise ValueError("prompt='' is empty; give the model something to go on from")
@@ -795,7 +789,7 @@ def stream_text(
         raise ValueError("stop='' is in every text; give a string, or None")
     device = next(model.parameters()).device
     ids = torch.tensor([tokenizer.encode(prompt)], device=device)
-    yield from _pieces(tokenizer, stream(model, ids, n_new, **how), stop)
+    yield from _pieces(tokenizer, stream(model, ids, n_new, **options), stop)
 
 
 # %% tags=["sample"]
@@ -839,7 +833,7 @@ for writer, limit in ((model, 1e-5), (copy.deepcopy(model).double(), 1e-12)):
 # Then the text: three prompts side by side, 150 characters, which is many moves of the
 # window. And the library's own `generate`, too.
 
-# %%
+# %% tags=["same:generate.stream", "proof"]
 from lib import generate as library
 
 openings = ("ROMEO:\nI ", "GREMIO:\nO", "My lord, ")
@@ -914,7 +908,7 @@ def read_with_cache(ids, change):
 # that of the beginning.) Each bug is a function of `start`.
 
 # %%
-from lib.metrics import cross_entropy
+from lib.evaluate.losses import cross_entropy
 
 n_windows = (len(speech) - 1) // 63
 inputs = speech[: n_windows * 63].view(-1, 63)
@@ -988,7 +982,7 @@ claim(empty > 0.03, "the set is empty far too often")
 # The twelve likeliest characters after `My lord, I `, one row for each setting.
 
 # %% mystnb={"image": {"alt": "Heat map with five rows, one per setting, and twelve characters as columns. As it is: blue cells that fade to the right. Temperature 0.5: the first cells darker, the last pale. Temperature 2: all of a middle blue and nearly equal. Top-k 3: three dark cells, then white. Top-p 0.6: a few dark cells, then white."}}
-from lib import plot
+from lib.show import plot
 
 z = next_logits("My lord, I ")
 settings = {
@@ -1010,7 +1004,7 @@ plot.heat_map(rows, [*settings], characters, *axes, size=(7.5, 3.2), gamma=0.4)
 # tail (only 0 is white), and share it out among those that stay.*
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.frames import slider
+from lib.show.frames import slider
 
 
 def draw(temperature):
@@ -1092,34 +1086,17 @@ assert saved[256] > saved[64]
 
 # %% [markdown]
 # How much of that do you expect in time? Measure it on *your* machine, and look at each
-# thing alone: the library's generator has a cache **and** `OneToken`, which makes fewer
-# calls for the same arithmetic. So here is the cache alone, too.
-
-
-# %%
-def write_with_cache_alone(writer, ids, n_new):
-    cache, unread = writer.new_cache(), ids
-    for _ in range(n_new):
-        unread = writer(unread, cache)[:, -1:].argmax(dim=-1)  # (B, 1)
-
-
-def write_without_cache(writer, ids, n_new):
-    generate(writer, ids, n_new, use_cache=False, temperature=0)
-
-
-def write_with_library(writer, ids, n_new):
-    generate(writer, ids, n_new, temperature=0)
-
+# thing alone: our generator has a cache, the library's also makes quicker calls.
 
 # %% [markdown]
 # The weights are random: the time does not depend on them. The first steps are slow, so
-# they are not counted. `measure` returns how many times as fast the two ways with a cache
-# are.
+# they are not counted. `measure` returns how many times as fast the two generators with
+# a cache are as ours is without.
 
 # %%
 import time
 
-from lib.gpt import GPT
+from lib.models.gpt import GPT
 
 
 @torch.no_grad()
@@ -1127,10 +1104,10 @@ def measure(context_length):
     writer = GPT(preset_config("mini", context_length=context_length)).eval()
     ids = torch.zeros(1, context_length * 3 // 4 + 1, dtype=torch.long)
     seconds = []
-    for write in (write_without_cache, write_with_cache_alone, write_with_library):
-        write(writer, ids, 2)
-        start = time.perf_counter()
-        write(writer, ids, context_length // 4)  # to the next move of the window
+    for write, use in ((generate, False), (generate, True), (library.generate, True)):
+        write(writer, ids, 2, use_cache=use, temperature=0)
+        start = time.perf_counter()  # then up to the next move of the window
+        write(writer, ids, context_length // 4, use_cache=use, temperature=0)
         seconds.append(time.perf_counter() - start)
     slow, *fast = seconds
     return [slow / each for each in fast]
@@ -1143,8 +1120,8 @@ ratios = {context_length: measure(context_length) for context_length in saved}
 # The numbers of your machine are in `ratios`: print them. (This page does not: they are
 # others on each machine, and at each run.) Expect three things. The saving in time is
 # much smaller than the saving in work, because a model as small as ours spends most of
-# its time on other things than multiplying. The cache alone is only a part of what the
-# library's generator saves. And both save more, the longer the context. The
+# its time on other things than multiplying. Most of it comes from the cache, and the
+# library's quicker calls add a little. And both save more, the longer the context. The
 # [benchmarks](../book/benchmarks.md) measure it with care, on a larger model.
 
 # %% [markdown]
@@ -1294,7 +1271,7 @@ assert growth < 0.1 and torch.equal(keep_top_p(read, 1.0), read)
 # ## Exercises
 
 # %%
-from lib.checks_10 import (
+from lib.checks.lesson_10 import (
     check_keep_min_p,
     check_nucleus_size,
     check_texts_that_fit,
@@ -1439,8 +1416,8 @@ check_write_until(write_until)
 # <!-- from: the-question "characters of context" -->
 #
 # The library entries of what you built:
-# [keep_top_k, keep_top_p, penalize_repetition and choose_next](../book/api.md#sampling),
-# [KVCache and SelfAttention](../book/api.md#self_attention),
+# [keep_top_k, keep_top_p, penalize_repetition, sharpen and choose_next](../book/api.md#generatesampling),
+# [KVCache and MultiHeadAttention](../book/api.md#attention),
 # [window_start, stream, generate and stream_text](../book/api.md#generate).
 
 # %% [markdown]

@@ -26,7 +26,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -53,7 +53,7 @@ sys.path.insert(0, str(found[0]))
 # %%
 from collections import Counter
 
-from lib.corpus import load_corpus
+from lib.text.corpus import load_corpus
 
 line = "the other mother bathes the brother"
 pieces = list(line)
@@ -69,7 +69,7 @@ for pair, count in pairs.most_common(4):
 # last piece that it kept and the new one are the pair, the merged piece takes their
 # place.
 
-# %% tags=["lib:bpe.merge_pair"]
+# %% tags=["lib:text.bpe.merge_pair"]
 from collections.abc import Sequence
 
 Pair = tuple[int, int]
@@ -179,7 +179,7 @@ assert "plain English".encode("utf-8") == bytes(map(ord, "plain English"))
 # language, `\p{N}` a digit or another sign for a number, `\s` white space; for `\p` we
 # need the package `regex` instead of Python's own `re`.
 
-# %% tags=["lib:bpe.split_words"]
+# %% tags=["lib:text.bpe.split_words"]
 import regex
 
 SPLIT = regex.compile(
@@ -217,7 +217,7 @@ assert "".join(split_words(example)) == example
 # often it occurs. Learn from the training split only.
 
 # %% tags=["corpus"]
-from lib.data import split_text
+from lib.text.batches import split_text
 
 corpus = load_corpus()
 train_text, validation_text = split_text(corpus.text)
@@ -231,7 +231,7 @@ print(words.most_common(5))
 # the next. Of equally frequent pairs it takes the one with the smaller ids.
 
 
-# %% tags=["naive:bpe.learn_merges"]
+# %%
 def recount_and_merge(words, n_merges):
     spelt = [list(word.encode("utf-8")) for word in words]
     times, merges = list(words.values()), []
@@ -289,7 +289,7 @@ for token in spell(first_merges)[256:259]:
 # last place comes the first.
 
 
-# %% tags=["lib:bpe.Chain"]
+# %% tags=["lib:text.bpe.Chain"]
 from collections.abc import Iterable
 
 
@@ -327,7 +327,7 @@ print(chain.ids, "the first pair is", chain.pair(0))
 # may stay on the list of a pair that no longer begins there: such places are passed
 # over.
 
-# %% tags=["lib:bpe.PairTable"]
+# %% tags=["lib:text.bpe.PairTable"]
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -388,7 +388,7 @@ for pair in changed:
 # `-count == table.counts[pair] > 1` asks two things at once: does the entry still agree
 # with the table, and does the pair occur more than once? Otherwise it is thrown away.
 
-# %% tags=["lib:bpe.learn_merges"]
+# %% tags=["lib:text.bpe.learn_merges"]
 import heapq
 
 
@@ -410,7 +410,7 @@ def learn_merges(words: Mapping[str, int], n_merges: int) -> list[Pair]:
 # It stops early if no pair occurs twice any more: merging what occurs once teaches
 # nothing. Are the merges the same? A thirtieth of the text is enough to see it.
 
-# %% tags=["same:bpe.learn_merges", "corpus"]
+# %% tags=["proof", "corpus"]
 few_words = Counter(split_words(train_text[:30_000]))
 plain = recount_and_merge(few_words, 768)
 fast = learn_merges(few_words, 768)
@@ -459,7 +459,6 @@ while known := [pair for pair in zip(ids, ids[1:]) if pair in ranks]:
 
 # %% [markdown]
 # The merges come in growing order, with gaps for those that this word has no pair for.
-# The merges come in growing order, with gaps for those that this word has no pair for.
 # The library does the same with the two tools that you have: a chain of the ids, and a
 # heap from which the earliest merge comes out first, of equals the one furthest left.
 # Joining two ids makes at most two new pairs, which go into the heap. So a word
@@ -467,7 +466,7 @@ while known := [pair for pair in zip(ids, ids[1:]) if pair in ranks]:
 # take a hundred times as long.
 
 
-# %% tags=["lib:bpe.apply_merges"]
+# %% tags=["lib:text.bpe.apply_merges"]
 def apply_merges(ids: list[int], ranks: Mapping[Pair, int]) -> list[int]:
     chain = Chain([*ids, -1])
     queue = [(ranks[p], i) for i, p in enumerate(zip(ids, ids[1:])) if p in ranks]
@@ -491,69 +490,53 @@ print("the same ids")
 #
 # Now a class that keeps the merges. Three details:
 #
-# - Words come back again and again, so it remembers those that it has encoded, up to
-#   `KNOWN_WORDS`.
+# - Words come back again and again, so it remembers those that it has encoded.
 # - Bytes that are no utf-8 cannot be cut into words as they are. The option
 #   `"surrogateescape"` turns each into a stand-in character and, on the way out, back.
 # - `alphabet` is the order of the bytes. Ours is 0, 1, 2, ...; GPT-2 has another.
 
-# %% tags=["lib:bpe.ByteBPE"]
-from lib.bpe import KNOWN_WORDS, _check_merges
 
-
+# %% tags=["naive:text.bpe.ByteBPE"]
 class ByteBPE:
-    def __init__(
-        self, merges: Iterable[Pair], alphabet: Iterable[int] = range(256)
-    ) -> None:
-        self.merges, self.alphabet = [tuple(pair) for pair in merges], list(alphabet)
-        _check_merges(self.merges, self.alphabet)
+    def __init__(self, merges, alphabet=range(256)):
+        self.merges, self.alphabet = list(merges), list(alphabet)
         self.tokens = [bytes([byte]) for byte in self.alphabet]
         for first, second in self.merges:
             self.tokens.append(self.tokens[first] + self.tokens[second])
-        self._ids = {byte: i for i, byte in enumerate(self.alphabet)}
-        self._ranks = {pair: 256 + k for k, pair in enumerate(self.merges)}
-        self._known: dict[str, list[int]] = {}  # words that were encoded before
+        self.vocab_size = len(self.tokens)
+        self.ids = {byte: i for i, byte in enumerate(self.alphabet)}
+        self.ranks = {pair: 256 + k for k, pair in enumerate(self.merges)}
+        self.known = {}  # words that were encoded before
 
-    @property
-    def vocab_size(self) -> int:
-        return len(self.tokens)
-
-    def encode_bytes(self, data: bytes) -> list[int]:
-        ids: list[int] = []
+    def encode_bytes(self, data):
+        ids = []
         for word in split_words(data.decode("utf-8", "surrogateescape")):
-            ids += self._known.get(word) or self._encode_word(word)
+            if word not in self.known:
+                spelt = word.encode("utf-8", "surrogateescape")
+                start = [self.ids[byte] for byte in spelt]
+                self.known[word] = apply_merges(start, self.ranks)
+            ids += self.known[word]
         return ids
 
-    def _encode_word(self, word: str) -> list[int]:
-        data = word.encode("utf-8", "surrogateescape")
-        ids = apply_merges([self._ids[byte] for byte in data], self._ranks)
-        if len(self._known) < KNOWN_WORDS:
-            self._known[word] = ids
-        return ids
-
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        ids = [int(i) for i in ids]
-        for position, i in enumerate(ids):
-            if not 0 <= i < self.vocab_size:
-                last = self.vocab_size - 1
-                raise ValueError(f"ids[{position}]={i} is outside 0 .. {last}")
+    def decode_bytes(self, ids):
         return b"".join(self.tokens[i] for i in ids)
-
-    def token_bytes(self, i: int) -> bytes:
-        return self.decode_bytes([i])
 
 
 # %% [markdown]
-# (`_check_merges` refuses a merge of tokens that do not exist.) Decoding is simple:
-# look up the bytes of each id and join them. There is nothing to search: any ids of the
-# vocabulary can be joined.
+# Decoding is simple: look up the bytes of each id and join them. There is nothing to
+# search: any ids of the vocabulary can be joined. The library's class does the same. (It
+# also refuses merges of tokens that do not exist, and ids that are none, and remembers
+# only so many words.)
 
-# %% tags=["corpus"]
-small = ByteBPE(merges)
+# %% tags=["same:text.bpe.ByteBPE", "proof", "corpus"]
+from lib.text import bpe
+
+small, theirs = ByteBPE(merges), bpe.ByteBPE(merges)
 for data in ("naïve 😀".encode(), b"\xff\xfe\x00 no text"):
     ids = small.encode_bytes(data)
     print(len(data), "bytes,", len(ids), "tokens:", small.decode_bytes(ids))
-    assert small.decode_bytes(ids) == data
+    assert ids == theirs.encode_bytes(data)
+    assert small.decode_bytes(ids) == theirs.decode_bytes(ids) == data
 
 # %% [markdown]
 # ### GPT-2's file
@@ -568,7 +551,7 @@ for data in ("naïve 😀".encode(), b"\xff\xfe\x00 no text"):
 # <!-- from: gpt-2s-file "seen = [" -->
 
 
-# %% tags=["lib:bpe.gpt2_bytes"]
+# %% tags=["lib:text.bpe.gpt2_bytes"]
 def gpt2_bytes() -> dict[str, int]:
     seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
     unseen = sorted(set(range(256)) - set(seen))
@@ -584,7 +567,7 @@ assert list(gpt2_bytes())[0] == "!" and len(written) == 256
 # A line such as `Ġ t` merges two tokens, each a byte or made by a line above. So read
 # the lines in order and give each new token the next id.
 
-# %% tags=["lib:bpe.read_gpt2_merges"]
+# %% tags=["lib:text.bpe.read_gpt2_merges"]
 from pathlib import Path
 
 
@@ -614,69 +597,63 @@ def read_gpt2_merges(path: str | Path) -> list[Pair]:
 # typed by somebody, in a chat or in a lesson like this one. They must then *not* become
 # the mark, so `encode` makes special tokens only where the caller says
 # `allowed_special=True`. `decode` shows the mark and the typed characters alike.
+#
+# So a text must be cut at the marks. `regex.escape` takes the bars in a mark for what
+# they are; where one mark begins like another, the longer one comes first.
+
 
 # %%
-import json
-from typing import Self
+def cut_at(marks, text):
+    longest_first = sorted(marks, key=len, reverse=True)
+    pattern = "|".join(map(regex.escape, longest_first))
+    return regex.split(f"({pattern})", text) if marks else [text]
 
-from lib.bpe import _cut_at, _number_special, _plan
 
-print(_cut_at({"<|end|>": 1024}, "one<|end|>two"))
+print(cut_at(["<|end|>"], "one<|end|>two"))
 
 # %% [markdown]
-# `_cut_at` cuts a text at the marks. `_number_special` gives each mark its id. `_plan`
-# counts the words between the marks, so that nothing is learnt from the letters of the
-# marks themselves, and refuses a vocabulary that is too small. All three are short and
-# stay in the library.
+# The training counts the words between the marks, so that nothing is learnt from the
+# letters of the marks themselves. The files come from `StoredTokenizer`, which all
+# tokenizers of the library share: `save` writes what `to_dict` gives, `load` reads it
+# and hands it to `from_dict`.
+
+# %% tags=["naive:text.bpe.BPETokenizer"]
+from lib.text.stored import StoredTokenizer
 
 
-# %% tags=["lib:bpe.BPETokenizer"]
-class BPETokenizer(ByteBPE):
-    def __init__(
-        self,
-        merges: Iterable[Pair],
-        special_tokens: Iterable[str] = (),
-        alphabet: Iterable[int] = range(256),
-    ) -> None:
+class BPETokenizer(ByteBPE, StoredTokenizer):
+    def __init__(self, merges, special_tokens=(), alphabet=range(256)):
         super().__init__(merges, alphabet)
-        self.special_tokens = _number_special(special_tokens, len(self.tokens))
+        marks = enumerate(special_tokens, start=len(self.tokens))
+        self.special_tokens = {mark: i for i, mark in marks}
         self.tokens += [mark.encode("utf-8") for mark in self.special_tokens]
+        self.vocab_size = len(self.tokens)
 
     @classmethod
-    def train(
-        cls, text: str, vocab_size: int, special_tokens: Sequence[str] = ()
-    ) -> Self:
-        words, n_merges = _plan(text, vocab_size, special_tokens)
+    def train(cls, text, vocab_size, special_tokens=()):
+        parts, words = cut_at(special_tokens, text), Counter()
+        for part in parts:
+            words.update([] if part in special_tokens else split_words(part))
+        n_merges = vocab_size - 256 - len(special_tokens)
         return cls(learn_merges(words, n_merges), special_tokens)
 
-    @classmethod
-    def from_gpt2(cls, merges_path: str | Path) -> Self:
-        merges = read_gpt2_merges(merges_path)
-        return cls(merges, ["<|endoftext|>"], gpt2_bytes().values())
-
-    def encode(self, text: str, allowed_special: bool = False) -> list[int]:
-        marks = self.special_tokens if allowed_special else {}
-        ids: list[int] = []
-        for part in _cut_at(marks, text):
+    def encode(self, text, allowed_special=False):
+        marks, ids = self.special_tokens if allowed_special else {}, []
+        for part in cut_at(marks, text):
             ids += [marks[part]] if part in marks else self.encode_bytes(part.encode())
         return ids
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids):
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
-    def save(self, path: str | Path) -> None:
-        kept = {"merges": self.merges, "alphabet": self.alphabet}
-        kept["special_tokens"] = list(self.special_tokens)
-        half = Path(f"{path}.tmp")  # a crash while writing leaves the old file whole
-        half.write_text(json.dumps(kept), "utf-8")
-        half.replace(path)
+    def to_dict(self):
+        values = {"merges": self.merges, "alphabet": self.alphabet}
+        return values | {"special_tokens": list(self.special_tokens)}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        try:
-            return cls(**json.loads(Path(path).read_text("utf-8")))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"path={str(path)!r} holds no saved tokenizer") from error
+    def from_dict(cls, values):
+        merges = [tuple(pair) for pair in values["merges"]]  # a file has lists
+        return cls(**(values | {"merges": merges}))
 
 
 # %% [markdown]
@@ -700,16 +677,35 @@ assert tokenizer.decode(allowed) == tokenizer.decode(tokenizer.encode(chat)) == 
 # %%
 from tempfile import TemporaryDirectory
 
-with TemporaryDirectory() as folder:
-    path = Path(folder, "merges.txt")
-    path.write_text("#version: 0.2\nĠ t\nĠ a\nh e\ni n\nr e\no n\nĠt he\n", "utf-8")
-    gpt2 = BPETokenizer.from_gpt2(path)
+folder = TemporaryDirectory()
+path = Path(folder.name, "merges.txt")
+path.write_text("#version: 0.2\nĠ t\nĠ a\nh e\ni n\nr e\no n\nĠt he\n", "utf-8")
+gpt2_merges, alphabet = read_gpt2_merges(path), gpt2_bytes().values()
+gpt2 = BPETokenizer(gpt2_merges, ["<|endoftext|>"], alphabet)
 print(gpt2.encode("!"), gpt2.encode("\n"), gpt2.encode(" the"))
 assert gpt2.encode("!") == [0] and gpt2.encode(" the") == [262]
 
 # %% [markdown]
 # `!` is 0, the newline 198, ` the` 262, as in the real GPT-2. With the whole file you
 # have its tokenizer.
+#
+# The library's `BPETokenizer` does the same. It also refuses a text that is none, marks
+# that are there twice, and a vocabulary that is too small, and its `from_gpt2` reads
+# GPT-2's file in one line. Hold both against each other:
+
+# %% tags=["same:text.bpe.BPETokenizer", "proof", "corpus"]
+kept, marks = path.with_name("bpe.json"), ["<|endoftext|>"]
+BPETokenizer.train(train_text[:30_000], 600, marks).save(kept)
+learnt = bpe.BPETokenizer.train(train_text[:30_000], 600, marks)
+pairs = (BPETokenizer.load(kept), learnt), (gpt2, bpe.BPETokenizer.from_gpt2(path))
+for ours, theirs in pairs:
+    assert ours.to_dict() == theirs.to_dict()
+    for text in (chat, "naïve 😀", validation_text[:10_000]):
+        ids = ours.encode(text)
+        assert ids == theirs.encode(text)
+        assert ours.encode(text, True) == theirs.encode(text, True)
+        assert ours.decode(ids) == theirs.decode(ids) == text
+print("the same merges, ids and texts")
 
 # %% [markdown]
 # ## Check
@@ -754,7 +750,7 @@ print(f"{len(words):,} words are encoded as they were left by the training")
 
 
 # %%
-from lib.bigram import BigramLM, count_pairs
+from lib.models.bigram import BigramConfig, BigramLM, count_pairs
 
 
 def encode_both(tokenizer):
@@ -772,7 +768,7 @@ def bigram_loss(train, validation, vocab_size, added=0.1):
 
 
 # %% tags=["corpus"]
-from lib.tokenizer import CharTokenizer
+from lib.text.tokenizer import CharTokenizer
 
 losses = {}
 for name, t in {"characters": CharTokenizer(corpus.text), "BPE": tokenizer}.items():
@@ -821,7 +817,7 @@ for V in (256, 300, 512, 1024, 2048):
 # How long is a token on average? Measure it on both splits.
 
 # %% mystnb={"image": {"alt": "Line chart: characters per token against the size of the vocabulary, from 256 to 2048. Both lines rise steeply from 1 at first and then ever more slowly; the line of the training split lies above that of the validation split."}} tags=["corpus"]
-from lib import plot
+from lib.show import plot
 
 sizes = [256, 300, 384, 512, 768, 1024, 1536, 2048]
 encoded = {V: encode_both(BPETokenizer(many_merges[: V - 256])) for V in sizes}
@@ -918,13 +914,13 @@ assert max(map(abs, differences)) < 0.05 and invented > real
 import time
 
 from lib.generate import sample
-from lib.ladder import rung
+from lib.show.ladder import rung
 
 V = tokenizer.vocab_size
 start = time.process_time()
 counts = count_pairs(encoded[V][0], V)
 seconds = time.process_time() - start
-writer = BigramLM(V)
+writer = BigramLM(BigramConfig(V))
 writer.logits.weight.data = counts.float().log()  # the log of 0 is minus infinity
 prompt = torch.tensor([tokenizer.encode("\n")])
 written = sample(writer, prompt, 60, 1.0, torch.Generator().manual_seed(1))
@@ -1062,7 +1058,7 @@ assert all(one < cut for one, cut in zip(n_tokens["one word"], n_tokens["words"]
 # ## Exercises
 
 # %%
-from lib.checks_11 import (
+from lib.checks.lesson_11 import (
     check_bits_per_byte,
     check_decode_stream,
     check_longest_match,
@@ -1202,7 +1198,7 @@ check_decode_stream(decode_stream)
 # *translate*: to read one sequence and write another. That needs an encoder and a
 # decoder: lesson 12.
 #
-# The library entries of what you built: [all of `bpe`](../book/api.md#bpe).
+# The library entries of what you built: [all of `bpe`](../book/api.md#textbpe).
 
 # %% [markdown]
 # ## To read

@@ -26,7 +26,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -205,7 +205,7 @@ print(len(unseen), "words set aside:", *unseen[::100])
 # puts the padding in. `torch.full` makes a tensor of one value, and the loop writes
 # each row over its beginning.
 
-# %% tags=["lib:tokenizer.pad_batch"]
+# %% tags=["lib:text.tokenizer.pad_batch"]
 from collections.abc import Sequence
 
 
@@ -245,16 +245,16 @@ def make_batch(words):
 # came later.
 #
 # Encoder and decoder are made of the same blocks, so `_Stack` makes them for both. Only
-# a decoder has a memory to look at; its blocks get a third part, `cross`, which comes
-# further down. An encoder leaves that slot of the block empty.
+# a decoder has a memory to look at; its blocks get a second attention, `cross`, which
+# comes further down. An encoder leaves that slot of the block empty.
 
-# %% tags=["lib:encoder_decoder._Stack"]
+# %% tags=["lib:models.encoder_decoder._Stack"]
 from torch.nn import functional as F
 
+from lib.attention import MultiHeadAttention
 from lib.block import Block
 from lib.ffn import FeedForward
 from lib.norm import LayerNorm
-from lib.self_attention import SelfAttention
 from lib.shapes import require_sizes
 
 
@@ -275,17 +275,17 @@ class _Stack(nn.Module):
         require_sizes(d_model=d_model, n_layers=n_layers)
         blocks = []
         for _ in range(n_layers):
-            attention = SelfAttention(d_model, n_heads, attention_bias)
+            attention = MultiHeadAttention(d_model, n_heads, bias=attention_bias)
             cross = None
             if self.has_memory:
-                cross = CrossAttention(d_model, n_heads, attention_bias)
+                cross = MultiHeadAttention(d_model, n_heads, bias=attention_bias)
             ffn = FeedForward(d_model, d_ff, F.relu)
             blocks.append(Block(attention, ffn, cross, pre_norm, dropout=dropout))
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = LayerNorm(d_model) if pre_norm else nn.Identity()
 
 
-# %% tags=["lib:encoder_decoder.Encoder"]
+# %% tags=["lib:models.encoder_decoder.Encoder"]
 class Encoder(_Stack):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         for block in self.blocks:
@@ -315,41 +315,14 @@ for name, mask in (("no mask", None), ("causal mask", causal_mask(5))):
 #
 # ### Cross-attention
 #
-# `MultiHeadAttention` can do it already: pass a `memory`, and keys and values come from
-# there. One thing is missing. While the decoder writes, `x` changes at every step, but
-# the memory does not. Its keys and values need to be computed **once**: that is `read`.
-# `forward` accepts either: a tensor is projected as before, a pair is used as it is.
-#
-# (`_by_head` cuts `(B, S, D)` into heads, `(B, H, S, Dh)`.)
-
-# %% tags=["lib:encoder_decoder.CrossAttention"]
-from lib.attention import MultiHeadAttention, scaled_dot_product_attention
-
-
-class CrossAttention(MultiHeadAttention):
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        memory: Tensor | tuple[Tensor, Tensor] | None = None,
-        need_weights: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        if memory is None or isinstance(memory, Tensor):
-            return super().forward(x, mask, memory, need_weights)
-        q = self._by_head(self.q_proj(x))  # (B, H, T, Dh)
-        k, v = memory
-        mixed, weights = scaled_dot_product_attention(q, k, v, mask, need_weights)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
-
-    def read(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        return self._by_head(self.k_proj(memory)), self._by_head(self.v_proj(memory))
-
-    def _by_head(self, wide: Tensor) -> Tensor:
-        return wide.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
-
+# `MultiHeadAttention` of lesson [05](05_multi_head_attention.ipynb) can do it already:
+# pass a `memory`, and keys and values come from there. While the decoder writes, `x`
+# changes at every step, but the memory does not. Its keys and values need to be computed
+# **once**: that is `read`. You may pass what it returns in place of the memory: a tensor
+# is projected, a pair of keys and values is used as it is.
 
 # %%
-cross = CrossAttention(d_model=16, n_heads=2)
+cross = MultiHeadAttention(d_model=16, n_heads=2)
 x, memory = torch.randn(1, 3, 16), torch.randn(1, 5, 16)
 fresh, weights = cross(x, memory=memory, need_weights=True)
 kept, _ = cross(x, memory=cross.read(memory))
@@ -371,14 +344,14 @@ assert torch.allclose(fresh, kept, atol=1e-6)
 #       (its own past)     (the memory)        (on its own)
 # ```
 #
-# `has_memory = True` puts it there. Look at `forward`. The causal mask is for the
-# self-attention: the decoder writes from left to right. With a
-# [cache](../book/glossary.md#kv-cache), `start` tokens have been read before, so only
-# the last rows of the mask are needed. The `memory_mask` hides the padding of the
-# source. `Pairs` is the type of what `read` returns: keys and values, for each block.
+# `has_memory = True` puts it there. Look at `forward`. `is_causal=True` stands for a causal
+# mask in the self-attention, for the decoder writes from left to right. With a
+# [cache](../book/glossary.md#kv-cache) for each block, `x` goes on where the cache ends.
+# The `memory_mask` hides the padding of the source. `Pairs` is the type of what `read`
+# returns: keys and values, for each block.
 
-# %% tags=["lib:encoder_decoder.Decoder"]
-from lib.self_attention import KVCache
+# %% tags=["lib:models.encoder_decoder.Decoder"]
+from lib.attention import KVCache
 
 Pairs = list[tuple[Tensor, Tensor]]  # keys and values of a source, for each block
 
@@ -393,12 +366,11 @@ class Decoder(_Stack):
         memory_mask: Tensor | None = None,
         cache: list[KVCache] | None = None,
     ) -> Tensor:
-        n_layers, start = len(self.blocks), 0 if cache is None else cache[0].length
-        mask = causal_mask(start + x.size(1))[start:].to(x.device)  # (T, start + T)
+        n_layers = len(self.blocks)
         memories = [memory] * n_layers if isinstance(memory, Tensor) else memory
-        each = zip(self.blocks, cache or [None] * n_layers, memories, strict=True)
-        for block, kept, seen in each:
-            x = block(x, mask, seen, memory_mask, cache=kept)
+        caches = [None] * n_layers if cache is None else cache
+        for block, source, own in zip(self.blocks, memories, caches, strict=True):
+            x = block(x, None, source, memory_mask, is_causal=True, cache=own)
         return self.final_norm(x)
 
     def read(self, memory: Tensor) -> Pairs:
@@ -433,10 +405,13 @@ assert noticed == [[0, 0, 1], [1, 1, 1]]
 # except the vocabularies and the context length.
 # The odd line in `__post_init__` takes all fields that are whole numbers, except the
 # three ids: these may be 0. Each id must exist in the vocabulary of the target, the
-# padding also in that of the source, and the three must differ.
+# padding also in that of the source, and the three must differ. (`require_between`
+# refuses a number outside two bounds.)
 
-# %% tags=["lib:encoder_decoder.TransformerConfig"]
+# %% tags=["lib:models.encoder_decoder.TransformerConfig"]
 from dataclasses import dataclass
+
+from lib.shapes import require_between
 
 
 @dataclass(frozen=True)
@@ -467,8 +442,7 @@ class TransformerConfig:
             largest = self.tgt_vocab_size - 1
             if name == "pad_id":
                 largest = min(largest, self.src_vocab_size - 1)
-            if not 0 <= getattr(self, name) <= largest:
-                raise ValueError(f"{name}={getattr(self, name)} must be 0 .. {largest}")
+            require_between(0, largest, **{name: getattr(self, name)})
         special = {name: getattr(self, name) for name in ids}
         if len(set(special.values())) < len(ids):
             raise ValueError(f"the special tokens {special} must differ")
@@ -489,32 +463,25 @@ for wrong in (dict(n_heads=0), dict(src_vocab_size=5, pad_id=5)):
 # is the formula for $x_t$. The paper uses one matrix for both vocabularies and the head.
 # Here the two vocabularies may differ, so only the target's table and the head are tied.
 #
-# The last two methods are for writing and come next: `begin` prepares what `decode`
-# needs, `generate` hands over to a function. (`in_mode` of lesson [02](02_bigram.ipynb)
-# puts the model into evaluation mode; `_check_length` refuses to write 0 tokens, or more
-# than there are positions. `_initialise`, the last line of `__init__`, follows below.)
+# The last method is for writing, which comes below: `begin` prepares what `decode` needs.
+# `_initialise`, the last line of `__init__`, follows at once.
 
-# %%
+# %% tags=["lib:models.encoder_decoder.Transformer"]
 from lib.attention import padding_mask
-from lib.encoder_decoder import _check_length
-from lib.mode import in_mode
 from lib.position import SinusoidalPositions
 
 
-# %% tags=["lib:encoder_decoder.Transformer"]
 class Transformer(nn.Module):
-    def __init__(
-        self, src_vocab_size: int = 10_000, tgt_vocab_size: int = 10_000, **options
-    ) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        c = self.config = TransformerConfig(src_vocab_size, tgt_vocab_size, **options)
+        c = self.config = config
         self.source = nn.Embedding(c.src_vocab_size, c.d_model)
         self.target = nn.Embedding(c.tgt_vocab_size, c.d_model)
         self.positions = SinusoidalPositions(c.context_length, c.d_model)
         self.dropout = nn.Dropout(c.dropout)
-        how = (c.d_ff, c.dropout, c.pre_norm, c.attention_bias)
-        self.encoder = Encoder(c.d_model, c.n_heads, c.n_encoder_layers, *how)
-        self.decoder = Decoder(c.d_model, c.n_heads, c.n_decoder_layers, *how)
+        parts = (c.d_ff, c.dropout, c.pre_norm, c.attention_bias)
+        self.encoder = Encoder(c.d_model, c.n_heads, c.n_encoder_layers, *parts)
+        self.decoder = Decoder(c.d_model, c.n_heads, c.n_decoder_layers, *parts)
         self.head = nn.Linear(c.d_model, c.tgt_vocab_size, bias=False)
         if c.tie_weights:
             self.head.weight = self.target.weight
@@ -538,14 +505,8 @@ class Transformer(nn.Module):
         x = table(ids) * math.sqrt(self.config.d_model)
         return self.dropout(self.positions(x, start))
 
-    def generate(
-        self, src: Tensor, max_len: int = 50, temperature: float = 0.8, **how
-    ) -> Tensor:
-        with in_mode(self, training=False):
-            return _write(self, src, max_len, temperature=temperature, **how)
-
     def begin(self, src: Tensor, max_len: int) -> tuple[Pairs, Tensor, list[KVCache]]:
-        _check_length(max_len, self.config)
+        require_between(1, self.config.context_length, max_len=max_len)
         memory, mask = self.encode(src)
         return self.decoder.read(memory), mask, self.decoder.new_cache(max_len)
 
@@ -560,7 +521,7 @@ class Transformer(nn.Module):
 # its matrices nearly so.)
 
 
-# %% tags=["lib:encoder_decoder._initialise"]
+# %% tags=["lib:models.encoder_decoder._initialise"]
 @torch.no_grad()
 def _initialise(model: Transformer) -> None:
     tables = {id(model.source.weight), id(model.target.weight)}
@@ -583,23 +544,29 @@ def _initialise(model: Transformer) -> None:
 # decoder, the keys and values of the source. Then one token at a time, as in lesson
 # [10](10_generation.ipynb): the newest token goes in (`ids[:, -1:]`), the cache remembers
 # the others. A row that has written `<eos>` gets padding from then on, and when all rows
-# have ended, it is over.
+# have ended, it is over. (`in_mode` of lesson [02](02_bigram.ipynb) puts the model into
+# evaluation mode for a while.)
 
-# %% tags=["lib:encoder_decoder._write"]
-from lib.sampling import choose_next
+# %%
+from lib.generate.sampling import choose_next
+from lib.module import in_mode
 
 
+# %% tags=["lib:generate.targets.generate_targets"]
 @torch.no_grad()
-def _write(model: Transformer, src: Tensor, max_len: int, **how) -> Tensor:
+def generate_targets(model: Transformer, src: Tensor, max_len: int = 50,
+                     temperature: float = 0.8, **options) -> Tensor:  # fmt: skip
     c = model.config
-    memory, mask, cache = model.begin(src, max_len)
-    ids = src.new_full((len(src), 1), c.bos_id)
-    ended = torch.zeros_like(ids, dtype=torch.bool)
-    while ids.size(1) <= max_len and not ended.all():
-        logits = model.decode(ids[:, -1:], memory, mask, cache)[:, -1]  # (B, V)
-        logits[:, c.pad_id] = -math.inf  # it stands after the end only
-        chosen = choose_next(logits, ids, **how).masked_fill(ended, c.pad_id)
-        ids, ended = torch.cat([ids, chosen], dim=1), ended | (chosen == c.eos_id)
+    with in_mode(model, training=False):
+        memory, mask, cache = model.begin(src, max_len)
+        ids = src.new_full((len(src), 1), c.bos_id)
+        ended = torch.zeros_like(ids, dtype=torch.bool)
+        while ids.size(1) <= max_len and not ended.all():
+            logits = model.decode(ids[:, -1:], memory, mask, cache)[:, -1]  # (B, V)
+            logits[:, c.pad_id] = -math.inf  # it stands after the end only
+            chosen = choose_next(logits, ids, temperature, **options)
+            chosen = chosen.masked_fill(ended, c.pad_id)
+            ids, ended = torch.cat([ids, chosen], dim=1), ended | (chosen == c.eos_id)
     return ids[:, 1:]
 
 
@@ -618,7 +585,7 @@ def n_parameters(module):
 
 
 with torch.device("meta"):
-    base = Transformer(20_000, 20_000)
+    base = Transformer(TransformerConfig(20_000, 20_000))
 D, d_ff = 512, 2048
 encoder_block = 4 * D**2 + (2 * D * d_ff + d_ff + D) + 2 * 2 * D
 print(f"one block of the encoder by the formula {encoder_block:,}")
@@ -654,8 +621,10 @@ assert n_parameters(base) == stacks + tables == 64_581_632
 # padding out of the mean.
 
 # %%
-SIZES = {"d_model": 32, "n_heads": 1, "n_encoder_layers": 1, "n_decoder_layers": 2}
-SIZES |= {"d_ff": 64, "dropout": 0.0, "context_length": 64}
+SIZES = TransformerConfig(
+    V, V, d_model=32, n_heads=1, n_encoder_layers=1, n_decoder_layers=2, d_ff=64,
+    dropout=0.0, context_length=64,
+)  # fmt: skip
 
 
 def sequence_loss(model, src, tgt):
@@ -689,7 +658,7 @@ def shares_right(model):
     logits = model(src, tgt[:, :-1])  # (B, T - 1, V)
     logits[..., PAD] = -math.inf
     forced = logits.argmax(dim=-1) == tgt[:, 1:]
-    written = model.generate(src, max_len=tokens.size(1), temperature=0)
+    written = generate_targets(model, src, max_len=tokens.size(1), temperature=0)
     written = F.pad(written, (0, tokens.size(1) - written.size(1)))  # all as wide
     found = {"forced": forced, "free": written == tgt[:, 1:]}
     shares = {name: right[tokens] for name, right in found.items()}
@@ -704,11 +673,12 @@ def shares_right(model):
 # of *wrong* words: the loop expects something that falls, such as a loss.
 
 # %% tags=["measured"]
-from lib.claims import claim
-from lib.train import TrainConfig, Training, train
+from lib.checks.claims import claim
+from lib.train.settings import TrainConfig
+from lib.train import Training, train
 
 torch.manual_seed(0)
-model = Transformer(V, V, **SIZES)
+model = Transformer(SIZES)
 how = {"learning_rate": 5e-3, "betas": (0.9, 0.98), "schedule": "linear"}
 training = Training(model, TrainConfig(350, n_warmup=30, **how), sequence_loss)
 history = []
@@ -735,7 +705,7 @@ claim(share > 0.95, "nearly every word set aside comes out backwards")
 # %% tags=["sample"]
 words = ["tone", "lesson", "rotation"]
 sources = pad_batch([encode(word) for word in words])
-for word, row in zip(words, model.generate(sources, temperature=0)):
+for word, row in zip(words, generate_targets(model, sources, temperature=0)):
     print(f"{word} -> {decode(row)}")
 
 # %% [markdown]
@@ -819,7 +789,7 @@ def torchs_transformer(pre_norm):
 hidden = ("src_key_padding_mask", "memory_key_padding_mask")
 some_src, some_tgt = make_batch(["dot", "stone", "listen"])
 for pre_norm in (True, False):
-    ours = Transformer(V, V, pre_norm=pre_norm, **sizes).double()
+    ours = Transformer(TransformerConfig(V, V, pre_norm=pre_norm, **sizes)).double()
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.3)
     theirs = torchs_transformer(pre_norm)
@@ -865,7 +835,7 @@ assert difference < 1e-6
 # %%
 runs = []
 hook = model.encoder.register_forward_hook(lambda *_: runs.append(1))
-written = model.generate(src, max_len=12, temperature=0)  # (B, L)
+written = generate_targets(model, src, max_len=12, temperature=0)  # (B, L)
 hook.remove()
 beginnings = F.pad(written, (1, -1), value=BOS)  # shifted by one
 with torch.no_grad():
@@ -888,11 +858,11 @@ def unshifted_loss(model, src, tgt):
 
 
 torch.manual_seed(0)
-copier = Transformer(V, V, **SIZES)
+copier = Transformer(SIZES)
 bug = Training(copier, TrainConfig(80, n_warmup=10, **how), unshifted_loss)
 bug_losses = train(bug, NextBatch())
 print(f"after 80 steps: bug {bug_losses[-1]:.2f} nats, right {losses[79]:.2f} nats")
-written = copier.generate(sources[:1], max_len=6, temperature=0)[0]
+written = generate_targets(copier, sources[:1], max_len=6, temperature=0)[0]
 print("it writes:", *[TOKENS[i] for i in written])
 claim(bug_losses[-1] < 0.05 < losses[79], "the bug has a far better loss")
 claim((written == BOS).all(), "and the model only repeats what it reads")
@@ -916,7 +886,7 @@ class Forgetful(Transformer):
         return self.encoder(self._embed(self.source, src), mask), mask
 
 
-forgetful = Forgetful(V, V, **SIZES)
+forgetful = Forgetful(SIZES)
 forgetful.load_state_dict(model.state_dict())
 short = [word for word in unseen if len(word) == 4]
 companion = "rotation"
@@ -924,7 +894,7 @@ companion = "rotation"
 
 def share_right(model, words, with_companion):
     rows = [encode(word) for word in words + [companion] * with_companion]
-    written = model.generate(pad_batch(rows), max_len=12, temperature=0)
+    written = generate_targets(model, pad_batch(rows), max_len=12, temperature=0)
     right = [decode(row) == word[::-1] for word, row in zip(words, written)]
     return sum(right) / len(right)
 
@@ -942,9 +912,9 @@ claim(beside < alone - 0.3, "beside a long word many do not")
 # What the forgetful model writes for `tone`, first alone, then beside the long word:
 
 # %% tags=["sample"]
-print(decode(forgetful.generate(pad_batch([encode("tone")]), temperature=0)[0]))
 both = pad_batch([encode("tone"), encode(companion)])
-print(decode(forgetful.generate(both, temperature=0)[0]))
+for rows in (pad_batch([encode("tone")]), both):
+    print(decode(generate_targets(forgetful, rows, temperature=0)[0]))
 
 # %% [markdown]
 # The same weights, the same words. Alone they come out right; beside a long word most do
@@ -954,7 +924,7 @@ print(decode(forgetful.generate(both, temperature=0)[0]))
 
 # %% tags=["measured"]
 torch.manual_seed(0)
-needy = Forgetful(V, V, **SIZES)
+needy = Forgetful(SIZES)
 bug = Training(needy, TrainConfig(350, n_warmup=30, **how), sequence_loss)
 bug_losses = train(bug, NextBatch())
 alone, beside = (share_right(needy, short, beside) for beside in (False, True))
@@ -977,8 +947,8 @@ claim(alone < beside - 0.5, "without padding the same words are lost")
 # source position.
 
 # %%
-from lib import plot
-from lib.attention_maps import attention_maps
+from lib.show import plot
+from lib.evaluate.attention_maps import attention_maps
 
 
 def cross_map(word, layer=-1):
@@ -1014,7 +984,7 @@ draw_map("rotation", size=(5.6, 5))
 # weights over the whole source.
 
 # %%
-from lib.attention_maps import attention_entropy
+from lib.evaluate.attention_maps import attention_entropy
 
 
 def describe_rows(maps):
@@ -1051,7 +1021,7 @@ claim(low < high - 0.2, "the first block has less of its weight there")
 # short words to long ones, and watch the line of the last block.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.frames import slider
+from lib.show.frames import slider
 
 EXAMPLES = ["not", "tone", "stone", "listen", "iterate", "rotation"]
 
@@ -1146,7 +1116,8 @@ def written_backwards(length):
     generator = torch.Generator().manual_seed(length)
     ids = torch.randint(10, (200, length), generator=generator).tolist()
     words = ["".join(LETTERS[i] for i in row) for row in ids]
-    written = model.generate(pad_batch([encode(word) for word in words]), temperature=0)
+    rows = pad_batch([encode(word) for word in words])
+    written = generate_targets(model, rows, temperature=0)
     return words, [decode(row) for row in written]
 
 
@@ -1167,8 +1138,8 @@ claim(max(by_length["10"], by_length["11"]) < 0.1, "longer ones hardly ever come
 
 # %% tags=["sample"]
 for word in ("rotations", "translation"):
-    row = model.generate(pad_batch([encode(word)]), max_len=20, temperature=0)[0]
-    print(word, "->", *[TOKENS[i] for i in row])
+    rows = generate_targets(model, pad_batch([encode(word)]), 20, temperature=0)
+    print(word, "->", *[TOKENS[i] for i in rows[0]])
 
 # %% mystnb={"image": {"alt": "Bars for words of three to eleven letters. From three to eight letters nearly all are right. Nine, ten and eleven: hardly a bar."}}
 plot.bar_chart(by_length, "letters in the word", "share right", top=1.0)
@@ -1236,7 +1207,7 @@ pairs = [(shares["words, forced"], shares["words, free"]) for shares in history]
 print("words, forced and free, equal each time:", all(a == b for a, b in pairs))
 assert all(a == b for a, b in pairs)
 with torch.device("meta"):
-    larger = Transformer(40_000, 20_000)
+    larger = Transformer(TransformerConfig(40_000, 20_000))
 print(f"more parameters: {n_parameters(larger) - n_parameters(base):,}")
 assert n_parameters(larger) - n_parameters(base) == 20_000 * 512
 
@@ -1244,7 +1215,7 @@ assert n_parameters(larger) - n_parameters(base) == 20_000 * 512
 # ## Exercises
 
 # %%
-from lib.checks_12 import (
+from lib.checks.lesson_12 import (
     check_decoder_block_parameters,
     check_prefix_mask,
     check_sorter,
@@ -1315,7 +1286,7 @@ check_prefix_mask(prefix_mask)
 #
 # Write greedily with `model.encode` and `model.decode`, without any cache: give the
 # decoder the whole beginning at each step. Run the encoder only once. Return what
-# `model.generate(src, max_len, temperature=0)` returns, without calling `generate` or
+# `generate_targets(model, src, max_len, temperature=0)` returns, without calling it or
 # `begin`: the tokens after the start token, `(B, L)`, with L at most `max_len`. Each row
 # ends with `model.config.eos_id`, or where `max_len` is reached; after its end it holds
 # `model.config.pad_id`, which is never chosen before. Stop as soon as all rows have
@@ -1347,7 +1318,7 @@ check_write_again(write_again)
 # `rotation` becomes `ainoortt`. Use the ids of this page (`TOKENS`, `encode`), words of
 # three to eight letters, sources that end with `<eos>`, targets from `<bos>` to `<eos>`.
 # The check gives your trained model two hundred words and wants nineteen in twenty of them
-# without a mistake; it calls `sorter.generate(src, max_len=12, temperature=0)`. A few
+# without a mistake; it calls `generate_targets(sorter, src, max_len=12, temperature=0)`. A few
 # hundred steps are enough. Then look at the cross-attention: is there still a line?
 #
 # <details><summary>Hint</summary>
@@ -1388,9 +1359,10 @@ check_sorter(sorter)
 # do with a real task: sentences in two languages, where words change their order, agree
 # with each other, and have no one-to-one partner? Lesson 13 translates.
 #
-# The library entries of what you built: [CrossAttention, Encoder, Decoder,
-# TransformerConfig and Transformer](../book/api.md#encoder_decoder),
-# [pad_batch](../book/api.md#tokenizer).
+# The library entries of what you built: [Encoder, Decoder,
+# TransformerConfig and Transformer](../book/api.md#modelsencoder_decoder),
+# [generate_targets](../book/api.md#generatetargets),
+# [pad_batch](../book/api.md#texttokenizer).
 
 # %% [markdown]
 # ## To read

@@ -27,7 +27,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -66,9 +66,9 @@ print("between 't' and ' ': ", dict(between))
 import torch
 from torch import Tensor, nn
 
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.tokenizer import CharTokenizer
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.text.tokenizer import CharTokenizer
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)
@@ -110,7 +110,7 @@ assert (both / both.sum()).max() > (left_only / left_only.sum()).max()
 
 
 # %%
-from lib.metrics import entropy
+from lib.evaluate.losses import entropy
 
 
 def entropy_of(table):
@@ -175,7 +175,7 @@ assert each_side < two_left < one_left
 # table is True.
 
 
-# %% tags=["lib:masked_lm.mask_tokens"]
+# %% tags=["lib:models.masked_lm.mask_tokens"]
 def mask_tokens(
     ids: Tensor,
     mask_id: int,
@@ -219,10 +219,10 @@ assert torch.equal(inputs[~hidden], ids[~hidden])
 # nothing to fill in is ever a blank. The weights start as random numbers, smaller ones
 # where more inputs are added up; the tables use the same rule, by their width.
 #
-# The model keeps its sizes in a `config`, as the GPT does: whoever loads its weights
-# from a file needs them to build it again.
+# The sizes stand in a `config`, as with all models, and the model keeps it: whoever loads
+# its weights from a file needs the sizes to build it again.
 
-# %% tags=["lib:masked_lm.MaskedLMConfig"]
+# %% tags=["lib:models.masked_lm.MaskedLMConfig"]
 from dataclasses import dataclass
 
 from lib.shapes import require_sizes
@@ -244,31 +244,22 @@ class MaskedLMConfig:
 # %% [markdown]
 # `forward` reads like the list of its parts: table and positions, encoder, head.
 
-# %% tags=["lib:masked_lm.MaskedLM"]
+# %% tags=["lib:models.masked_lm.MaskedLM"]
 import math
 
-from lib.encoder_decoder import Encoder
+from lib.models.encoder_decoder import Encoder
 from lib.position import LearnedPositions
 
 
 class MaskedLM(nn.Module):
-    def __init__(
-        self,
-        vocab_size: int,
-        d_model: int,
-        n_heads: int,
-        n_layers: int,
-        d_ff: int,
-        context_length: int,
-    ) -> None:
+    def __init__(self, config: MaskedLMConfig) -> None:
         super().__init__()
-        sizes = (vocab_size, d_model, n_heads, n_layers, d_ff, context_length)
-        self.config = MaskedLMConfig(*sizes)
-        self.context_length, self.mask_id = context_length, vocab_size
-        self.tokens = nn.Embedding(vocab_size + 1, d_model)
-        self.positions = LearnedPositions(context_length, d_model)
-        self.encoder = Encoder(d_model, n_heads, n_layers, d_ff)
-        self.head = nn.Linear(d_model, vocab_size, bias=False)
+        c = self.config = config
+        self.context_length, self.mask_id = c.context_length, c.vocab_size
+        self.tokens = nn.Embedding(c.vocab_size + 1, c.d_model)
+        self.positions = LearnedPositions(c.context_length, c.d_model)
+        self.encoder = Encoder(c.d_model, c.n_heads, c.n_layers, c.d_ff)
+        self.head = nn.Linear(c.d_model, c.vocab_size, bias=False)
         for weight in (p for p in self.parameters() if p.dim() > 1):
             nn.init.normal_(weight, std=0.7 / math.sqrt(weight.size(1)))
 
@@ -278,8 +269,11 @@ class MaskedLM(nn.Module):
 
 
 # %%
+SIZES = MaskedLMConfig(
+    V, d_model=64, n_heads=4, n_layers=2, d_ff=256, context_length=16
+)
 torch.manual_seed(0)
-model = MaskedLM(V, d_model=64, n_heads=4, n_layers=2, d_ff=256, context_length=16)
+model = MaskedLM(SIZES)
 n_parameters = sum(parameter.numel() for parameter in model.parameters())
 print(f"{n_parameters:,} parameters")
 print("inputs", tuple(inputs.shape), "-> logits", tuple(model(inputs).shape))
@@ -294,13 +288,13 @@ print("inputs", tuple(inputs.shape), "-> logits", tuple(model(inputs).shape))
 # all rows, as one list `(n, V)`. `targets[hidden]` picks the characters in the same
 # order. (`mean_over` of lesson [09](09_training.ipynb) says that only these count.)
 
-# %% tags=["lib:masked_lm.masked_loss"]
-from lib.metrics import cross_entropy, mean_over
+# %% tags=["lib:evaluate.losses.masked_loss"]
+from lib.evaluate.losses import cross_entropy, mean_over
 
 
 @mean_over(lambda model, inputs, targets, hidden: hidden)
 def masked_loss(
-    model: MaskedLM, inputs: Tensor, targets: Tensor, hidden: Tensor
+    model: nn.Module, inputs: Tensor, targets: Tensor, hidden: Tensor
 ) -> Tensor:
     return cross_entropy(model(inputs)[hidden], targets[hidden])
 
@@ -392,8 +386,9 @@ assert torch.equal(logits.grad.abs().sum(dim=-1) > 0, hidden)
 # and leave less to read around each. In a short training the losses are what is scarce.
 
 # %%
-from lib.train import TrainConfig, Training
+from lib.train import Training
 from lib.train import train as run_training
+from lib.train.settings import TrainConfig
 
 
 def blank_batches(seed):
@@ -409,7 +404,7 @@ def blank_batches(seed):
 
 def fresh_model(seed=0):
     torch.manual_seed(seed)
-    return MaskedLM(V, 64, 4, 2, 256, 16)
+    return MaskedLM(SIZES)
 
 
 next_batch = blank_batches(0)
@@ -432,7 +427,7 @@ config = TrainConfig(
 )  # fmt: skip
 
 # %% tags=["corpus", "measured"]
-from lib.claims import claim
+from lib.checks.claims import claim
 
 curve = run_training(Training(both_sides, config, masked_loss), next_batch)
 shown = run_training(Training(copies, config, loss_everywhere), blank_batches(0))
@@ -630,7 +625,7 @@ claim(abs(gap) < 0.2 or corpus.is_stand_in, "the model is about as good as the t
 # where the steps go.
 
 # %% mystnb={"image": {"alt": "Training losses over 260 steps, each point the mean of 20. Both models that read from the left fall steeply at first. The model with blanks falls more slowly, from above the dashed unigram line."}} tags=["corpus", "measured:wide"]
-from lib import plot
+from lib.show import plot
 
 thinned = {
     name: [sum(losses[i : i + 20]) / 20 for i in range(0, 260, 20)]
@@ -725,7 +720,7 @@ claim(fill("my lo■d the king")[5].max() < 0.6, "between lo and d it is in doub
 # Move the slider to hide one character after the other.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.frames import slider
+from lib.show.frames import slider
 
 text = "my lord the king"
 hides = [0, 1, 3, 4, 5, 6, 9, 12, 13]
@@ -766,7 +761,7 @@ slider(draw, hides, "blank", alt=describe, name=lambda place: blanked[place], st
 # `tril(-1)` what lies left of it.
 
 # %% tags=["corpus", "measured:wide"]
-from lib.attention_maps import attention_maps
+from lib.evaluate.attention_maps import attention_maps
 
 inputs = windows.clone()
 inputs[:, 7] = BLANK
@@ -851,7 +846,7 @@ claim(loss_of_many > unigram - 0.5, "with hardly anything to read it hardly know
 # ## Exercises
 
 # %%
-from lib.checks_14 import (
+from lib.checks.lesson_14 import (
     check_corrupt,
     check_count_losses,
     check_fill_in,
@@ -996,7 +991,8 @@ check_scores(scores)
 # lesson 15.
 #
 # The library entries of what you built:
-# [mask_tokens, MaskedLMConfig, MaskedLM and masked_loss](../book/api.md#masked_lm).
+# [mask_tokens, MaskedLMConfig and MaskedLM](../book/api.md#modelsmasked_lm),
+# [masked_loss](../book/api.md#evaluatelosses).
 
 # %% [markdown]
 # ## To read

@@ -26,7 +26,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -65,7 +65,7 @@ print(pixels[0, 0].int())
 
 
 # %% mystnb={"image": {"alt": "Ten small pictures of 8 by 8 squares in a row, the handwritten digits 0 to 9 in order, coarse but readable."}}
-from lib import plot
+from lib.show import plot
 
 
 def gallery(pictures, names):  # (n, 1, 8, 8), and a name for each
@@ -180,31 +180,17 @@ for row in in_rows[0].tolist():
 
 # %% [markdown]
 # Each row is a square: 0, 1 and below them 10, 11. Now the module. It does these two
-# steps and the product, and refuses pictures of another shape.
-
-# %% tags=["lib:patches.PatchEmbedding"]
-from lib.shapes import require_sizes
+# steps and the product.
 
 
+# %% tags=["naive:embedding.PatchEmbedding"]
 class PatchEmbedding(nn.Module):
-    def __init__(
-        self, image_size: int, patch_size: int, d_model: int, n_channels: int = 1
-    ) -> None:
+    def __init__(self, image_size, patch_size, d_model, n_channels=1):
         super().__init__()
-        require_sizes(image_size=image_size, patch_size=patch_size)
-        require_sizes(d_model=d_model, n_channels=n_channels)
-        if image_size % patch_size:
-            raise ValueError(f"{patch_size=} does not divide {image_size=}")
         self.patch_size, self.n_patches = patch_size, (image_size // patch_size) ** 2
-        self.shape = (n_channels, image_size, image_size)
         self.project = nn.Linear(n_channels * patch_size**2, d_model)
 
-    def forward(self, images: Tensor) -> Tensor:
-        if images.dim() != 4 or images.shape[1:] != self.shape:
-            raise ValueError(
-                f"images has shape {tuple(images.shape)}; it must be (B, "
-                f"{', '.join(map(str, self.shape))})"
-            )
+    def forward(self, images):
         p = self.patch_size
         x = images.unfold(2, p, p).unfold(3, p, p)  # (B, C, rows, columns, p, p)
         x = x.permute(0, 2, 3, 1, 4, 5)  # (B, rows, columns, C, p, p)
@@ -229,6 +215,21 @@ print(tuple(pixels[:3].shape), "->", tuple(embed(pixels[:3]).shape))
 # Three pictures, 16 tokens each, 48 numbers per token. From here on nobody needs to
 # know that these were pictures.
 #
+# The library's layer does the same with the same weights. It also refuses pictures of
+# another shape than it was built for.
+
+# %% tags=["same:embedding.PatchEmbedding", "proof"]
+from lib import embedding as library
+
+theirs = library.PatchEmbedding(image_size=8, patch_size=2, d_model=48)
+theirs.load_state_dict(embed.state_dict())
+assert torch.equal(theirs(pixels[:3]), embed(pixels[:3]))
+try:
+    theirs(pixels[:3, :, :7])
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
 # ### A model that names digits
 #
 # It has the patches, the learned positions of lesson
@@ -243,7 +244,7 @@ print(tuple(pixels[:3].shape), "->", tuple(embed(pixels[:3]).shape))
 #   patch gets its share of the gradient directly. We take that.
 
 # %%
-from lib.encoder_decoder import Encoder
+from lib.models.encoder_decoder import Encoder
 from lib.position import LearnedPositions
 
 
@@ -283,8 +284,9 @@ print(f"{len(rest):,} pictures to learn from, {len(held_out)} to test on")
 # [Muon](../book/glossary.md#muon) and weight decay, for batches of 64 pictures.
 
 # %%
-from lib.metrics import cross_entropy
-from lib.train import TrainConfig, Training, train
+from lib.evaluate.losses import cross_entropy
+from lib.train.settings import TrainConfig
+from lib.train import Training, train
 
 
 def label_loss(model, images, labels):
@@ -327,7 +329,7 @@ def accuracy(model, images, labels=test_labels):
 # Train it. It takes some seconds.
 
 # %% tags=["measured"]
-from lib.claims import claim
+from lib.checks.claims import claim
 
 classifier = train_classifier()
 n_parameters = sum(parameter.numel() for parameter in classifier.parameters())
@@ -432,8 +434,8 @@ assert tokens_touched(StripEmbedding(8, 2, 48)) == [5, 7]
 # goes.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-from lib.attention_maps import attention_maps
-from lib.frames import slider
+from lib.evaluate.attention_maps import attention_maps
+from lib.show.frames import slider
 
 # the first held-out picture of each digit
 examples = [int((test_labels == digit).nonzero()[0]) for digit in range(10)]
@@ -613,7 +615,7 @@ claim(table["with positions"][1] < 0.4, "shuffled, it is lost")
 # captions, filled up to one length by `pad_batch` from lesson 12.
 
 # %%
-from lib.tokenizer import pad_batch
+from lib.text.tokenizer import pad_batch
 
 words = "zero one two three four five six seven eight nine".split()
 letters = ["<pad>", "<bos>", "<eos>", *sorted(set("".join(words)))]
@@ -630,7 +632,7 @@ print("seven:", captions[7].tolist())
 # layer.
 
 # %%
-from lib.encoder_decoder import Decoder
+from lib.models.encoder_decoder import Decoder
 
 with torch.no_grad():
     memory = classifier.encode(images)  # (1797, 16, D)
@@ -791,7 +793,7 @@ plot.heat_map(shown, rows, columns, *axes, (8, 3.4), top=0.25, label="weight")
 # %% tags=["measured:wide"]
 import math
 
-from lib.attention_maps import attention_entropy
+from lib.evaluate.attention_maps import attention_entropy
 
 targets = captions[test_labels]
 maps = attention_maps(captioner, targets[:, :-1], memory[held_out])[-1]
@@ -886,7 +888,7 @@ print("zeros that begin with an s:", *answers)
 # ## Exercises
 
 # %%
-from lib.checks_15 import (
+from lib.checks.lesson_15 import (
     check_patch_numbers,
     check_pixel_map,
     check_random_shift,
@@ -1051,7 +1053,7 @@ check_random_shift(random_shift)
 # models of today are not built from *exactly* these parts. What did they change, and
 # what is it worth? That is Part V, and it begins with lesson 16.
 #
-# The library entry of what you built: [PatchEmbedding](../book/api.md#patches).
+# The library entry of what you built: [PatchEmbedding](../book/api.md#embedding).
 
 # %% [markdown]
 # ## To read

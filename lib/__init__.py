@@ -1,14 +1,85 @@
 """The small library that the lessons build and share.
 
-Read it in the order of the course: corpus, tokenizer, data, metrics, bigram, train,
-generate; then position, attention, norm, ffn, block, gpt. Each public name says in its
-docstring which lesson builds it in front of the reader.
+Each file is one idea, and imports only from the rows above its own:
+
+    shapes, device, module, command_line   guards; machine; quick calls; commands
+    attention, position, norm, ffn,        the parts: each file one box of the paper
+    embedding, block
+    text/         from a file to batches of tokens
+    tasks/        made-up data with held-out splits
+    models/       the parts put together; ``python -m lib.models`` lists them
+    evaluate/     how good a model is, and where it looks
+    train/        the training loop; ``python -m lib.train``
+    generate/     writing with a model; ``python -m lib.generate``
+    translate/    ``python -m lib.translate``
+    show/         pictures and tables of the lessons
+    checks/       what looks at a reader's exercises
+
+Each public name says in its docstring which lesson builds it in front of the reader.
+The environment variables that the library reads are read here and nowhere else.
 """
 
 import io
+import os
 import sys
+from pathlib import Path
+
+__all__ = [
+    "data_folder",
+    "is_offline",
+    "is_quiet",
+    "is_strict",
+    "place_among_processes",
+    "rungs_file",
+    "stay_offline",
+]
+
+TOLD = "told"  # value of COURSE_OFFLINE once a reader knows that there is no download
 
 if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
     # Where output goes to a narrow code page, as into a file on Windows, a character
     # that it lacks is shown as a question mark; it does not end the program.
     sys.stdout.reconfigure(errors="replace")
+
+
+def data_folder() -> str | None:
+    """Return the folder that holds the reader's own data: ``COURSE_DATA``."""
+    return os.environ.get("COURSE_DATA") or None
+
+
+def is_offline() -> bool:
+    """Return whether nothing may be fetched: ``COURSE_OFFLINE`` is set, not to 0."""
+    return os.environ.get("COURSE_OFFLINE", "0") not in ("", "0")
+
+
+def stay_offline() -> bool:
+    """Give up downloads, in our child processes too; return whether that is new."""
+    new = os.environ.get("COURSE_OFFLINE") != TOLD
+    os.environ["COURSE_OFFLINE"] = TOLD
+    return new
+
+
+def is_quiet() -> bool:
+    """Return whether progress bars are off: ``COURSE_QUIET`` is set."""
+    return "COURSE_QUIET" in os.environ
+
+
+def is_strict() -> bool:
+    """Return whether a claim that does not hold is an error: ``COURSE_STRICT``."""
+    return bool(os.environ.get("COURSE_STRICT"))
+
+
+def rungs_file() -> Path | None:
+    """Return where a notebook that is built records its results: ``COURSE_RUNGS``."""
+    name = os.environ.get("COURSE_RUNGS")
+    return Path(name) if name else None
+
+
+def place_among_processes() -> tuple[int, int] | None:
+    """Return this process's number in all, and on its machine, as torchrun sets them.
+
+    They are its variables ``RANK`` and ``LOCAL_RANK``; None without torchrun.
+    """
+    if "RANK" not in os.environ:
+        return None
+    return int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))

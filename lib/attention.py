@@ -5,17 +5,25 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lib.device import at_least_float32
-from lib.shapes import require_sizes, require_width
+from lib.module import Linear, Module
+from lib.position import Rotary
+from lib.shapes import (
+    require_divides,
+    require_same_but,
+    require_sizes,
+    require_vectors,
+)
 
 __all__ = [
     "causal_mask",
     "padding_mask",
     "attention_weights",
     "scaled_dot_product_attention",
+    "KVCache",
     "MultiHeadAttention",
 ]
 
@@ -101,6 +109,8 @@ def scaled_dot_product_attention(
     v: Tensor,
     mask: Tensor | None = None,
     need_weights: bool = False,
+    *,
+    is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     r"""Mix the values, weighted by how well each key fits the query.
 
@@ -115,34 +125,58 @@ def scaled_dot_product_attention(
             row without any True gives zeros.
         need_weights: whether to return the weights. Without them PyTorch's fused
             kernel computes the same output in one go, faster and in less memory.
+        is_causal: in place of a mask: the queries are the last T_q of the T_k
+            positions, and each looks at itself and at the past.
 
     Returns:
         The output ``(..., T_q, Dv)``, and the weights ``(..., T_q, T_k)`` or None.
 
     Raises:
-        ValueError: if the shapes do not fit each other.
+        ValueError: if the shapes do not fit each other, or both a mask and
+            ``is_causal`` are given.
         TypeError: if ``mask`` is not bool.
 
     Source: Vaswani et al. (2017), section 3.2.1, equation (1).
 
     Home lesson: 04_attention
     """
-    _check_shapes(q, k, mask)
     if k.size(-2) != v.size(-2):
         raise ValueError(f"k has {k.size(-2)} positions but v has {v.size(-2)}")
+    n_queries, n_keys = q.size(-2), k.size(-2)
+    if is_causal:
+        _check_causal(n_queries, n_keys, mask)
+        if n_queries > 1 and (need_weights or n_queries < n_keys):
+            mask = causal_mask(n_keys)[n_keys - n_queries :].to(q.device)
+        is_causal = n_queries > 1 and mask is None  # one query may look everywhere
+    _check_shapes(q, k, mask)
     if need_weights:
         weights = attention_weights(q, k, mask)
         return weights @ v, weights
-    return _fused(q, k, v, mask), None
+    half = v.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+    if half and v.device.type == "cpu":
+        return _fused_in_float32(q, k, v, mask, is_causal), None
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal), None
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Return PyTorch's own attention, on processors computed in float32 or better."""
-    dtype = v.dtype
-    if v.device.type == "cpu":  # in 16 bits its backward pass is slow there
-        q, k, v = (at_least_float32(w) for w in (q, k, v))
+def _fused_in_float32(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool
+) -> Tensor:
+    """Return PyTorch's attention in float32 or better: 16 bits are slow there."""
+    wide = (at_least_float32(w) for w in (q, k, v))
     with torch.autocast("cpu", enabled=False):  # it would turn them back
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).to(dtype)
+        mixed = F.scaled_dot_product_attention(*wide, mask, is_causal=is_causal)
+    return mixed.to(v.dtype)
+
+
+def _check_causal(n_queries: int, n_keys: int, mask: Tensor | None) -> None:
+    """Refuse a mask beside ``is_causal``, and more queries than there are positions."""
+    if mask is not None:
+        raise ValueError("mask was given with is_causal=True: give one of them")
+    if n_queries > n_keys:
+        raise ValueError(
+            f"is_causal=True with {n_queries} queries for {n_keys} keys: the queries "
+            "must be the last of the positions"
+        )
 
 
 def _check_shapes(q: Tensor, k: Tensor, mask: Tensor | None) -> None:
@@ -163,66 +197,147 @@ def _check_shapes(q: Tensor, k: Tensor, mask: Tensor | None) -> None:
         )
 
 
-def _check_inputs(x: Tensor, memory: Tensor, d_model: int) -> None:
-    """Refuse vectors of another width, without a batch, or of two batch sizes."""
-    for name, vectors in (("x", x), ("memory", memory)):
-        require_width(vectors, d_model, name)
-        if vectors.dim() != 3:
-            shape = tuple(vectors.shape)
-            raise ValueError(f"{name} has shape {shape}; it must be (B, T, D)")
-    if len(x) != len(memory):
-        raise ValueError(f"x has a batch of {len(x)} but memory of {len(memory)}")
+class KVCache:
+    """The keys and values of the tokens that one attention has read so far.
+
+    Args:
+        context_length: number of tokens that it has room for.
+
+    Attributes:
+        length: number of tokens that it holds.
+
+    Raises:
+        ValueError: if ``context_length`` is below 1; in `append` if the tokens do not
+            fit in any more, or have another batch, heads, width, number format or
+            device than those that it holds.
+
+    Source: Shazeer (2019), section 2.4, for incremental inference and its cost.
+
+    Home lesson: 10_generation
+    """
+
+    def __init__(self, context_length: int) -> None:
+        require_sizes(context_length=context_length)
+        self.context_length, self.length = context_length, 0
+        self.keys = self.values = torch.empty(0)
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store ``(B, H, T, Dh)`` more; return all of them ``(B, H, length, Dh)``."""
+        start, n_new = self.length, k.size(2)
+        length = start + n_new
+        if length > self.context_length:
+            raise ValueError(f"{length=} is more than {self.context_length=}")
+        if start == 0:
+            room = (*k.shape[:2], self.context_length, k.size(3))
+            self.keys, self.values = k.new_empty(room), v.new_empty(room)
+        require_same_but(2, k=k, keys=self.keys)
+        require_same_but(2, v=v, values=self.values)
+        self.keys.narrow(2, start, n_new).copy_(k)
+        self.values.narrow(2, start, n_new).copy_(v)
+        self.length = length
+        return self.keys.narrow(2, 0, length), self.values.narrow(2, 0, length)
 
 
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(Module):
     """Several attentions side by side, each in its own slice of the vectors.
 
     Args:
         d_model: size of the vectors D.
-        n_heads: number of heads H; must divide ``d_model``.
+        n_heads: number of query heads H; must divide ``d_model``.
         bias: whether the four projections have a bias.
+        n_kv_heads: number of key and value heads; must divide ``n_heads``. With fewer
+            than ``n_heads``, several query heads share one (grouped-query attention).
+            None for ``n_heads``.
+        rotary: rotates queries and keys by their position.
 
     Shapes:
-        x ``(B, T_q, D)``, mask ``(T_q, T_k)`` or ``(B, 1, 1, T_k)``, memory
-        ``(B, T_k, D)`` -> output ``(B, T_q, D)`` and weights
-        ``(B, H, T_q, T_k)`` or None. Without a memory, x looks at itself.
+        x ``(B, T, D)``, mask ``(T, T_k)`` or ``(B, 1, 1, T_k)`` -> output
+        ``(B, T, D)`` and weights ``(B, H, T, T_k)`` or None. Without a memory x looks
+        at itself. A memory is ``(B, T_k, D)``, or what `read` made of one: then x looks
+        at that. With a cache x looks at what the cache holds, and at itself.
 
     Raises:
-        ValueError: for a size below 1, if ``n_heads`` does not divide ``d_model``, or
-            if an input does not fit.
+        ValueError: for a size below 1, for heads that do not divide, if an input does
+            not fit, or if a memory is given with a cache or to rotary attention.
         TypeError: if ``mask`` is not bool.
 
-    Source: Vaswani et al. (2017), section 3.2.2.
+    Source: Vaswani et al. (2017), section 3.2.2; Ainslie et al. (2023) for grouped
+    heads; Su et al. (2021) for rotary.
 
     Home lesson: 05_multi_head_attention
     """
 
-    def __init__(self, d_model: int, n_heads: int, bias: bool = True) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        bias: bool = True,
+        n_kv_heads: int | None = None,
+        rotary: Rotary | None = None,
+    ) -> None:
         super().__init__()
-        require_sizes(d_model=d_model, n_heads=n_heads)
-        if d_model % n_heads:
-            raise ValueError(f"n_heads={n_heads} does not divide d_model={d_model}")
+        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        require_sizes(d_model=d_model, n_heads=n_heads, n_kv_heads=n_kv_heads)
+        require_divides(n_heads=n_heads, d_model=d_model)
+        require_divides(n_kv_heads=n_kv_heads, n_heads=n_heads)
         self.d_model, self.d_head = d_model, d_model // n_heads
-        self.q_proj = nn.Linear(d_model, d_model, bias=bias)
-        self.k_proj = nn.Linear(d_model, d_model, bias=bias)
-        self.v_proj = nn.Linear(d_model, d_model, bias=bias)
-        self.out_proj = nn.Linear(d_model, d_model, bias=bias)
+        self.n_shared, self.rotary = n_heads // n_kv_heads, rotary
+        self.q_proj = Linear(d_model, d_model, bias=bias)
+        self.k_proj = Linear(d_model, n_kv_heads * self.d_head, bias=bias)
+        self.v_proj = Linear(d_model, n_kv_heads * self.d_head, bias=bias)
+        self.out_proj = Linear(d_model, d_model, bias=bias)
 
     def forward(
         self,
         x: Tensor,
         mask: Tensor | None = None,
-        memory: Tensor | None = None,
+        *,
+        is_causal: bool = False,
+        memory: Tensor | tuple[Tensor, Tensor] | None = None,
+        cache: KVCache | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Return what each position gathered, and the weights if they are needed."""
-        memory = x if memory is None else memory
-        _check_inputs(x, memory, self.d_model)
-        q, k, v = self._project(x, memory)  # each (B, H, T, Dh)
-        mixed, weights = scaled_dot_product_attention(q, k, v, mask, need_weights)
+        self._check_inputs(x, memory, cache)
+        q = self._by_head(self.q_proj(x))  # (B, H, T, Dh)
+        if memory is None:
+            k, v = self.read(x)  # (B, H_kv, T, Dh)
+            if self.rotary is not None:
+                start = 0 if cache is None else cache.length
+                q, k = self.rotary(q, start), self.rotary(k, start)
+            if cache is not None:
+                k, v = cache.append(k, v)  # (B, H_kv, T_k, Dh)
+        else:
+            k, v = self.read(memory) if isinstance(memory, Tensor) else memory
+        if self.n_shared > 1:
+            k, v = (w.repeat_interleave(self.n_shared, dim=1) for w in (k, v))
+        mixed, weights = scaled_dot_product_attention(
+            q, k, v, mask, need_weights, is_causal=is_causal
+        )
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
 
-    def _project(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the queries of x, and the keys and values of the memory, by head."""
-        wide = (self.q_proj(x), self.k_proj(memory), self.v_proj(memory))
-        return tuple(w.unflatten(-1, (-1, self.d_head)).transpose(1, 2) for w in wide)
+    def read(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of a memory, both ``(B, H_kv, T_k, Dh)``."""
+        return self._by_head(self.k_proj(memory)), self._by_head(self.v_proj(memory))
+
+    def _by_head(self, wide: Tensor) -> Tensor:
+        """Cut ``(B, T, H Dh)`` into ``(B, H, T, Dh)``."""
+        n_rows, length, _ = wide.shape
+        return wide.view(n_rows, length, -1, self.d_head).transpose(1, 2)
+
+    def _check_inputs(
+        self, x: Tensor, memory: Tensor | tuple | None, cache: KVCache | None
+    ) -> None:
+        """Refuse inputs that do not fit this attention or each other."""
+        require_vectors(x, self.d_model)
+        if memory is None:
+            return
+        if cache is not None or self.rotary is not None:
+            reason = "cache" if cache is not None else "rotary"
+            raise ValueError(f"memory was given with a {reason}: it has its own places")
+        if isinstance(memory, Tensor):
+            require_vectors(memory, self.d_model, "memory")
+        n_rows = len(memory if isinstance(memory, Tensor) else memory[0])
+        if len(x) != n_rows:
+            raise ValueError(f"x has a batch of {len(x)} but memory of {n_rows}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from torch import Tensor, nn
 
 from lib.attention import MultiHeadAttention
+from lib.module import Module
 from lib.norm import LayerNorm
 
 __all__ = ["Block"]
@@ -25,7 +25,7 @@ def _check_memory(
         raise ValueError("memory_mask was given but memory=None")
 
 
-class Block(nn.Module):
+class Block(Module):
     """Wire an attention and a feed-forward network around the residual stream.
 
     Pre-norm adds ``part(norm(x))`` to x, for one part after the other; post-norm adds
@@ -78,21 +78,27 @@ class Block(nn.Module):
         self,
         x: Tensor,
         mask: Tensor | None = None,
-        memory: Tensor | None = None,
+        memory: Tensor | tuple[Tensor, Tensor] | None = None,
         memory_mask: Tensor | None = None,
         **options,
     ) -> Tensor:
         """Return the new vectors; ``options`` go on to the self-attention."""
         _check_memory(memory, memory_mask, self.cross_attention)
-        look = partial(self.attention, mask=mask, **options)
-        x = self._add(x, self.attention_norm, lambda y: look(y)[0])
-        if self.cross_attention is not None:
-            read = partial(self.cross_attention, mask=memory_mask, memory=memory)
-            x = self._add(x, self.cross_norm, lambda y: read(y)[0])
-        return self._add(x, self.ffn_norm, self.ffn)
-
-    def _add(self, x: Tensor, norm: nn.Module, part: Callable) -> Tensor:
-        """Add what a part makes of x to x."""
         if self.pre_norm:
-            return x + self.dropout(part(norm(x)))
-        return norm(x + self.dropout(part(x)))
+            y, _ = self.attention(self.attention_norm(x), mask, **options)
+            x = x + self._drop(y)
+            if self.cross_attention is not None:
+                y = self.cross_norm(x)
+                y, _ = self.cross_attention(y, memory_mask, memory=memory)
+                x = x + self._drop(y)
+            return x + self._drop(self.ffn(self.ffn_norm(x)))
+        y, _ = self.attention(x, mask, **options)
+        x = self.attention_norm(x + self._drop(y))
+        if self.cross_attention is not None:
+            y, _ = self.cross_attention(x, memory_mask, memory=memory)
+            x = self.cross_norm(x + self._drop(y))
+        return self.ffn_norm(x + self._drop(self.ffn(x)))
+
+    def _drop(self, y: Tensor) -> Tensor:
+        """Set some numbers to 0 in training; where none are, save the call."""
+        return self.dropout(y) if self.dropout.training else y

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["choose_device", "choose_dtype", "has_bfloat16", "at_least_float32"]
+__all__ = [
+    "choose_device",
+    "choose_dtype",
+    "has_bfloat16",
+    "at_least_float32",
+    "windows_that_fit",
+    "cache_folder",
+]
 
+LARGEST_OUTPUT = 2**26  # numbers that one layer gives in an evaluation: 256 MB
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -59,3 +69,20 @@ def at_least_float32(x: Tensor) -> Tensor:
     Sums, logarithms and softmaxes of 16-bit numbers are computed from these.
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def windows_that_fit(model: nn.Module, context_length: int) -> int:
+    """Return how many windows to evaluate at once.
+
+    For one token no layer gives more numbers than the longest side of a weight: the
+    vocabulary, or the middle of a feed-forward network.
+    """
+    widest = max((size for p in model.parameters() for size in p.shape), default=1)
+    return max(1, min(256, LARGEST_OUTPUT // (context_length * widest)))
+
+
+def cache_folder() -> Path:
+    """Return the folder where this system keeps what programs download."""
+    import pooch
+
+    return Path(pooch.os_cache("from-bigram-to-transformer"))

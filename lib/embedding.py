@@ -1,11 +1,14 @@
-"""Embeddings: what the vector of a token is near to."""
+"""Embeddings: vectors of tokens and of patches, and what they are near to."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["nearest_neighbors"]
+from lib.module import Linear, Module
+from lib.shapes import require_between, require_divides, require_sizes
+
+__all__ = ["nearest_neighbors", "PatchEmbedding"]
 
 
 def nearest_neighbors(
@@ -34,12 +37,59 @@ def nearest_neighbors(
     """
     if vectors.dim() != 2:
         raise ValueError(f"vectors has shape {tuple(vectors.shape)}; it must be (V, D)")
-    if not 0 <= index < len(vectors):
-        raise ValueError(f"index={index} must be 0 .. {len(vectors) - 1}")
-    if not 1 <= k < len(vectors):
-        raise ValueError(f"k={k} must be 1 .. {len(vectors) - 1}")
+    require_between(0, len(vectors) - 1, index=index)
+    require_between(1, len(vectors) - 1, k=k)
     unit = F.normalize(vectors.detach(), dim=-1)  # every vector gets length 1
     cosines = unit @ unit[index]  # (V,)
     cosines[index] = -2.0  # below every cosine: not its own neighbour
     nearest = cosines.topk(k)
     return nearest.indices.tolist(), nearest.values.tolist()
+
+
+class PatchEmbedding(Module):
+    """Cut pictures into square patches and turn each into a vector.
+
+    Args:
+        image_size: height and width of a picture, in pixels.
+        patch_size: height and width of a patch, in pixels; must divide ``image_size``.
+        d_model: size of the vectors D.
+        n_channels: numbers per pixel C: 1 for grey, 3 for colours.
+
+    Attributes:
+        n_patches: patches per picture N.
+
+    Shapes:
+        images ``(B, C, image_size, image_size)`` -> ``(B, N, D)``, row by row from the
+        top left.
+
+    Raises:
+        ValueError: for a size below 1, a ``patch_size`` that does not divide, or
+            pictures of another shape.
+
+    Source: Dosovitskiy et al. (2021), section 3.1.
+
+    Home lesson: 15_beyond_text
+    """
+
+    def __init__(
+        self, image_size: int, patch_size: int, d_model: int, n_channels: int = 1
+    ) -> None:
+        super().__init__()
+        require_sizes(image_size=image_size, patch_size=patch_size)
+        require_sizes(d_model=d_model, n_channels=n_channels)
+        require_divides(patch_size=patch_size, image_size=image_size)
+        self.patch_size, self.n_patches = patch_size, (image_size // patch_size) ** 2
+        self.shape = (n_channels, image_size, image_size)
+        self.project = Linear(n_channels * patch_size**2, d_model)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return one vector per patch."""
+        if images.dim() != 4 or images.shape[1:] != self.shape:
+            raise ValueError(
+                f"images has shape {tuple(images.shape)}; it must be (B, "
+                f"{', '.join(map(str, self.shape))})"
+            )
+        p = self.patch_size
+        x = images.unfold(2, p, p).unfold(3, p, p)  # (B, C, rows, columns, p, p)
+        x = x.permute(0, 2, 3, 1, 4, 5)  # (B, rows, columns, C, p, p)
+        return self.project(x.flatten(3).flatten(1, 2))  # (B, N, C p p) -> (B, N, D)

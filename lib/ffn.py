@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from lib.module import Linear, Module
 from lib.shapes import require_sizes, require_width
 
 __all__ = ["FeedForward", "SwiGLU"]
 
 
-class FeedForward(nn.Module):
+class FeedForward(Module):
     r"""Widen each vector, bend it, bring it back: :math:`W_2\,\phi(W_1 x + b_1) + b_2`.
 
     Args:
         d_model: size of the vectors D.
         d_ff: size in the middle F, often ``4 * d_model``.
-        activation: the bend :math:`\phi`, element by element.
+        activation: the function :math:`\phi`, element by element.
 
     Shapes:
         x ``(..., D)`` -> ``(..., D)``. Positions do not see each other.
@@ -40,8 +41,8 @@ class FeedForward(nn.Module):
     ) -> None:
         super().__init__()
         require_sizes(d_model=d_model, d_ff=d_ff)
-        self.up = nn.Linear(d_model, d_ff)
-        self.down = nn.Linear(d_ff, d_model)
+        self.up = Linear(d_model, d_ff)
+        self.down = Linear(d_ff, d_model)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class FeedForward(nn.Module):
         return self.down(self.activation(self.up(x)))
 
 
-class SwiGLU(nn.Module):
+class SwiGLU(Module):
     r"""A feed-forward network whose middle is multiplied by a gate:
     :math:`W_2\,(\mathrm{SiLU}(W_g x) \odot W_1 x)`.
 
@@ -73,9 +74,9 @@ class SwiGLU(nn.Module):
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
         require_sizes(d_model=d_model, d_ff=d_ff)
-        self.gate = nn.Linear(d_model, d_ff, bias=False)
-        self.up = nn.Linear(d_model, d_ff, bias=False)
-        self.down = nn.Linear(d_ff, d_model, bias=False)
+        self.gate = Linear(d_model, d_ff, bias=False)
+        self.up = Linear(d_model, d_ff, bias=False)
+        self.down = Linear(d_ff, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the new vectors, position by position."""

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.module import Module
 from lib.shapes import require_sizes, require_width
 
 __all__ = ["LayerNorm", "RMSNorm"]
 
 
-class LayerNorm(nn.Module):
+class LayerNorm(Module):
     r"""Shift and scale each vector to mean 0 and variance 1, then apply a learned
     gain and bias.
 
@@ -39,15 +40,15 @@ class LayerNorm(nn.Module):
         require_sizes(d_model=d_model)
         self.gain = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
-        self.eps = eps
+        self.d_model, self.eps = d_model, eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised vectors."""
-        require_width(x, len(self.gain))
-        return F.layer_norm(x, self.gain.shape, self.gain, self.bias, self.eps)
+        require_width(x, self.d_model)
+        return F.layer_norm(x, (self.d_model,), self.gain, self.bias, self.eps)
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(Module):
     r"""Scale each vector to a mean square of 1, then apply a learned gain.
 
     :math:`x / \sqrt{\mathrm{mean}(x^2) + \epsilon} \cdot g`: a `LayerNorm` that does
@@ -73,9 +74,9 @@ class RMSNorm(nn.Module):
         super().__init__()
         require_sizes(d_model=d_model)
         self.gain = nn.Parameter(torch.ones(d_model))
-        self.eps = eps
+        self.d_model, self.eps = d_model, eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled vectors."""
-        require_width(x, len(self.gain))
-        return F.rms_norm(x, self.gain.shape, self.gain, self.eps)
+        require_width(x, self.d_model)
+        return F.rms_norm(x, (self.d_model,), self.gain, self.eps)

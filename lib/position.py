@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lib.module import Module
 from lib.shapes import require_sizes, require_width
 
 __all__ = ["LearnedPositions", "SinusoidalPositions", "Rotary"]
 
 
-class LearnedPositions(nn.Module):
+class LearnedPositions(Module):
     """Add one learned vector per position to the token vectors.
 
     Args:
@@ -39,7 +40,7 @@ class LearnedPositions(nn.Module):
         return _add_rows(x, self.table.weight, start)
 
 
-class SinusoidalPositions(nn.Module):
+class SinusoidalPositions(Module):
     r"""Add one fixed vector of sines and cosines per position to the token vectors.
 
     :math:`p_{t,\,2i} = \sin(t \cdot \mathrm{base}^{-2i/D})` and
@@ -80,7 +81,7 @@ class SinusoidalPositions(nn.Module):
         return _add_rows(x, self.table, start)
 
 
-class Rotary(nn.Module):
+class Rotary(Module):
     r"""Turn queries and keys by an angle that grows with their position.
 
     The numbers :math:`i` and :math:`i + D_h / 2` of a vector at position :math:`t` are

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["require_sizes", "require_width", "require_same_but"]
+__all__ = [
+    "require_sizes",
+    "require_divides",
+    "require_width",
+    "require_vectors",
+    "require_same_but",
+    "require_between",
+    "require_windows",
+]
 
 
 def require_sizes(**sizes: int) -> None:
@@ -16,6 +24,17 @@ def require_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}={size} must be at least 1")
+
+
+def require_divides(**sizes: int) -> None:
+    """Check that the first of two sizes, given by name, divides the second.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    (name, size), (other, whole) = sizes.items()
+    if whole % size:
+        raise ValueError(f"{name}={size} does not divide {other}={whole}")
 
 
 def require_width(x: Tensor, d_model: int, name: str = "x") -> None:
@@ -31,17 +50,56 @@ def require_width(x: Tensor, d_model: int, name: str = "x") -> None:
         )
 
 
+def require_vectors(x: Tensor, d_model: int, name: str = "x") -> None:
+    """Check that a tensor is ``(B, T, D)`` with D = ``d_model``.
+
+    Raises:
+        ValueError: if it has another width or number of dimensions.
+    """
+    require_width(x, d_model, name)
+    if x.dim() != 3:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}; it must be (B, T, D)")
+
+
 def require_same_but(dim: int, **tensors: Tensor) -> None:
     """Check that two tensors, given by name, differ in one dimension at most.
 
     Raises:
         ValueError: if another size, the number format or the device differs.
     """
-    (name, x), (other, kept) = tensors.items()
-    sizes = [[*t.shape[:dim], *t.shape[dim + 1 :]] for t in (x, kept)]
-    if sizes[0] != sizes[1] or (x.dtype, x.device) != (kept.dtype, kept.device):
+    (name, x), (other, y) = tensors.items()
+    sizes, others = list(x.shape), list(y.shape)
+    sizes[dim] = others[dim] = 0
+    if sizes != others or x.dtype != y.dtype or x.device != y.device:
         raise ValueError(
             f"{name} has shape {tuple(x.shape)}, {x.dtype} on {x.device}; it must fit "
-            f"{other} of shape {tuple(kept.shape)}, {kept.dtype} on {kept.device}, in "
-            f"all but dimension {dim}"
+            f"{other} of shape {tuple(y.shape)}, {y.dtype} on {y.device}, in all but "
+            f"dimension {dim}"
+        )
+
+
+def require_between(low: int, high: int, **sizes: int) -> None:
+    """Check that sizes, given by name, lie between two numbers, both included.
+
+    Raises:
+        ValueError: for one outside.
+    """
+    for name, size in sizes.items():
+        if not low <= size <= high:
+            raise ValueError(f"{name}={size} must be {low} .. {high}")
+
+
+def require_windows(tokens: Tensor, batch_size: int, context_length: int) -> None:
+    """Check that a row of tokens ``(N,)`` is long enough for a window and its target.
+
+    Raises:
+        ValueError: if it is not, is no row, or for a size below 1.
+    """
+    require_sizes(batch_size=batch_size, context_length=context_length)
+    if tokens.dim() != 1:
+        raise ValueError(f"tokens has shape {tuple(tokens.shape)}; it must be (N,)")
+    if len(tokens) <= context_length:
+        raise ValueError(
+            f"context_length={context_length} needs {context_length + 1} tokens "
+            f"or more; tokens holds {len(tokens)}"
         )

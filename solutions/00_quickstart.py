@@ -19,22 +19,23 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
 # %%
 import torch
 
-from lib.checks_00 import (
+from lib.checks.lesson_00 import (
     check_accuracy,
     check_countdown_batch,
     check_needs_attention,
     check_parameter_count,
 )
-from lib.claims import claim
-from lib.gpt import GPT, GPTConfig
-from lib.metrics import cross_entropy
+from lib.checks.claims import claim
+from lib.models.gpt import GPT
+from lib.models.presets import preset_config
+from lib.evaluate.losses import cross_entropy
 
 # %% [markdown]
 # ## Exercise 1: Count the parameters
@@ -142,7 +143,7 @@ check_needs_attention(triple_batch)
 # %%
 def trained_accuracy(with_attention):
     torch.manual_seed(0)
-    model = GPT(GPTConfig())
+    model = GPT(preset_config("demo"))
     if not with_attention:
         for block in model.blocks:
             block.attention.out_proj.weight.requires_grad_(False).zero_()

@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -28,16 +28,16 @@ import math
 
 import torch
 
-from lib.checks_01 import (
+from lib.checks.lesson_01 import (
     check_conditional_entropy,
     check_perplexity,
     check_safe_tokenizer,
     check_unigram_loss,
 )
-from lib.corpus import load_corpus
-from lib.data import split_text
-from lib.metrics import entropy
-from lib.tokenizer import CharTokenizer
+from lib.text.corpus import load_corpus
+from lib.text.batches import split_text
+from lib.evaluate.losses import entropy
+from lib.text.tokenizer import CharTokenizer
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)

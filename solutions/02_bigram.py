@@ -19,24 +19,24 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
 # %% tags=["corpus"]
 import torch
 
-from lib.bigram import count_pairs
-from lib.checks_02 import (
+from lib.models.bigram import count_pairs
+from lib.checks.lesson_02 import (
     check_bigram_gradient,
     check_most_likely_next,
     check_smoothed_probabilities,
     check_trigram_loss,
 )
-from lib.claims import claim
-from lib.corpus import load_corpus
-from lib.data import split_text
-from lib.tokenizer import CharTokenizer
+from lib.checks.claims import claim
+from lib.text.corpus import load_corpus
+from lib.text.batches import split_text
+from lib.text.tokenizer import CharTokenizer
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)

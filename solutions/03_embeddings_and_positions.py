@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -30,20 +30,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lib import plot
-from lib.bigram import BigramLM
-from lib.checks_03 import (
+from lib.show import plot
+from lib.models.bigram import BigramConfig, BigramLM
+from lib.checks.lesson_03 import (
     check_concat_lm,
     check_mean_cosines,
     check_shift_positions,
     check_similarity_by_distance,
 )
-from lib.claims import claim
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.metrics import cross_entropy
+from lib.checks.claims import claim
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.evaluate.losses import cross_entropy
 from lib.position import SinusoidalPositions
-from lib.tokenizer import CharTokenizer
+from lib.text.tokenizer import CharTokenizer
 from lib.train import fit
 
 corpus = load_corpus()
@@ -171,7 +171,8 @@ check_mean_cosines(mean_cosines)
 
 # %% tags=["corpus", "measured:wide"]
 torch.manual_seed(0)
-model, generator = BigramLM(V, 32), torch.Generator().manual_seed(0)
+model = BigramLM(BigramConfig(V, d_model=32))
+generator = torch.Generator().manual_seed(0)
 table = model.logits[0].weight
 letters = [i for i in range(V) if tokenizer.characters[i].isalpha()]
 groups = torch.tensor([int(tokenizer.characters[i].isupper()) for i in letters])

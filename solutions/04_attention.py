@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -29,14 +29,14 @@ import math
 import torch
 from torch import nn
 
-from lib import plot
+from lib.show import plot
 from lib.attention import (
     attention_weights,
     causal_mask,
     scaled_dot_product_attention,
 )
-from lib.attention_maps import attention_entropy
-from lib.checks_04 import (
+from lib.evaluate.attention_maps import attention_entropy
+from lib.checks.lesson_04 import (
     check_dependencies,
     check_effective_positions,
     check_local_mask,

@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -32,7 +32,7 @@ from lib.attention import (
     padding_mask,
     scaled_dot_product_attention,
 )
-from lib.checks_05 import (
+from lib.checks.lesson_05 import (
     check_head_contributions,
     check_lengths_mask,
     check_multiplications,
@@ -114,7 +114,8 @@ print(mask.int().flatten(1).tolist())
 
 # %%
 def head_contributions(attention, x, mask):
-    q, k, v = attention._project(x, x)
+    q = attention.q_proj(x).unflatten(-1, (-1, attention.d_head)).transpose(1, 2)
+    k, v = attention.read(x)  # by head, as q: (B, H, T, Dh)
     mixed = scaled_dot_product_attention(q, k, v, mask)[0]  # (B, H, T, Dh)
     pieces = attention.out_proj.weight.split(attention.d_head, dim=1)  # H of (D, Dh)
     return torch.stack([mixed[:, h] @ piece.T for h, piece in enumerate(pieces)])
@@ -131,11 +132,11 @@ check_head_contributions(head_contributions)
 # %% tags=["corpus"]
 from torch import nn
 
-from lib.claims import claim
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.language_model import LanguageModel
-from lib.tokenizer import CharTokenizer
+from lib.checks.claims import claim
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.models.language_model import LanguageModel
+from lib.text.tokenizer import CharTokenizer
 from lib.train import fit
 
 corpus = load_corpus()
@@ -215,7 +216,7 @@ check_two_heads(two_heads)
 # they are in their pure form:
 
 # %% mystnb={"image": {"alt": "Two square heat maps for the word ABCABCAB. Head 1 has dark cells on the diagonal. Head 2 has them one step to the left of it, and one in the corner at the first position."}}
-from lib import plot
+from lib.show import plot
 
 word = "ABCABCAB"
 letters = torch.eye(8)[[ord(character) - ord("A") for character in word]]

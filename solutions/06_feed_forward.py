@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -30,20 +30,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lib import plot
+from lib.show import plot
 from lib.attention import MultiHeadAttention, causal_mask
-from lib.checks_06 import (
+from lib.checks.lesson_06 import (
     check_dead_units,
     check_equal_d_ff,
     check_tent_weights,
     check_who_decides,
 )
-from lib.claims import claim
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
+from lib.checks.claims import claim
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
 from lib.ffn import FeedForward, SwiGLU
-from lib.language_model import LanguageModel
-from lib.tokenizer import CharTokenizer
+from lib.models.language_model import LanguageModel
+from lib.text.tokenizer import CharTokenizer
 from lib.train import fit
 
 corpus = load_corpus()

@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -29,19 +29,19 @@ from torch import nn
 
 from lib.attention import MultiHeadAttention, causal_mask
 from lib.block import Block
-from lib.checks_07 import (
+from lib.checks.lesson_07 import (
     check_logits_by_depth,
     check_make_blocks,
     check_residual_parts,
     check_rms_norm,
 )
-from lib.claims import claim
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
+from lib.checks.claims import claim
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
 from lib.ffn import FeedForward
-from lib.language_model import LanguageModel
+from lib.models.language_model import LanguageModel
 from lib.norm import LayerNorm
-from lib.tokenizer import CharTokenizer
+from lib.text.tokenizer import CharTokenizer
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)
@@ -171,7 +171,7 @@ check_logits_by_depth(logits_by_depth)
 # windows of the validation split.
 
 # %% tags=["corpus", "measured"]
-from lib.metrics import cross_entropy
+from lib.evaluate.losses import cross_entropy
 from lib.train import fit
 
 torch.manual_seed(0)
@@ -187,7 +187,7 @@ claim(losses == sorted(losses, reverse=True), "every block improves the predicti
 claim(losses[0] - losses[1] > losses[1] - losses[3], "the first by most")
 
 # %% mystnb={"image": {"alt": "Bar chart of the loss when the head reads the residual stream after 0, 1, 2 and 3 blocks. The bar after three blocks is the lowest."}} tags=["corpus"]
-from lib import plot
+from lib.show import plot
 
 heights = {str(depth): loss for depth, loss in enumerate(losses)}
 plot.bar_chart(heights, "blocks passed", "loss (nats per token)")

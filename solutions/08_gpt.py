@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -29,14 +29,14 @@ from dataclasses import replace
 import torch
 
 from lib.attention import MultiHeadAttention
-from lib.checks_08 import (
+from lib.checks.lesson_08 import (
     check_count_by_formula,
     check_shared_names,
     check_split_c_attn,
     check_widest,
 )
-from lib.gpt import GPT, GPTConfig
-from lib.presets import PRESETS
+from lib.models.gpt import GPT
+from lib.models.presets import PRESETS
 
 # %% [markdown]
 # ## Exercise 1: Count any GPT
@@ -96,8 +96,8 @@ check_shared_names(shared_names)
 
 # %%
 torch.manual_seed(0)
-tied = GPT(GPTConfig(head_bias=False, tie_weights=True))
-untied = GPT(GPTConfig(head_bias=False))
+demo = replace(PRESETS["demo"], head_bias=False)
+tied, untied = GPT(replace(demo, tie_weights=True)), GPT(demo)
 untied.load_state_dict(tied.state_dict())
 ids = torch.randint(10, (4, 32), generator=torch.Generator().manual_seed(0))
 for model in (tied, untied):
@@ -183,7 +183,7 @@ check_widest(widest)
 # model, and what does the table cost?
 
 # %% mystnb={"image": {"alt": "Line chart of the width over the number of blocks, for one budget. The width falls from 1,272 at three blocks to 420 at 48, steeply at first."}}
-from lib import plot
+from lib.show import plot
 
 depths = (3, 6, 12, 24, 48)
 widths = [widest(124_439_808, 50_257, 1_024, L, 12) for L in depths]

@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -28,18 +28,19 @@ import math
 
 import torch
 
-from lib.checks_09 import (
+from lib.checks.lesson_09 import (
     check_WeightAverage,
     check_accumulate,
     check_clip_gradients,
     check_inverse_root_schedule,
 )
-from lib.claims import claim
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.gpt import GPT, GPTConfig
-from lib.tokenizer import CharTokenizer
-from lib.train import TrainConfig, Training, estimate_loss, next_token_loss
+from lib.checks.claims import claim
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.models.gpt import GPT, GPTConfig
+from lib.text.tokenizer import CharTokenizer
+from lib.train.settings import TrainConfig
+from lib.train import Training, estimate_loss, next_token_loss
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)
@@ -65,7 +66,7 @@ def inverse_root_schedule(step, n_warmup):
 check_inverse_root_schedule(inverse_root_schedule)
 
 # %% mystnb={"image": {"alt": "The factor over 400 steps with 40 steps of warm-up: a straight line up to 1, a sharp corner, and then a fall that gets slower and slower."}}
-from lib import plot
+from lib.show import plot
 
 factors = [inverse_root_schedule(step, 40) for step in range(400)]
 print(f"at ten times the warm-up: {factors[-1]:.2f}")
@@ -98,7 +99,10 @@ check_clip_gradients(clip_gradients)
 # division by zero. How long is the gradient of a batch of one row, and of 16 rows?
 
 # %% tags=["corpus"]
-config = GPTConfig(V, 64, 4, 1, 256, 32, final_norm=True, init="fan_in")
+config = GPTConfig(
+    V, d_model=64, n_heads=4, n_layers=1, d_ff=256, context_length=32,
+    attention_bias=False, head_bias=True, tie_weights=False, init="fan_in",
+)  # fmt: skip
 
 
 def new_model():

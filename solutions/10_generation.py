@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -30,17 +30,17 @@ from pathlib import Path
 import torch
 
 import lib
-from lib import plot
-from lib.checkpoint import load_checkpoint
-from lib.checks_10 import (
+from lib.train.checkpoint import load_checkpoint
+from lib.checks.lesson_10 import (
     check_keep_min_p,
     check_nucleus_size,
     check_texts_that_fit,
     check_write_until,
 )
-from lib.claims import claim
-from lib.presets import preset_config
-from lib.sampling import keep_top_p
+from lib.checks.claims import claim
+from lib.models.presets import preset_config
+from lib.generate.sampling import keep_top_p
+from lib.show import plot
 
 data = Path(lib.__file__).parents[1] / "data"
 checkpoint = load_checkpoint(data / "gpt-mini.safetensors")

@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -27,19 +27,20 @@ sys.path.insert(0, str(found[0]))
 import torch
 from torch.nn import functional as F
 
-from lib import plot
 from lib.attention import causal_mask, padding_mask
-from lib.attention_maps import attention_maps
-from lib.checks_12 import (
+from lib.evaluate.attention_maps import attention_maps
+from lib.checks.lesson_12 import (
     check_decoder_block_parameters,
     check_prefix_mask,
     check_sorter,
     check_write_again,
 )
-from lib.claims import claim
-from lib.encoder_decoder import Transformer
-from lib.tokenizer import pad_batch
-from lib.train import TrainConfig, Training, train
+from lib.checks.claims import claim
+from lib.models.encoder_decoder import Transformer, TransformerConfig
+from lib.show import plot
+from lib.text.tokenizer import pad_batch
+from lib.train.settings import TrainConfig
+from lib.train import Training, train
 
 # %% [markdown]
 # ## Exercise 1: One block of the decoder
@@ -167,7 +168,7 @@ torch.manual_seed(0)
 generator = torch.Generator().manual_seed(0)
 sizes = {"d_model": 32, "n_heads": 1, "n_encoder_layers": 1, "n_decoder_layers": 2}
 sizes |= {"d_ff": 64, "dropout": 0.0, "context_length": 64}
-sorter = Transformer(13, 13, **sizes)
+sorter = Transformer(TransformerConfig(13, 13, **sizes))
 how = {"learning_rate": 5e-3, "betas": (0.9, 0.98), "schedule": "linear"}
 training = Training(sorter, TrainConfig(250, n_warmup=30, **how), sequence_loss)
 losses = train(training, next_batch)

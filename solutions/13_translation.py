@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -36,16 +36,16 @@ from pathlib import Path
 import torch
 
 import lib
-from lib.checkpoint import load_checkpoint
-from lib.checks_13 import (
+from lib.train.checkpoint import load_checkpoint
+from lib.checks.lesson_13 import (
     check_forbidden,
     check_log_probability,
     check_lowest_loss,
     check_run_matches,
 )
-from lib.claims import claim
-from lib.english_french import Pair, translation_data
-from lib.tokenizer import pad_batch
+from lib.checks.claims import claim
+from lib.tasks.english_french import Pair, translation_data
+from lib.text.tokenizer import pad_batch
 from lib.translate import encode_pairs, translate
 
 path = Path(lib.__file__).parents[1] / "data" / "translator.safetensors"

@@ -19,24 +19,26 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
 # %% tags=["corpus"]
 import torch
 
-from lib.checks_14 import (
+from lib.checks.lesson_14 import (
     check_corrupt,
     check_count_losses,
     check_fill_in,
     check_scores,
 )
-from lib.corpus import load_corpus
-from lib.data import random_batch, split_text
-from lib.masked_lm import MaskedLM, mask_tokens, masked_loss
-from lib.tokenizer import CharTokenizer
-from lib.train import TrainConfig, Training
+from lib.text.corpus import load_corpus
+from lib.text.batches import random_batch, split_text
+from lib.models.masked_lm import MaskedLM, MaskedLMConfig, mask_tokens
+from lib.evaluate.losses import masked_loss
+from lib.text.tokenizer import CharTokenizer
+from lib.train.settings import TrainConfig
+from lib.train import Training
 from lib.train import train as run_training
 
 corpus = load_corpus()
@@ -113,7 +115,7 @@ def train_model(bert):
         return inputs, ids, hidden
 
     torch.manual_seed(0)
-    model = MaskedLM(V, 64, 4, 2, 256, 16)
+    model = MaskedLM(MaskedLMConfig(V, 64, 4, 2, 256, 16))
     config = TrainConfig(
         n_steps=100, learning_rate=0.01, optimizer="muon", muon_learning_rate=0.02,
         schedule="linear", n_warmup=20,
@@ -123,7 +125,7 @@ def train_model(bert):
 
 
 # %% tags=["corpus", "measured:wide"]
-from lib.claims import claim
+from lib.checks.claims import claim
 
 copied, lost = {}, {}
 inputs, hidden = mask_tokens(windows, BLANK, 0.3, torch.Generator().manual_seed(0))

@@ -19,7 +19,7 @@ if find_spec("google") and find_spec("google.colab") and not Path("course").exis
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, "course"])
 here = globals().get("__file__") or os.getenv("JPY_SESSION_NAME", "lesson")
 places = [*Path(here).resolve().parents, Path("course").resolve()]
-found = [place for place in places if Path(place, "lib", "corpus.py").is_file()]
+found = [place for place in places if Path(place, "lib", "text", "corpus.py").is_file()]
 assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it"
 sys.path.insert(0, str(found[0]))
 
@@ -28,14 +28,14 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from lib import plot
-from lib.checks_15 import (
+from lib.checks.lesson_15 import (
     check_patch_numbers,
     check_pixel_map,
     check_random_shift,
     check_unpatchify,
 )
-from lib.patches import PatchEmbedding
+from lib.embedding import PatchEmbedding
+from lib.show import plot
 
 digits = load_digits()
 pixels = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1)
@@ -173,7 +173,7 @@ check_random_shift(random_shift)
 # settings of the lesson come out much the same.
 
 # %%
-from lib.encoder_decoder import Encoder
+from lib.models.encoder_decoder import Encoder
 from lib.position import LearnedPositions
 
 
@@ -191,9 +191,10 @@ class DigitClassifier(nn.Module):
 
 
 # %%
-from lib.claims import claim
-from lib.metrics import cross_entropy
-from lib.train import TrainConfig, Training, train
+from lib.checks.claims import claim
+from lib.evaluate.losses import cross_entropy
+from lib.train.settings import TrainConfig
+from lib.train import Training, train
 
 images = pixels / 8 - 1
 order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))

@@ -36,7 +36,7 @@ def has_assert(cell: NotebookNode) -> bool:
 
 
 def is_claim(node: ast.AST) -> bool:
-    """Whether a node of a syntax tree calls `claim` of `lib.claims`."""
+    """Whether a node of a syntax tree calls `claim` of `lib.checks.claims`."""
     return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim"
 
 

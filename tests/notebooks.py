@@ -55,7 +55,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def tagged(notebook: NotebookNode, prefix: str) -> Iterator[tuple[str, NotebookNode]]:
     """Yield each tag that is `prefix` or begins with it and a colon, with its cell.
 
-    `tagged(notebook, "lib")` gives `("lib:bigram.BigramLM", cell)`, ...
+    `tagged(notebook, "lib")` gives `("lib:models.bigram.BigramLM", cell)`, ...
     """
     for cell in notebook.cells:
         for tag in tags(cell):

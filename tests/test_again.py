@@ -52,7 +52,10 @@ def test_a_cell_that_cannot_be_run_again_is_found(tmp_path: Path) -> None:
 
 def test_the_first_cell_finds_the_library_from_anywhere(tmp_path: Path) -> None:
     script = lesson_paths()[0]
-    first, use = code_cells(read_py(script))[:1], new_code_cell("import lib.corpus")
+    first, use = (
+        code_cells(read_py(script))[:1],
+        new_code_cell("import lib.text.corpus"),
+    )
     run_twice([*first, use], tmp_path, script.with_suffix(".ipynb"))
     with pytest.raises(nbclient.exceptions.CellExecutionError, match="git clone"):
         run_twice(first, tmp_path, tmp_path / "elsewhere.ipynb")

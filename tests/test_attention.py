@@ -123,7 +123,8 @@ def test_which_path_runs(monkeypatch, dtype, learns, need_weights):
     scaled_dot_product_attention(q, q, q, None, need_weights)
     assert len(calls) == (not need_weights)
     # Its backward pass is slow in bfloat16 on processors.
-    assert all(x.dtype == torch.float32 for call in calls for x in call)
+    given = [x for call in calls for x in call if x is not None]
+    assert all(x.dtype == torch.float32 for x in given)
 
 
 @pytest.mark.parametrize("learns", [False, True])
@@ -179,7 +180,7 @@ def run_torchs_layer(layer, x: Tensor, memory: Tensor, mask_name: str):
 
 def layer_and_torchs(d_model: int, n_heads: int, bias: bool, dtype: torch.dtype):
     """Two layers with the same weights, torch's in float64."""
-    ours = MultiHeadAttention(d_model, n_heads, bias).to(dtype)
+    ours = MultiHeadAttention(d_model, n_heads, bias=bias).to(dtype)
     random_weights(ours)
     torchs = nn.MultiheadAttention(d_model, n_heads, bias=bias, batch_first=True)
     torchs.double().load_state_dict(attention_by_torchs_names(ours))
@@ -211,7 +212,7 @@ def test_looking_at_a_memory_equals_torch(b, h, d_head, t, n_keys, name, bias, d
     inputs = [y.to(dtype).requires_grad_() for y in (x, memory)]
     same_inputs = [y.detach().double().requires_grad_() for y in inputs]
     output, weights = ours(
-        inputs[0], make_mask(name, b, t, n_keys), inputs[1], need_weights=True
+        inputs[0], make_mask(name, b, t, n_keys), memory=inputs[1], need_weights=True
     )
     expected, expected_weights = run_torchs_layer(torchs, *same_inputs, name)
     assert_near(output, expected)
@@ -263,50 +264,9 @@ def test_order_matters_only_through_the_mask():
     assert not torch.allclose(attention(x.flip(1), causal)[0], attention(x, causal)[0])
 
 
-# Later lessons override `_project` and nothing else
-
-
-class GroupedQueryAttention(MultiHeadAttention):
-    """Several query heads share one head of keys and values."""
-
-    def __init__(self, d_model: int, n_heads: int, n_kv_heads: int) -> None:
-        super().__init__(d_model, n_heads)
-        self.k_proj = nn.Linear(d_model, n_kv_heads * self.d_head)
-        self.v_proj = nn.Linear(d_model, n_kv_heads * self.d_head)
-
-    def _project(self, x, memory):
-        q, k, v = super()._project(x, memory)
-        shared_by = q.size(1) // k.size(1)
-        return q, k.repeat_interleave(shared_by, 1), v.repeat_interleave(shared_by, 1)
-
-
-class RotaryAttention(MultiHeadAttention):
-    """Queries and keys are turned by an angle that grows with the position."""
-
-    def _project(self, x, memory):
-        q, k, v = super()._project(x, memory)
-        turn = torch.polar(torch.ones(x.size(1)), 0.3 * self.positions).unsqueeze(-1)
-        q, k = (torch.view_as_complex(y.unflatten(-1, (-1, 2))) * turn for y in (q, k))
-        q, k = (torch.view_as_real(y).flatten(-2) for y in (q, k))
-        return q, k, v
-
-
-class CachedAttention(MultiHeadAttention):
-    """Remembers the keys and values of what it saw before."""
-
-    seen = None
-
-    def _project(self, x, memory):
-        q, k, v = super()._project(x, memory)
-        if self.seen is not None:
-            k, v = (torch.cat(pair, dim=2) for pair in zip(self.seen, (k, v)))
-        self.seen = (k, v)
-        return q, k, v
-
-
 @pytest.mark.parametrize("n_kv_heads", [1, 2, 4])
 def test_fewer_key_and_value_heads_equal_torch(n_kv_heads):
-    attention, x = GroupedQueryAttention(12, 4, n_kv_heads), random(2, 5, 12)
+    attention, x = MultiHeadAttention(12, 4, n_kv_heads=n_kv_heads), random(2, 5, 12)
     q, k, v = (
         projection(x).unflatten(-1, (-1, 3)).transpose(1, 2)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -316,28 +276,6 @@ def test_fewer_key_and_value_heads_equal_torch(n_kv_heads):
     for need_weights in (False, True):
         output, _ = attention(x, causal_mask(5), need_weights=need_weights)
         assert_near(output, expected)
-
-
-def test_rotary_positions_see_distances_only():
-    attention, x = RotaryAttention(12, 3), random(2, 6, 12)
-    outputs = []
-    for positions in (torch.arange(6), torch.arange(6) + 50, 2 * torch.arange(6)):
-        attention.positions = positions
-        outputs.append(attention(x, causal_mask(6))[0])
-    here, elsewhere, stretched = outputs
-    assert_near(elsewhere, here)
-    assert not torch.allclose(stretched, here, atol=1e-2)
-
-
-@pytest.mark.parametrize("step", [1, 2, 5])
-def test_a_cache_gives_the_same_token_by_token(step):
-    attention, x, mask = CachedAttention(12, 3), random(2, 10, 12), causal_mask(10)
-    at_once, _ = attention(x, mask)
-    attention.seen, parts = None, []
-    for start in range(0, 10, step):
-        stop = start + step
-        parts.append(attention(x[:, start:stop], mask[start:stop, :stop])[0])
-    assert_near(torch.cat(parts, dim=1), at_once)
 
 
 # What does not fit

@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lib.attention import MultiHeadAttention, causal_mask
-from lib.attention_maps import attention_distance, attention_entropy, attention_maps
 from lib.block import Block
+from lib.evaluate.attention_maps import (
+    attention_distance,
+    attention_entropy,
+    attention_maps,
+)
 from lib.ffn import FeedForward
-from lib.gpt import GPT, GPTConfig
+from lib.models.gpt import GPT
+from lib.models.presets import preset_config
 
 lengths = st.integers(1, 6)
 
@@ -99,7 +104,7 @@ def test_a_block_with_a_memory_has_two_maps():
 
 def test_gpt_has_one_map_per_layer_and_head():
     ids = torch.zeros(2, 5, dtype=torch.long)
-    maps = attention_maps(GPT(GPTConfig(n_layers=3)), ids)
+    maps = attention_maps(GPT(preset_config("demo", n_layers=3)), ids)
     assert [tuple(m.shape) for m in maps] == [(2, 2, 5, 5)] * 3
     for weights in maps:
         assert_near(weights.sum(-1), torch.ones(2, 2, 5))

@@ -11,11 +11,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from lib import checkpoint
-from lib.bpe import BPETokenizer
-from lib.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from lib.gpt import GPT, GPTConfig
-from lib.train import TrainConfig, Training
+from lib.models.gpt import GPT
+from lib.models.presets import preset_config
+from lib.text.bpe import BPETokenizer
+from lib.train import Training, tensor_file
+from lib.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from lib.train.settings import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def good(tmp_path_factory) -> Path:
     """A checkpoint with all that one can hold: a small model, a vocabulary, a run."""
     torch.manual_seed(0)
     sizes = {"d_model": 4, "n_heads": 1, "n_layers": 1, "d_ff": 4, "context_length": 4}
-    model = GPT(GPTConfig(vocab_size=260, **sizes))
+    model = GPT(preset_config("demo", vocab_size=260, **sizes))
     training = Training(model, TrainConfig(3, optimizer="muon"))
     ids = torch.arange(8).view(2, 4)
     training.step((ids, ids + 1))
@@ -52,7 +53,7 @@ def rewrite(good: Path, path: Path, tensors=None, **metadata) -> Path:
     tensors = {n: t for n, t in (old | (tensors or {})).items() if t is not None}
     about |= {name: json.dumps(value) for name, value in metadata.items()}
     del about["sha256"]
-    about["sha256"] = checkpoint._sum(tensors, about)
+    about["sha256"] = tensor_file._sum(tensors, about)
     save_file(tensors, path, about)
     return path
 
@@ -228,8 +229,8 @@ def no_replace(self, target):
 @pytest.mark.parametrize(
     "place, broken",
     [
-        ("lib.checkpoint.save_file", full),
-        ("lib.checkpoint.os.fsync", no_fsync),
+        ("lib.train.tensor_file.save_file", full),
+        ("lib.train.tensor_file.os.fsync", no_fsync),
         ("pathlib.Path.replace", no_replace),
     ],
 )

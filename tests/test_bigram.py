@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from lib.bigram import BigramLM, count_pairs
+from lib.evaluate.losses import cross_entropy, entropy, nats_to_bits
 from lib.generate import sample
-from lib.metrics import cross_entropy, entropy, nats_to_bits
-from lib.sampling import sample_next
+from lib.generate.sampling import sample_next
+from lib.models.bigram import BigramConfig, BigramLM, count_pairs
 from lib.train import estimate_loss, fit
 
 
@@ -36,13 +36,13 @@ def test_counting_tokens_outside_the_vocabulary(bad):
 
 def test_both_forms_have_4225_parameters_for_65_characters():
     for d_model in (None, 32):
-        model = BigramLM(65, d_model)
+        model = BigramLM(BigramConfig(65, d_model))
         assert sum(p.numel() for p in model.parameters()) == 4_225
         assert model(torch.zeros(2, 3, dtype=torch.long)).shape == (2, 3, 65)
 
 
 def test_only_the_last_token_counts():
-    model, ids = BigramLM(7, 4), random_tokens(12, 7).view(2, 6)
+    model, ids = BigramLM(BigramConfig(7, 4)), random_tokens(12, 7).view(2, 6)
     changed = ids.clone()
     changed[:, :5] = (changed[:, :5] + 1) % 7
     assert torch.equal(model(ids)[:, 5], model(changed)[:, 5])
@@ -88,7 +88,7 @@ def test_one_bit_is_the_logarithm_of_two():
 
 def test_training_reaches_the_counts():
     tokens = torch.tensor([0, 1, 0, 2] * 50)
-    model = BigramLM(3)
+    model = BigramLM(BigramConfig(3))
     losses = fit(model, lambda: (tokens[None, :-1], tokens[None, 1:]), 200, 0.1)
     assert losses[-1] < losses[0]
     p = model(torch.tensor([[0]])).softmax(-1)[0, 0]
@@ -97,7 +97,7 @@ def test_training_reaches_the_counts():
 
 def test_the_estimate_is_the_loss_of_all_pairs_for_any_window():
     torch.manual_seed(0)
-    model, tokens = BigramLM(9), random_tokens(230, 9)
+    model, tokens = BigramLM(BigramConfig(9)), random_tokens(230, 9)
     expected = F.cross_entropy(model(tokens[:-1]), tokens[1:]).item()
     for context_length, batch_size in ((1, 256), (7, 3), (64, 2), (229, 1)):
         estimate = estimate_loss(model, tokens, context_length, batch_size)
@@ -105,14 +105,14 @@ def test_the_estimate_is_the_loss_of_all_pairs_for_any_window():
 
 
 def test_the_estimate_switches_dropout_off_and_on_again():
-    model = torch.nn.Sequential(BigramLM(9), torch.nn.Dropout(0.5))
+    model = torch.nn.Sequential(BigramLM(BigramConfig(9)), torch.nn.Dropout(0.5))
     tokens = random_tokens(100, 9)
     assert estimate_loss(model, tokens, 8) == estimate_loss(model, tokens, 8)
     assert model.training
 
 
 def test_greedy_takes_the_likeliest():
-    model = BigramLM(4)
+    model = BigramLM(BigramConfig(4))
     model.logits.weight.data = torch.eye(4).roll(1, dims=1)  # 0 -> 1 -> 2 -> 3 -> 0
     assert sample(model, torch.tensor([[2], [0]]), 4, 0).tolist() == [
         [2, 3, 0, 1, 2],
@@ -131,7 +131,7 @@ def test_draws_have_the_probabilities_of_the_softmax():
 
 
 def test_the_same_seed_writes_the_same_text():
-    model, prompt = BigramLM(50), torch.zeros(1, 1, dtype=torch.long)
+    model, prompt = BigramLM(BigramConfig(50)), torch.zeros(1, 1, dtype=torch.long)
     one, two, other = (
         sample(model, prompt, 30, generator=torch.Generator().manual_seed(seed))
         for seed in (1, 1, 2)
@@ -140,7 +140,7 @@ def test_the_same_seed_writes_the_same_text():
 
 
 def test_sampling_leaves_the_global_random_state_alone():
-    model, prompt = BigramLM(5), torch.zeros(1, 1, dtype=torch.long)
+    model, prompt = BigramLM(BigramConfig(5)), torch.zeros(1, 1, dtype=torch.long)
     before = torch.get_rng_state()
     sample(model, prompt, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(torch.get_rng_state(), before)
@@ -150,6 +150,6 @@ def test_bad_prompts_and_temperatures():
     with pytest.raises(ValueError, match="temperature=-1"):
         sample_next(torch.zeros(1, 3), -1)
     with pytest.raises(ValueError, match=r"ids has shape \(1, 0\)"):
-        sample(BigramLM(3), torch.zeros(1, 0, dtype=torch.long), 1)
+        sample(BigramLM(BigramConfig(3)), torch.zeros(1, 0, dtype=torch.long), 1)
     with pytest.raises(ValueError, match=r"ids has shape \(4,\)"):
-        sample(BigramLM(3), torch.zeros(4, dtype=torch.long), 1)
+        sample(BigramLM(BigramConfig(3)), torch.zeros(4, dtype=torch.long), 1)

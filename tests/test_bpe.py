@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, trainers
 
-from lib.bpe import (
+from lib.text.bpe import (
     SPLIT,
     BPETokenizer,
     ByteBPE,
@@ -315,7 +315,7 @@ def test_the_work_of_learning_grows_with_a_text_without_spaces(monkeypatch, lett
 
 
 def test_a_tokenizer_remembers_only_so_many_words(monkeypatch):
-    monkeypatch.setattr("lib.bpe.KNOWN_WORDS", 3)
+    monkeypatch.setattr("lib.text.bpe.KNOWN_WORDS", 3)
     tokenizer = ByteBPE([])
     assert tokenizer.encode_bytes(b"a b c d e a") == [*b"a b c d e a"]
     assert list(tokenizer._known) == ["a", " b", " c"]

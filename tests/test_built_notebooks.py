@@ -7,7 +7,15 @@ import build_notebooks
 import jupytext
 import nbformat
 import pytest
-from build_notebooks import DIGESTS, digest, library, meaning, record_rungs, with_ids
+from build_notebooks import (
+    DIGESTS,
+    ROOT,
+    digest,
+    library,
+    meaning,
+    record_rungs,
+    with_ids,
+)
 
 
 def stale(recorded: dict[str, dict[str, str]]) -> list[str]:
@@ -38,10 +46,36 @@ def test_meaning_ignores_words_and_layout_only():
 
 
 def test_library_follows_imports():
-    names = {path.name for path in library("from lib.train import fit\n")}
-    assert {"train.py", "data.py", "metrics.py"} <= names
+    found = library("from lib.train import fit\n")
+    names = {path.relative_to(ROOT / "lib").as_posix() for path in found}
+    assert {"train/__init__.py", "text/batches.py", "evaluate/losses.py"} <= names
+    assert {"__init__.py", "train/parallel.py"} <= names
     assert "attention.py" not in names
     assert library("import torch\n") == set()
+
+
+@pytest.mark.parametrize("edited", ["parts.py", "models/__init__.py", "models/gpt.py"])
+def test_an_edit_in_a_package_is_noticed(tmp_path, monkeypatch, edited):
+    monkeypatch.setattr(build_notebooks, "ROOT", tmp_path)
+    files = {
+        "lib/__init__.py": "",
+        "lib/parts.py": "size = 1",
+        "lib/models/__init__.py": "from lib.models.gpt import GPT",
+        "lib/models/gpt.py": "from lib import parts\nGPT = parts.size",
+        "lib/models/other.py": "size = 3",
+        "lessons/01_a.py": "# %%\nfrom lib.models import GPT",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, "utf-8")
+    script = tmp_path / "lessons/01_a.py"
+    before = digest(script)
+    (tmp_path / "lib/models/other.py").write_text("size = 4", "utf-8")
+    assert digest(script) == before
+    path = tmp_path / "lib" / edited
+    path.write_text(f"{path.read_text('utf-8')}\nx = 2", "utf-8")
+    after = digest(script)
+    assert after["run"] != before["run"] and after["script"] == before["script"]
 
 
 def test_cells_keep_their_ids():

@@ -10,7 +10,7 @@ from nbformat import NotebookNode
 from notebooks import code_cells, lesson_paths, pair_name, read_py, solution_paths
 from small_lessons import code, complaint, lesson
 
-from lib.claims import claim
+from lib.checks.claims import claim
 
 CLOCK = re.compile(r"perf_counter|process_time|monotonic|timeit|seconds\b|elapsed")
 

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from lib.checkpoint import load_checkpoint, save_checkpoint
-from lib.commands import generate_command, presets_command, run, train_command
-from lib.gpt import GPT, GPTConfig
-from lib.presets import PRESETS
-from lib.run import Run
-from lib.tokenizer import CharTokenizer
+from lib.command_line import run_command
+from lib.generate.__main__ import generate_command
+from lib.models.__main__ import presets_command
+from lib.models.gpt import GPT
+from lib.models.presets import PRESETS
+from lib.text.tokenizer import CharTokenizer
+from lib.train.__main__ import train_command
+from lib.train.checkpoint import load_checkpoint, save_checkpoint
+from lib.train.run import Run
 
 ROOT = Path(__file__).parents[1]
 TEXT = "To be, or not to be: that is the question.\n" * 45
@@ -33,7 +36,7 @@ def command(monkeypatch, capsys, tmp_path):
     def start(function, *words) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
         with pytest.raises(SystemExit) as end:
-            run(function)
+            run_command(function)
         output, error = capsys.readouterr()
         if isinstance(end.value.code, str):  # Python writes it to stderr, status 1
             return 1, output, end.value.code
@@ -52,7 +55,7 @@ def trained(tmp_path_factory) -> Path:
     before, sys.argv = sys.argv, ["lib.train", *map(str, words)]
     try:
         with pytest.raises(SystemExit):
-            run(train_command)
+            run_command(train_command)
     finally:
         sys.argv = before
     return folder / "run"
@@ -101,8 +104,10 @@ def test_options_reach_the_run(command):
     config = loaded.model.config
     assert (config.context_length, config.dropout, config.vocab_size) == (9, 0.2, 270)
     assert loaded.tokenizer.vocab_size == 270
-    kept = loaded.notes["settings"]
-    assert {n: kept[n.replace("-", "_")] for n in given} == given
+    settings = loaded.notes["settings"]
+    names = {"steps": "n_steps", "warmup": "n_warmup"}
+    names |= {n: n.replace("-", "_") for n in given if n not in names}
+    assert {n: settings[names[n]] for n in given} == given
     config = loaded.notes["config"]
     assert config["optimizer"] == "adamw" and config["n_warmup"] == 3
 
@@ -124,8 +129,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(command, monkeypatch):
     assert len(load_checkpoint("run").run["run.losses"]) == 3
     for changed in (["--steps", 7], ["--seed", 1], ["--text", "other.txt"]):
         status, _, error = command(train_command, "--out", "run", "--resume", *changed)
-        name = changed[0].removeprefix("--")
-        assert status == 1 and error.startswith(f"error: {name}=")
+        assert status == 1 and error.startswith(f"error: {changed[0]} ")
         assert "cannot change: the run in run has" in error
     status, output, _ = command(
         train_command, "--out", "run", "--resume", "--steps", 6, "--every", 2
@@ -329,12 +333,13 @@ def test_what_cannot_be_written(command, trained, words, message):
 
 
 def test_writing_with_what_is_no_checkpoint(command):
-    for path in ("nowhere", "text.txt"):
-        status, _, error = command(generate_command, path)
-        assert status == 1 and "there is no such checkpoint" in error
+    status, _, error = command(generate_command, "nowhere")
+    assert status == 1 and "there is no such checkpoint" in error
     Path("x.safetensors").write_text(TEXT, "utf-8")
-    assert "is damaged" in command(generate_command, "x.safetensors")[2]
-    save_checkpoint("x.safetensors", GPT(GPTConfig()))
+    for path in ("text.txt", "x.safetensors"):
+        status, _, error = command(generate_command, path)
+        assert status == 1 and "is damaged" in error
+    save_checkpoint("x.safetensors", GPT(PRESETS["demo"]))
     assert "holds no vocabulary" in command(generate_command, "x.safetensors")[2]
 
 
@@ -363,7 +368,7 @@ def test_a_tiny_temperature_writes_greedily(command, trained):
 
 
 def test_a_vocabulary_without_a_new_line_has_a_default_prompt(command):
-    save_checkpoint("x.safetensors", GPT(GPTConfig()), CharTokenizer("bcdefghijk"))
+    save_checkpoint("x.safetensors", GPT(PRESETS["demo"]), CharTokenizer("bcdefghijk"))
     status, output, _ = command(generate_command, "x.safetensors", "--length", 3)
     assert status == 0 and output.startswith("b") and len(output) == 5
 
@@ -390,10 +395,11 @@ def test_the_help_explains_every_option(command, function):
     status, output, _ = command(function, "--help")
     assert status == 0 and "Example: python -m lib." in output
     names = {
-        n.strip("_").replace("_", "-") for n in inspect.signature(function).parameters
+        n.strip("_").removeprefix("n_").replace("_", "-")
+        for n in inspect.signature(function).parameters
     }
     for name in names - {"context", "path"}:
-        assert re.search(rf"--{name}\b[^\n]* [\w\n]", output), name
+        assert re.search(rf"--{name}\b(.*\n)?.* [\w\n]", output), name
     entries = re.split(r"\n  (?=-)", output.split("Options:")[1])[1:]
     for entry in entries:
         words = re.sub(

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from lib import corpus
-from lib.corpus import Corpus, load_corpus, read_text
+import lib
+from lib.text import corpus
+from lib.text.corpus import Corpus, load_corpus, read_text
 
 ROOT = Path(__file__).parents[1]
 REAL = b"Good morrow.\r\nAnd to you, \xc3\xa9t\xc3\xa9!\n" * 40  # plays the real file
@@ -120,7 +121,7 @@ def is_real(found: Corpus) -> bool:
 
 
 def assert_stand_in(found: Corpus, notice: list[str], *words: str) -> None:
-    assert found == Corpus(PLAY, "stand-in play", "lib/standin.py")
+    assert found == Corpus(PLAY, "stand-in play", "lib/text/standin.py")
     assert found.is_stand_in
     assert len(notice) == 1
     for word in ("Tiny Shakespeare", "stand-in play", "data/README.md", *words):
@@ -289,7 +290,7 @@ def test_a_bad_answer_leaves_nothing_behind(
     assert_stand_in(load_corpus(), notices(capsys), word)
     assert len(requests) == 1
     assert not cache.exists() and files(tmp_path / "temp") == []
-    assert os.environ["COURSE_OFFLINE"] == corpus.TOLD
+    assert os.environ["COURSE_OFFLINE"] == lib.TOLD
 
 
 def test_a_silent_host_is_given_up(cache, silence, capsys):
@@ -325,7 +326,7 @@ def test_a_failure_is_final_in_this_process_and_told_once(
 CHILD = """
 import socket, time
 from pathlib import Path
-from lib import corpus
+from lib.text import corpus
 socket.getaddrinfo = lambda *_, **__: time.sleep(60)
 corpus.URL, corpus.PATIENCE = "http://name.that.hangs.invalid/", 0.5
 corpus.cache_folder = lambda: Path("no cache here")

@@ -10,15 +10,17 @@ from torch import Tensor, distributed, nn
 from torch.multiprocessing import spawn
 from torch.nn import functional as F
 
-from lib import train as train_module
-from lib.encoder_decoder import Transformer
-from lib.gpt import GPT, GPTConfig
-from lib.masked_lm import MaskedLM, masked_loss
-from lib.metrics import cross_entropy, mean_over
-from lib.optimizer import make_optimizers
-from lib.presets import PRESETS, build_model
-from lib.run import Run, RunSettings
-from lib.train import TrainConfig, Training, estimate_loss
+from lib.device import windows_that_fit
+from lib.evaluate.losses import cross_entropy, masked_loss, mean_over
+from lib.models import build_model
+from lib.models.encoder_decoder import Transformer, TransformerConfig
+from lib.models.gpt import GPT
+from lib.models.masked_lm import MaskedLM, MaskedLMConfig
+from lib.models.presets import PRESETS
+from lib.train import Training, estimate_loss
+from lib.train.optimizer import make_optimizers
+from lib.train.run import Run, RunSettings
+from lib.train.settings import TrainConfig
 from lib.translate import translation_loss
 
 ROWS = 8
@@ -47,7 +49,13 @@ def masked(nothing_in_the_first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 def translator() -> nn.Module:
     sizes = {"d_model": 8, "n_heads": 2, "n_encoder_layers": 1, "n_decoder_layers": 1}
-    return Transformer(10, 10, **sizes, d_ff=8, dropout=0.0, context_length=9)
+    return Transformer(
+        TransformerConfig(10, 10, **sizes, d_ff=8, dropout=0.0, context_length=9)
+    )
+
+
+def small_masked_lm() -> MaskedLM:
+    return MaskedLM(MaskedLMConfig(10, 8, 2, 1, 8, 8))
 
 
 @mean_over(lambda model, inputs, targets: targets != 0)
@@ -58,13 +66,11 @@ def skipping_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
 CASES = {  # a model, its loss, and a batch
     "padded": (translator, translation_loss, padded()),
     "smoothed": (translator, partial(translation_loss, smoothing=0.1), padded()),
-    "masked": (lambda: MaskedLM(10, 8, 2, 1, 8, 8), masked_loss, masked()),
-    "nothing counts in a part": (
-        lambda: MaskedLM(10, 8, 2, 1, 8, 8), masked_loss, masked(4)
-    ),
-    "torch's loss": (lambda: GPT(GPTConfig()), skipping_loss, padded()[1:] * 2),
+    "masked": (small_masked_lm, masked_loss, masked()),
+    "nothing counts in a part": (small_masked_lm, masked_loss, masked(4)),
+    "torch's loss": (lambda: GPT(PRESETS["demo"]), skipping_loss, padded()[1:] * 2),
     "all": (
-        lambda: GPT(GPTConfig()),
+        lambda: GPT(PRESETS["demo"]),
         lambda m, x, y: cross_entropy(m(x), y),
         (numbers(ROWS, 8), numbers(ROWS, 8, low=2)),
     ),
@@ -103,7 +109,7 @@ def test_weighing_by_rows_would_be_wrong(monkeypatch):
 
 def test_a_batch_in_which_nothing_counts_moves_nothing():
     torch.manual_seed(0)
-    model = MaskedLM(10, 8, 2, 1, 8, 8)
+    model = small_masked_lm()
     batch = masked(ROWS)
     training = Training(model, TrainConfig(1, accumulation=2), masked_loss)
     loss = training._gradients(batch)
@@ -117,19 +123,19 @@ def test_evaluation_of_large_models_is_cut_to_fit(monkeypatch):
     def windows(name: str) -> int:
         with torch.device("meta"):
             model = build_model(PRESETS[name])
-        return train_module._windows_that_fit(model, PRESETS[name].context_length)
+        return windows_that_fit(model, PRESETS[name].context_length)
 
     for name, c in PRESETS.items():
         assert c.context_length * c.vocab_size * windows(name) <= 2**26
     assert windows("mini") == windows("bigram") == 256
     assert windows("medium") == 4 and windows("gpt2") == 1
-    assert train_module._windows_that_fit(nn.Identity(), 8) == 256
+    assert windows_that_fit(nn.Identity(), 8) == 256
 
     torch.manual_seed(0)
-    model, tokens, seen = GPT(GPTConfig()), numbers(100), []
+    model, tokens, seen = GPT(PRESETS["demo"]), numbers(100), []
     expected = estimate_loss(model, tokens, 8)
     model.register_forward_pre_hook(lambda m, given: seen.append(len(given[0])))
-    monkeypatch.setattr(train_module, "LARGEST_OUTPUT", 3 * 8 * 32)
+    monkeypatch.setattr("lib.device.LARGEST_OUTPUT", 3 * 8 * 32)
     assert estimate_loss(model, tokens, 8) == pytest.approx(expected, abs=1e-6)
     assert seen == [3] * 4 + [1]
 
@@ -146,7 +152,7 @@ def in_a_process(rank: int, folder: str) -> None:
         for parts in (1, 2, 4):
             found[name, parts] = loss_and_gradients(name, parts)
     found["exchanges"] = exchanges()
-    training = Training(GPT(GPTConfig()), TrainConfig(1))
+    training = Training(GPT(PRESETS["demo"]), TrainConfig(1))
     muon = make_optimizers(training.runner, TrainConfig(1, optimizer="muon"))[1]
     found["muon"] = sum(p.numel() for p in muon.param_groups[0]["params"])
     run, read = short_run(folder), []
@@ -186,9 +192,9 @@ def exchanges() -> int:
 def short_run(folder: str, **changes) -> Run:
     with open(f"{folder}/text.txt", "w", encoding="utf-8") as file:
         file.write("To be, or not to be: that is the question.\n" * 45)
-    settings = {"preset": "demo", "batch_size": 4, "steps": 2} | changes
+    settings = {"preset": "demo", "batch_size": 4, "n_steps": 2} | changes
     settings["text"] = f"{folder}/text.txt"
-    return Run(f"{folder}/run", RunSettings(**settings), "cpu")
+    return Run.new(f"{folder}/run", RunSettings(**settings), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +215,7 @@ def test_gradients_are_exchanged_once_a_step(pair):
 
 
 def test_muon_spares_the_head_inside_of_ddp(pair):
-    model = GPT(GPTConfig())
+    model = GPT(PRESETS["demo"])
     matrices = [p for p in model.blocks.parameters() if p.dim() > 1]
     assert pair["muon"] == sum(p.numel() for p in matrices)
 

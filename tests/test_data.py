@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data import consecutive_batches, random_batch, split_text
+from lib.text.batches import consecutive_batches, random_batch, split_text
 
 
 @given(st.text(), st.floats(0.01, 0.99))

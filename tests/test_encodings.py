@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ["lib", "book/_tools", "book/_ext", "tests", "tests/emulation", "lessons"]
 FOLDERS += ["solutions", "."]
+PATTERN = ["*.py", "**/*.py"]  # the library has folders of its own
 RUN = {"run", "Popen", "check_output", "check_call", "call"}  # of subprocess
 
 
@@ -43,7 +44,7 @@ def test_every_text_file_has_its_encoding_named():
     found = [
         f"{path.relative_to(ROOT)}:{line}"
         for folder in FOLDERS
-        for path in sorted((ROOT / folder).glob("*.py"))
+        for path in sorted((ROOT / folder).glob(PATTERN[folder == "lib"]))
         for line in unnamed_encodings(path.read_text("utf-8"))
     ]
     assert not found, "\n".join(found)
@@ -88,7 +89,7 @@ def with_encoding(encoding: str, *words: str) -> subprocess.CompletedProcess:
 COMMANDS = {
     "translate": ["lib.translate", "--say", "the small boy", "--beams", "1"],
     "generate": ["lib.generate", "data/base.safetensors", "--length", "3"],
-    "presets": ["lib.presets"],
+    "presets": ["lib.models"],
     "train": ["lib.train", "--help"],
 }
 
@@ -104,14 +105,16 @@ def test_a_prompt_outside_the_code_page(tmp_path):
     script = """
 import sys
 import torch
-from lib.checkpoint import save_checkpoint
-from lib.commands import generate_command, run
-from lib.gpt import GPT, GPTConfig
-from lib.tokenizer import CharTokenizer
+from lib.models.presets import PRESETS
+from lib.train.checkpoint import save_checkpoint
+from lib.command_line import run_command
+from lib.generate.__main__ import generate_command
+from lib.models.gpt import GPT, GPTConfig
+from lib.text.tokenizer import CharTokenizer
 
-save_checkpoint(sys.argv[1], GPT(GPTConfig()), CharTokenizer("天地玄黄宇宙洪荒éö"))
+save_checkpoint(sys.argv[1], GPT(PRESETS["demo"]), CharTokenizer("天地玄黄宇宙洪荒éö"))
 sys.argv = ["lib.generate", sys.argv[1], "--prompt", "天地", "--length", "9"]
-run(generate_command)
+run_command(generate_command)
 """
     done = with_encoding("cp1252", "-c", script, str(tmp_path / "x.safetensors"))
     assert done.returncode == 0 and done.stdout.startswith(b"??"), done.stderr

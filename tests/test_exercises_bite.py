@@ -1,7 +1,7 @@
 """Rule 3: the check of an exercise says what is wrong, and accepts what is right.
 
-Every check of lib/checks_*.py rejects the wrong answers that are planted in
-tests/planted_*.py (`WRONG = {"check_x": [(answer, words of its message), ...]}`), in
+Every check of lib/checks/ rejects the wrong answers that are planted in
+tests/planted/ (`WRONG = {"check_x": [(answer, words of its message), ...]}`), in
 words that name the mistake, each check at least two different ones. It stands in one
 lesson, where it says "not attempted yet", and in that lesson's solutions, where it says
 "correct"; the exercise and its solution link to each other.
@@ -18,13 +18,13 @@ from nbformat import NotebookNode
 from notebooks import ROOT, code_cells, lesson_paths, read_ipynb, solution_paths, tags
 from small_lessons import code, complaint, lesson, prose
 
-from lib.exercises import Mistake, exercise
+from lib.checks import Mistake, exercise
 
 Check = Callable[[object], None]
 Planted = Sequence[tuple[object, str]]  # wrong answers, words of their messages
 
 SHORTEST_MESSAGE = 25  # characters, enough to name a mistake
-CRASH = "Your code raised"  # how a message about an exception begins
+CRASH = ("Your code raised", "The check itself stopped")  # how a crash is told
 
 
 # The checks by themselves
@@ -33,8 +33,8 @@ CRASH = "Your code raised"  # how a message about an exception begins
 def read_checks(root: Path = ROOT) -> dict[str, Check]:
     """All checks of the library, by name."""
     found = {}
-    for path in sorted((root / "lib").glob("checks_*.py")):
-        module = importlib.import_module(f"lib.{path.stem}")
+    for path in sorted((root / "lib" / "checks").glob("lesson_*.py")):
+        module = importlib.import_module(f"lib.checks.{path.stem}")
         checks = [name for name in module.__all__ if name.startswith("check_")]
         found |= {name: getattr(module, name) for name in checks}
     return found
@@ -43,8 +43,8 @@ def read_checks(root: Path = ROOT) -> dict[str, Check]:
 def read_planted() -> dict[str, Planted]:
     """All planted wrong answers, by the name of their check."""
     found = {}
-    for path in sorted(Path(__file__).parent.glob("planted_*.py")):
-        found |= importlib.import_module(path.stem).WRONG
+    for path in sorted((Path(__file__).parent / "planted").glob("lesson_*.py")):
+        found |= importlib.import_module(f"planted.{path.stem}").WRONG
     return found
 
 
@@ -174,7 +174,7 @@ def use_problems(names: Sequence[str], used: Sequence[str]) -> list[str]:
 def test_every_check_rejects_the_planted_mistakes() -> None:
     planted = read_planted()
     checks = read_checks()
-    assert checks, "lib/checks_*.py holds no check"
+    assert checks, "lib/checks/ holds no check"
     found = [bite_problems(c, planted.get(name, [])) for name, c in checks.items()]
     found.append([f"{name}: planted, but no check" for name in planted.keys() - checks])
     expect_none(sum(found, []))
@@ -241,6 +241,19 @@ def test_a_good_check_is_accepted() -> None:
     assert not bite_problems(check_double, [SQUARE, HALF])
     assert not manner_problems(check_double, [SQUARE, HALF])
     assert check_double.run(lambda n: 2 * n).status == "correct"
+
+
+def test_a_crash_is_told_of_the_one_who_crashed() -> None:
+    names: dict = {}
+    source = "def check_size(answer):\n    return str(answer(2).size)"
+    exec(compile(source, str(ROOT / "lib" / "checks" / "lesson_99.py"), "exec"), names)
+    check = exercise(names["check_size"])
+    readers = check.run(lambda x: x / 0).message
+    assert readers == "not yet. Your code raised ZeroDivisionError: division by zero"
+    for answer, kind in ((lambda x: x, "function"), (3, "int")):
+        said = check.run(answer).message
+        assert said.startswith("not yet. The check itself stopped, with ")
+        assert said.endswith(f"given a {kind}: is that what the exercise asks for?")
 
 
 def test_a_check_that_accepts_everything_is_found() -> None:

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lib.attention import MultiHeadAttention
-from lib.bigram import BigramLM
 from lib.block import Block
-from lib.bpe import BPETokenizer
 from lib.ffn import SwiGLU
 from lib.generate import generate, sample, stream, stream_text, window_start
-from lib.gpt import GPT, GPTConfig
-from lib.language_model import LanguageModel
-from lib.one_token import OneToken
-from lib.tokenizer import CharTokenizer
+from lib.models.bigram import BigramConfig, BigramLM
+from lib.models.gpt import GPT
+from lib.models.language_model import LanguageModel
+from lib.models.presets import preset_config
+from lib.text.bpe import BPETokenizer
+from lib.text.tokenizer import CharTokenizer
 
 
 def make_gpt(**changes) -> GPT:
-    model = GPT(GPTConfig(**({"context_length": 8} | changes))).eval()
+    model = GPT(preset_config("demo", **({"context_length": 8} | changes))).eval()
     random_weights(model)
     return model
 
@@ -108,15 +108,13 @@ PARTS = [
 @pytest.mark.parametrize("parts", PARTS)
 def test_reading_one_token_gives_the_logits_of_the_model(parts):
     model, ids = make_gpt(**parts), prompt(2, 6)
-    cache, ours = model.new_cache(), model.new_cache()
-    with torch.no_grad():
+    cache, expected = model.new_cache(), model(ids)
+    with torch.inference_mode():
         model(ids[:, :4], cache)
-        model(ids[:, :4], ours)
-        read = OneToken(model, ours)
         for place in (4, 5):
-            token = ids[:, place : place + 1]
-            torch.testing.assert_close(read(token), model(token, cache))
-    assert [kept.length for kept in ours] == [6, 6]
+            logits = model(ids[:, place : place + 1], cache)
+            torch.testing.assert_close(logits[:, 0], expected[:, place])
+    assert [layer.length for layer in cache] == [6, 6]
 
 
 def test_parts_that_are_not_the_courses_own_are_called_as_they_are():
@@ -132,12 +130,6 @@ def test_parts_that_are_not_the_courses_own_are_called_as_they_are():
         generate(model, prompt(), 5, use_cache=c, temperature=0) for c in (True, False)
     )
     assert torch.equal(with_cache, without)
-    cache, ours = model.new_cache(), model.new_cache()
-    with torch.no_grad():
-        model(prompt(1, 3), cache), model(prompt(1, 3), ours)
-        token = prompt(1, 1)
-        read = OneToken(model, ours)
-        torch.testing.assert_close(read(token), model(token, cache))
 
 
 def test_without_a_cache_it_is_the_model_and_its_window():
@@ -166,7 +158,11 @@ def test_the_cache_reads_each_token_once_while_the_window_stands():
 
 def test_models_without_a_cache_write_too():
     blocks = [Block(MultiHeadAttention(8, 2), SwiGLU(8, 12))]
-    models = [BigramLM(10, 4), BigramLM(10), LanguageModel(10, 8, 6, blocks)]
+    models = [
+        BigramLM(BigramConfig(10, 4)),
+        BigramLM(BigramConfig(10)),
+        LanguageModel(10, 8, 6, blocks),
+    ]
     for model in models:
         random_weights(model)
         for how in ({"temperature": 0}, {"top_k": 4}):

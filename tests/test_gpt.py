@@ -4,7 +4,6 @@ each of its options; with a cache it computes the same as without.
 
 import itertools
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -14,9 +13,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lib.ffn import SwiGLU
-from lib.gpt import GPT, GPTConfig
+from lib.models.gpt import GPT
+from lib.models.presets import PRESETS, preset_config
 from lib.norm import LayerNorm, RMSNorm
-from lib.one_token import OneToken
 
 norms, positions = ["layer", "rms"], ["learned", "sinusoidal", "rotary"]
 ffns = ["gelu", "gelu_tanh", "relu", "relu2", "swiglu"]
@@ -29,17 +28,17 @@ def random_ids(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def make(**changes) -> GPT:
     """A small model whose weights are large enough for every part to matter."""
-    model = GPT(GPTConfig(**changes)).eval()
+    model = GPT(preset_config("demo", **changes)).eval()
     random_weights(model)
     return model
 
 
 def test_demo_has_exactly_5162_parameters():
-    assert sum(p.numel() for p in GPT(GPTConfig()).parameters()) == 5_162
+    assert sum(p.numel() for p in GPT(PRESETS["demo"]).parameters()) == 5_162
 
 
 def test_final_norm_and_attention_bias_add_their_parameters():
-    config = GPTConfig(final_norm=True, attention_bias=True)
+    config = preset_config("demo", final_norm=True, attention_bias=True)
     added = 2 * 16 + 2 * 4 * 16  # a gain and a bias; four biases in each of two blocks
     assert sum(p.numel() for p in GPT(config).parameters()) == 5_162 + added
 
@@ -47,13 +46,13 @@ def test_final_norm_and_attention_bias_add_their_parameters():
 def test_a_new_model_knows_nothing():
     ids = torch.randint(10, (64, 32), generator=torch.Generator().manual_seed(0))
     loss = F.cross_entropy(
-        GPT(GPTConfig())(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
+        GPT(PRESETS["demo"])(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
     )
     assert abs(loss.item() - math.log(10)) < 0.02
 
 
 def test_changing_the_future_changes_nothing():
-    model, ids = GPT(GPTConfig()), torch.arange(20).unsqueeze(0) % 10
+    model, ids = GPT(PRESETS["demo"]), torch.arange(20).unsqueeze(0) % 10
     changed = ids.clone()
     changed[:, 12:] = (changed[:, 12:] + 3) % 10
     assert torch.equal(model(ids)[:, :12], model(changed)[:, :12])
@@ -62,7 +61,7 @@ def test_changing_the_future_changes_nothing():
 
 def test_an_input_longer_than_the_context():
     with pytest.raises(ValueError, match="length=33 .* context_length=32"):
-        GPT(GPTConfig())(torch.zeros(1, 33, dtype=torch.long))
+        GPT(PRESETS["demo"])(torch.zeros(1, 33, dtype=torch.long))
 
 
 @pytest.mark.parametrize(
@@ -71,12 +70,12 @@ def test_an_input_longer_than_the_context():
 @pytest.mark.parametrize("size", [0, -3])
 def test_sizes_below_one(name, size):
     with pytest.raises(ValueError, match=f"{name}={size}"):
-        GPTConfig(**{name: size})
+        preset_config("demo", **{name: size})
 
 
 def test_heads_that_do_not_divide_the_width():
     with pytest.raises(ValueError, match="n_heads=3 .* d_model=16"):
-        GPT(GPTConfig(n_heads=3))
+        GPT(preset_config("demo", n_heads=3))
 
 
 # Options
@@ -85,7 +84,9 @@ def test_heads_that_do_not_divide_the_width():
 @pytest.mark.parametrize("norm, position", [*itertools.product(norms, positions)])
 @pytest.mark.parametrize("ffn", ffns)
 def test_options_change_the_parts_and_nothing_else(norm, position, ffn):
-    config = GPTConfig(norm=norm, position=position, ffn=ffn, final_norm=True)
+    config = preset_config(
+        "demo", norm=norm, position=position, ffn=ffn, final_norm=True
+    )
     model, per_norm = GPT(config), 32 if norm == "layer" else 16
     per_ffn = 3 * 16 * 32 if ffn == "swiglu" else 2 * 16 * 32 + 32 + 16
     expected = 2 * (4 * 16 * 16 + per_ffn) + 5 * per_norm + 2 * 10 * 16 + 10
@@ -179,7 +180,9 @@ def test_dropout_works_in_training_only_and_at_each_of_its_places():
 @pytest.mark.parametrize("init", ["normal", "gpt2", "fan_in"])
 def test_the_weights_are_drawn_as_wide_as_documented(init):
     sizes = {"vocab_size": 99, "d_model": 64, "d_ff": 128, "n_layers": 3}
-    model = GPT(GPTConfig(**sizes, attention_bias=True, final_norm=True, init=init))
+    model = GPT(
+        preset_config("demo", **sizes, attention_bias=True, final_norm=True, init=init)
+    )
     for name, weight in model.named_parameters():
         if weight.dim() == 1:
             assert (weight == (0 if name.endswith("bias") else 1)).all()
@@ -196,7 +199,9 @@ def test_the_weights_are_drawn_as_wide_as_documented(init):
 @pytest.mark.parametrize("init", ["normal", "gpt2", "fan_in"])
 def test_a_tied_model_knows_nothing_at_the_start(init):
     sizes = {"vocab_size": 500, "d_model": 64, "final_norm": True}
-    config = GPTConfig(**sizes, head_bias=False, tie_weights=True, init=init)
+    config = preset_config(
+        "demo", **sizes, head_bias=False, tie_weights=True, init=init
+    )
     ids = torch.randint(500, (8, 32), generator=torch.Generator().manual_seed(0))
     loss = F.cross_entropy(GPT(config)(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
     assert abs(loss.item() - math.log(500)) < 0.5
@@ -217,7 +222,7 @@ def test_a_tied_model_knows_nothing_at_the_start(init):
 )
 def test_options_that_do_not_exist(values, message):
     with pytest.raises(ValueError, match=message):
-        GPTConfig(**values)
+        preset_config("demo", **values)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +235,7 @@ def test_options_that_do_not_exist(values, message):
 )
 def test_sizes_that_do_not_fit_together(values, message):
     with pytest.raises(ValueError, match=message):
-        GPT(GPTConfig(**values))
+        GPT(preset_config("demo", **values))
 
 
 # With a cache
@@ -274,12 +279,9 @@ def test_a_cache_of_another_batch_or_model_does_not_answer():
     model = make()
     cache = model.new_cache()
     model(random_ids(2, 3), cache)
-    for read in (partial(model, cache=cache), OneToken(model, cache)):
-        for batch in (1, 3):
-            with pytest.raises(ValueError, match=r"must fit keys of shape \(2, "):
-                read(random_ids(batch, 1))
+    for batch in (1, 3):
+        with pytest.raises(ValueError, match=r"must fit keys of shape \(2, "):
+            model(random_ids(batch, 1), cache)
     deeper = make(n_layers=3)
     with pytest.raises(ValueError, match="shorter"):
         deeper(random_ids(2, 1), cache)
-    with pytest.raises(ValueError, match="shorter"):
-        OneToken(deeper, cache)

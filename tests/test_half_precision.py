@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.attention import causal_mask, scaled_dot_product_attention
-from lib.attention_maps import attention_entropy
 from lib.device import at_least_float32
-from lib.gpt import GPT, GPTConfig
-from lib.metrics import cross_entropy, entropy, label_smoothing_loss
+from lib.evaluate.attention_maps import attention_entropy
+from lib.evaluate.losses import cross_entropy, entropy, label_smoothing_loss
+from lib.generate.sampling import keep_top_p, sample_next
+from lib.models.gpt import GPT
+from lib.models.presets import preset_config
 from lib.norm import LayerNorm, RMSNorm
-from lib.sampling import keep_top_p, sample_next
 
 HALVES = [torch.float16, torch.bfloat16]
 dtypes = pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
@@ -200,7 +201,16 @@ def test_attention_is_its_formula_with_and_without_gradients(dtype, need_weights
 def test_the_ratio_of_a_policy_to_itself_is_one(dtype, norm, position):
     torch.manual_seed(0)
     sizes = {"d_model": 32, "n_heads": 4, "n_layers": 2, "d_ff": 64}
-    model = GPT(GPTConfig(65, **sizes, norm=norm, position=position, final_norm=True))
+    model = GPT(
+        preset_config(
+            "demo",
+            vocab_size=65,
+            **sizes,
+            norm=norm,
+            position=position,
+            final_norm=True,
+        )
+    )
     random_weights(model)
     model.to(dtype)
     ids = torch.arange(60).view(3, 20)

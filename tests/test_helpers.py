@@ -10,10 +10,10 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from lib import plot
-from lib.exercises import Mistake, exercise, expect, hint_for
-from lib.frames import slider
-from lib.ladder import rung
+from lib.checks import Mistake, exercise, expect, hint_for
+from lib.show import plot
+from lib.show.frames import slider
+from lib.show.ladder import rung
 
 
 @pytest.fixture(autouse=True)

@@ -23,14 +23,15 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from lib import interop
 from lib.generate import generate
-from lib.gpt import GPT, GPTConfig
-from lib.interop import RELEASED, export_gpt2, gpt2_config, load_gpt2
+from lib.models import gpt2_files
+from lib.models.gpt import GPT, GPTConfig
+from lib.models.gpt2_files import RELEASED, export_gpt2, gpt2_config, load_gpt2
 
 SIZES = {"vocab_size": 65, "n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 24}
 SILENT = {"bos_token_id": None, "eos_token_id": None}  # 50256 is not among 65 tokens
-OURS = GPTConfig(65, 32, 4, 2, 128, 24, final_norm=True, head_bias=False)
+PARTS = {"attention_bias": False, "tie_weights": False, "init": "normal"}
+OURS = GPTConfig(65, 32, 4, 2, 128, 24, **PARTS)
 IDS = torch.randint(65, (3, 24), generator=torch.Generator().manual_seed(0))
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -315,13 +316,13 @@ def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             pass
 
     requests: list[str] = []
-    files = [(folder / name).read_bytes() for name in interop.FILES]
+    files = [(folder / name).read_bytes() for name in gpt2_files.FILES]
     released = "abc", *(hashlib.sha256(file).hexdigest() for file in files)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     page = f"http://127.0.0.1:{server.server_port}/{{}}/{{}}/"
-    monkeypatch.setattr(interop, "PAGE", page)
-    monkeypatch.setattr(interop, "RELEASED", {"gpt2": released})
-    monkeypatch.setattr(interop, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(gpt2_files, "PAGE", page)
+    monkeypatch.setattr(gpt2_files, "RELEASED", {"gpt2": released})
+    monkeypatch.setattr(gpt2_files, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setenv("COURSE_OFFLINE", "0")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
@@ -370,7 +371,7 @@ def test_offline_says_what_to_do(
 
 
 def test_without_a_network(hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interop, "PAGE", "http://127.0.0.1:9/{}/{}/")
+    monkeypatch.setattr(gpt2_files, "PAGE", "http://127.0.0.1:9/{}/{}/")
     with pytest.raises(OSError) as error:
         load_gpt2("gpt2")
     assert "or save http://127.0.0.1:9/gpt2/abc/config.json and" in str(error.value)
@@ -454,7 +455,7 @@ def test_an_interrupted_export_leaves_the_old_files(
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     before = files()
-    monkeypatch.setattr(interop, "save_file", write_half)
+    monkeypatch.setattr(gpt2_files, "save_file", write_half)
     with pytest.raises(type(error)):
         export_gpt2(ours(), folder)
     assert files() == before

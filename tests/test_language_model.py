@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from lib.attention import MultiHeadAttention, causal_mask
 from lib.block import Block
 from lib.ffn import FeedForward, SwiGLU
-from lib.gpt import GPT, GPTConfig
-from lib.language_model import LanguageModel
+from lib.models.gpt import GPT
+from lib.models.language_model import LanguageModel
+from lib.models.presets import preset_config
 from lib.norm import LayerNorm
 
 small = st.integers(1, 4)
@@ -103,13 +104,13 @@ def test_a_shorter_text_has_the_same_logits():
 
 @pytest.mark.parametrize("final_norm", [False, True])
 def test_gpt_is_a_language_model_of_blocks(final_norm):
-    gpt = GPT(GPTConfig(final_norm=final_norm, n_layers=3))
+    gpt = GPT(preset_config("demo", final_norm=final_norm, n_layers=3))
     blocks = [
-        Block(MultiHeadAttention(16, 2, False), FeedForward(16, 32)) for _ in range(3)
+        Block(MultiHeadAttention(16, 2, bias=False), FeedForward(16, 32))
+        for _ in range(3)
     ]
     by_hand = LanguageModel(10, 16, 32, blocks, LayerNorm(16) if final_norm else None)
     by_hand.load_state_dict(gpt.state_dict())
-    assert isinstance(gpt, LanguageModel)
     assert torch.equal(gpt(random_ids(2, 32)), by_hand(random_ids(2, 32)))
 
 

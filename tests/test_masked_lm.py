@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.attention import causal_mask
-from lib.masked_lm import MaskedLM, mask_tokens, masked_loss
-from lib.train import TrainConfig, Training
+from lib.evaluate.losses import masked_loss
+from lib.models.masked_lm import MaskedLM, MaskedLMConfig, mask_tokens
+from lib.train import Training
+from lib.train.settings import TrainConfig
 
 MASK = 9
 
@@ -24,7 +26,7 @@ def some_ids(batch: int, t: int, seed: int = 0) -> Tensor:
 
 
 def make_model() -> MaskedLM:
-    model = MaskedLM(MASK, 12, 3, 2, 20, 8)
+    model = MaskedLM(MaskedLMConfig(MASK, 12, 3, 2, 20, 8))
     random_weights(model)
     return model.eval()
 
@@ -109,7 +111,7 @@ def test_the_blank_can_be_read_but_not_written():
 
 def test_new_weights_are_scaled_by_width():
     torch.manual_seed(0)
-    model = MaskedLM(200, 64, 4, 1, 256, 100)
+    model = MaskedLM(MaskedLMConfig(200, 64, 4, 1, 256, 100))
     block = model.encoder.blocks[0]
     for weight in (model.tokens.weight, block.ffn.down.weight, model.head.weight):
         expected = 0.7 * weight.size(1) ** -0.5
@@ -120,9 +122,9 @@ def test_inputs_and_sizes_that_do_not_fit():
     with pytest.raises(ValueError, match="length=9 is more than context_length=8"):
         make_model()(some_ids(1, 9))
     with pytest.raises(ValueError, match="n_heads=5 does not divide d_model=12"):
-        MaskedLM(MASK, 12, 5, 2, 20, 8)
+        MaskedLM(MaskedLMConfig(MASK, 12, 5, 2, 20, 8))
     with pytest.raises(ValueError, match="vocab_size=0 must be at least 1"):
-        MaskedLM(0, 12, 3, 2, 20, 8)
+        MaskedLM(MaskedLMConfig(0, 12, 3, 2, 20, 8))
 
 
 # The loss
@@ -155,7 +157,7 @@ def test_it_learns_what_only_the_other_side_tells():
     torch.manual_seed(0)
     ids = torch.randint(MASK, (64, 1)).expand(-1, 2)
     hidden = torch.tensor([True, False]).expand(64, -1)
-    model = MaskedLM(MASK, 16, 2, 1, 16, 2)
+    model = MaskedLM(MaskedLMConfig(MASK, 16, 2, 1, 16, 2))
     training = Training(model, TrainConfig(40, 0.01), masked_loss)
     for _ in range(40):
         training.step((ids.masked_fill(hidden, MASK), ids, hidden))

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from lib.metrics import bleu, cross_entropy, label_smoothing_loss
+from lib.evaluate.bleu import bleu
+from lib.evaluate.losses import cross_entropy, label_smoothing_loss
 
 # BLEU
 

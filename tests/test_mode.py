@@ -4,13 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lib.beam import beam_search
-from lib.checkpoint import load_checkpoint, save_checkpoint
-from lib.encoder_decoder import Transformer
 from lib.generate import generate
-from lib.gpt import GPT, GPTConfig
-from lib.mode import in_mode
-from lib.train import TrainConfig, Training, estimate_loss, fit, train
+from lib.generate.beam import beam_search
+from lib.generate.targets import generate_targets
+from lib.models.encoder_decoder import Transformer, TransformerConfig
+from lib.models.gpt import GPT
+from lib.models.presets import preset_config
+from lib.module import in_mode
+from lib.train import Training, estimate_loss, fit, train
+from lib.train.checkpoint import load_checkpoint, save_checkpoint
+from lib.train.settings import TrainConfig
 
 TOKENS = torch.arange(60) % 10
 
@@ -22,7 +25,7 @@ def modes(model: nn.Module) -> list[bool]:
 def partly_frozen(training: bool = True) -> GPT:
     """A model of which one part is in the other mode than the rest."""
     torch.manual_seed(0)
-    model = GPT(GPTConfig(dropout=0.4, context_length=8)).train(training)
+    model = GPT(preset_config("demo", dropout=0.4, context_length=8)).train(training)
     model.blocks[0].train(not training)
     return model
 
@@ -50,7 +53,9 @@ def fails(*args, **kwargs):
 
 def small_transformer() -> Transformer:
     sizes = {"d_model": 8, "n_heads": 2, "n_encoder_layers": 1, "n_decoder_layers": 1}
-    return Transformer(10, 10, **sizes, d_ff=8, dropout=0.4, context_length=9)
+    return Transformer(
+        TransformerConfig(10, 10, **sizes, d_ff=8, dropout=0.4, context_length=9)
+    )
 
 
 SRC = torch.tensor([[3, 4, 2]])
@@ -62,7 +67,7 @@ SWITCHES = {  # what switches, a model for it, and the mode in which it computes
         lambda m: train(Training(m, TrainConfig(2)), batch), partly_frozen, True
     ),
     "step": (lambda m: Training(m, TrainConfig(2)).step(batch()), partly_frozen, True),
-    "translate": (lambda m: m.generate(SRC, 4), small_transformer, False),
+    "translate": (lambda m: generate_targets(m, SRC, 4), small_transformer, False),
     "beam_search": (lambda m: beam_search(m, SRC, 2, 4), small_transformer, False),
 }  # fmt: skip
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib import optimizer
-from lib.optimizer import EXACT_ROUNDS, orthogonalize
+from lib.train import optimizer
+from lib.train.optimizer import EXACT_ROUNDS, orthogonalize
 
 shapes = pytest.mark.parametrize("shape", [(8, 8), (6, 20), (20, 6), (1, 5), (5, 1)])
 TEN_SHAPES = [

@@ -1,9 +1,11 @@
 """Rule 1: every public name of `lib/` is built on the page, with the library's code.
 
 A cell tagged `lib:module.Name` defines that name as the library does, up to docstrings
-and comments; private helpers may be tagged too. A cell tagged `naive:module.Name` makes
-a simpler version, and a later cell tagged `same:module.Name` asserts that both agree.
-Cells and functions stay small.
+and comments; private helpers may be tagged too. Where the library needs more than its
+home lesson teaches, a cell tagged `naive:module.Name` makes a small version there, and
+a later cell tagged `same:module.Name` asserts that both agree. In a later lesson a cell
+tagged `grows:module.Name` may add to a name what the library adds: it holds the
+library's code, or a cell `same:` follows it. Cells and functions stay small.
 """
 
 import ast
@@ -31,6 +33,7 @@ Lessons = dict[str, NotebookNode]  # by name, such as "02_bigram"
 Library = dict[str, ast.Module]  # by module, such as "bigram"
 
 CELL_LINES, CLASS_CELL_LINES, FUNCTION_LINES, COLUMNS = 15, 40, 30, 88
+BUILDING = ("lib", "naive", "grows")  # kinds of cells that define a name
 HIDDEN = {"hide-input", "remove-cell"}  # cells whose code the page does not show
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -45,8 +48,22 @@ def read_lessons(root: Path = ROOT) -> Lessons:
 
 def read_library(root: Path = ROOT) -> Library:
     """The source of every module of the library."""
-    paths = [p for p in sorted((root / "lib").glob("*.py")) if p.stem != "__init__"]
-    return {path.stem: ast.parse(path.read_text("utf-8")) for path in paths}
+    found = {module_name(path, root): path for path in library_files(root)}
+    trees = {name: ast.parse(path.read_text("utf-8")) for name, path in found.items()}
+    return {name: tree for name, tree in trees.items() if len(tree.body) > 1}
+
+
+def library_files(root: Path = ROOT) -> list[Path]:
+    """The files of the library but its commands and its own `__init__`."""
+    files = sorted((root / "lib").rglob("*.py"))
+    own = root / "lib" / "__init__.py"
+    return [path for path in files if path.name != "__main__.py" and path != own]
+
+
+def module_name(path: Path, root: Path = ROOT) -> str:
+    """The name of a module inside the library, such as `models.gpt` or `train`."""
+    parts = path.relative_to(root / "lib").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
 
 def read_course(root: Path = ROOT) -> tuple[list[str], list[str]]:
@@ -102,8 +119,8 @@ def bare(node: ast.AST) -> str:
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """Module and name of a tag such as `lib:bigram.BigramLM`."""
-    module, _, name = tag.partition(":")[2].partition(".")
+    """Module and name of a tag such as `lib:models.bigram.BigramLM`."""
+    module, _, name = tag.partition(":")[2].rpartition(".")
     return module, name
 
 
@@ -142,7 +159,7 @@ def home_problems(
     """Public names without a home, with two homes, or missing from their home."""
     problems, cells = [], {}
     for lesson_name, notebook in lessons.items():
-        for tag, _ in tagged(notebook, "lib"):
+        for tag, _ in (*tagged(notebook, "lib"), *tagged(notebook, "naive")):
             cells.setdefault(split_tag(tag), []).append(lesson_name)
     for module, tree in library.items():
         names = public_names(tree)
@@ -174,19 +191,73 @@ def one_home(
     return []
 
 
-def equality_problems(lessons: Lessons) -> list[str]:
-    """Simpler versions that no later cell holds against the library's."""
+def equality_problems(lessons: Lessons, library: Library) -> list[str]:
+    """Small versions that no later cell holds against the library's."""
     problems = []
     for lesson_name, notebook in lessons.items():
-        for tag, naive in tagged(notebook, "naive"):
-            later = notebook.cells[notebook.cells.index(naive) + 1 :]
-            proof_tag = tag.replace("naive:", "same:")
+        for tag, version in small_versions(notebook, library):
+            later = notebook.cells[notebook.cells.index(version) + 1 :]
+            proof_tag = "same:" + tag.partition(":")[2]
             proofs = [cell for cell in later if proof_tag in tags(cell)]
             where = f"{lesson_name}, cell {tag}"
             if not proofs:
                 problems.append(f"{where}: no later cell is tagged {proof_tag}")
             elif not any(was_executed(c) and has_assert(c) for c in proofs):
                 problems.append(f"{where}: cell {proof_tag} holds no executed assert")
+    return problems
+
+
+def small_versions(notebook: NotebookNode, library: Library) -> list[tuple]:
+    """The tags and cells that define a name in another way than the library does."""
+    grown = tagged(notebook, "grows")
+    own = [
+        (tag, cell) for tag, cell in grown if not is_library_code(tag, cell, library)
+    ]
+    return [*tagged(notebook, "naive"), *own]
+
+
+def is_library_code(tag: str, cell: NotebookNode, library: Library) -> bool:
+    """Whether a cell defines the name of its tag just as the library does."""
+    module, name = split_tag(tag)
+    source = definitions(library.get(module, ast.Module([], []))).get(name)
+    built = definitions(parse(cell.source)).get(name)
+    return bool(source and built) and not first_difference(built, source)
+
+
+def version_problems(lessons: Lessons, library: Library) -> list[str]:
+    """Small versions of nothing, and names that grow before they have a home."""
+    problems = []
+    for lesson_name, notebook in lessons.items():
+        grown = [tag for tag, _ in tagged(notebook, "grows")]
+        for tag, cell in (*tagged(notebook, "naive"), *tagged(notebook, "grows")):
+            module, name = split_tag(tag)
+            tree, where = library.get(module), f"{lesson_name}, cell {tag}"
+            if tree is None or name not in definitions(tree):
+                problems.append(f"{where}: lib has no {module}.{name}")
+            elif name not in definitions(parse(cell.source)):
+                problems.append(f"{where}: the cell does not define {name}")
+            elif tag in grown and not (home(tree, name) or "~") < lesson_name:
+                problems.append(f"{where}: its home is not an earlier lesson")
+    return problems
+
+
+def private_problems(lessons: Lessons, library: Library) -> list[str]:
+    """Names that lessons import although the library does not offer them."""
+    problems = []
+    for lesson_name, notebook in lessons.items():
+        for cell in code_cells(notebook):
+            for node in ast.walk(parse(cell.source)):
+                module = getattr(node, "module", None) or ""
+                if not isinstance(node, ast.ImportFrom) or module[:4] != "lib.":
+                    continue
+                tree = library.get(module[4:], ast.Module([], []))
+                offered = public_names(tree) or []
+                problems += [
+                    f"{lesson_name}: {module} does not offer {alias.name}"
+                    for alias in node.names
+                    if alias.name not in offered
+                    and f"{module[4:]}.{alias.name}" not in library
+                ]
     return problems
 
 
@@ -202,7 +273,8 @@ def api_problems(
     ]
     for lesson_name, notebook in lessons.items():
         text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-        for module in sorted({split_tag(tag)[0] for tag, _ in tagged(notebook, "lib")}):
+        built = (tag for kind in BUILDING for tag, _ in tagged(notebook, kind))
+        for module in sorted({split_tag(tag)[0] for tag in built}):
             if f"(../book/api.md#{slug(module)})" not in text:
                 problems.append(f"{lesson_name}: no link to ../book/api.md#{module}")
     return problems
@@ -231,7 +303,7 @@ def cell_size_problems(lessons: Lessons) -> list[str]:
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type != "code" or HIDDEN & set(tags(cell)):
                 continue
-            builds = any(tag.startswith("lib:") for tag in tags(cell))
+            builds = any(tag.split(":")[0] in BUILDING for tag in tags(cell))
             nodes = ast.walk(parse(cell.source))
             a_class = builds and any(isinstance(node, ast.ClassDef) for node in nodes)
             limit = CLASS_CELL_LINES if a_class else CELL_LINES
@@ -265,8 +337,8 @@ def width_problems(name: str, source: str) -> list[str]:
 
 def sources(root: Path = ROOT) -> Iterator[tuple[str, str]]:
     """Every piece of code that is kept: files, and the code cells of notebooks."""
-    for folder in ("", "lib", "tests", "tests/emulation", "book/_tools", "book/_ext"):
-        for path in sorted((root / folder).glob("*.py")):
+    for pattern in ("*.py", "lib/**/*.py", "tests/**/*.py", "book/_*/*.py"):
+        for path in sorted(root.glob(pattern)):
             yield path.relative_to(root).as_posix(), path.read_text("utf-8")
     for path in lesson_paths(root) + solution_paths(root):
         for cell in code_cells(read_ipynb(path)):
@@ -285,7 +357,13 @@ def test_every_public_name_is_built_in_its_home_lesson() -> None:
 
 
 def test_simpler_versions_are_held_against_the_library() -> None:
-    expect_none(equality_problems(read_lessons()))
+    expect_none(equality_problems(read_lessons(), read_library()))
+    expect_none(version_problems(read_lessons(), read_library()))
+
+
+def test_lessons_import_public_names_only() -> None:
+    solutions = {f"solution {p.stem}": read_ipynb(p) for p in solution_paths()}
+    expect_none(private_problems(read_lessons() | solutions, read_library()))
 
 
 def test_page_and_reference_link_to_each_other() -> None:
@@ -299,7 +377,7 @@ def test_cells_are_small() -> None:
 
 
 def test_functions_of_the_library_are_small() -> None:
-    paths = sorted((ROOT / "lib").glob("*.py"))
+    paths = sorted((ROOT / "lib").rglob("*.py"))
     found = [function_size_problems(p.name, p.read_text("utf-8")) for p in paths]
     expect_none(sum(found, []))
 
@@ -399,7 +477,7 @@ def test_a_simpler_version_without_proof_is_found() -> None:
     proof = code("assert slow() == half()", tags=["same:norm.half"])
 
     def problems(*cells: NotebookNode) -> list[str]:
-        return equality_problems({"01_first": lesson(*cells)})
+        return equality_problems({"01_first": lesson(*cells)}, LIBRARY)
 
     assert not problems(naive, proof)
     assert "no later cell" in complaint(problems(naive))
@@ -408,6 +486,34 @@ def test_a_simpler_version_without_proof_is_found() -> None:
     not_run = code("assert True", tags=["same:norm.half"], executed=False)
     for bad in (talk, not_run):
         assert "no executed assert" in complaint(problems(naive, bad))
+
+
+def test_a_name_that_grows_needs_the_library_or_a_proof() -> None:
+    def problems(*cells: NotebookNode, name: str = "02_second") -> str:
+        lessons = {name: lesson(*cells)}
+        found = equality_problems(lessons, LIBRARY) + version_problems(lessons, LIBRARY)
+        return complaint(found) if found else ""
+
+    tag, proof = "grows:norm.half", code("assert 1", tags=["same:norm.half"])
+    assert not problems(code(HALF, tags=[tag]))
+    more = code(HALF.replace("/ by", "/ by / 1"), tags=[tag])
+    assert "no later cell is tagged same:norm.half" in problems(more)
+    assert not problems(more, proof)
+    assert "not an earlier lesson" in problems(more, proof, name="01_first")
+    assert "does not define half" in problems(code("x = 1", tags=[tag]), proof)
+    stray = code("def third(): ...", tags=["naive:norm.third"])
+    third = code("assert 1", tags=["same:norm.third"])
+    assert "lib has no norm.third" in problems(stray, third)
+
+
+def test_an_import_that_is_not_public_is_found() -> None:
+    def problems(source: str) -> list[str]:
+        return private_problems({"01_first": lesson(code(source))}, LIBRARY)
+
+    assert not problems("from lib.norm import half\nfrom torch import nn")
+    for name in ("_checked", "cached", "half, _checked"):
+        assert len(problems(f"from lib.norm import {name}")) == 1
+    assert problems("from lib.nrom import half")
 
 
 def test_a_missing_link_or_heading_is_found() -> None:

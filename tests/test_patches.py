@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from lib.patches import PatchEmbedding
+from lib.embedding import PatchEmbedding
 
 
 @few

@@ -1,20 +1,16 @@
 """Every preset has exactly the size that it says, and can be written down and read."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from lib.gpt import GPTConfig
-from lib.presets import (
-    PRESETS,
-    SmallConfig,
-    build_model,
-    config_from_dict,
-    config_to_dict,
-    count_parameters,
-    preset_config,
-)
+from lib.models import build_model, config_from_dict, config_to_dict, count_parameters
+from lib.models.attention_lm import AttentionConfig
+from lib.models.bigram import BigramConfig
+from lib.models.gpt import GPTConfig
+from lib.models.presets import PRESETS, preset_config
 
 COUNTS = {
     "demo": 5_162,
@@ -79,8 +75,7 @@ def test_a_configuration_survives_being_written_down(name):
 
 def test_values_of_a_preset_can_be_changed():
     config = preset_config("demo", vocab_size=7, dropout=0.1)
-    assert config == GPTConfig(vocab_size=7, dropout=0.1)
-    assert PRESETS["demo"] == GPTConfig()
+    assert config == replace(PRESETS["demo"], vocab_size=7, dropout=0.1)
     small = preset_config("multi-head", vocab_size=7, context_length=5)
     assert build_model(small)(torch.zeros(1, 5).long()).shape == (1, 5, 7)
 
@@ -92,19 +87,36 @@ def test_names_and_values_that_do_not_exist():
         preset_config("demo", norm="batch")
     with pytest.raises(TypeError, match="dropout"):
         preset_config("bigram", dropout=0.1)
-    with pytest.raises(ValueError, match="kind='trigram' must be in .*'bigram'"):
-        SmallConfig("trigram")
-    with pytest.raises(ValueError, match="context_length=0 must be at least 1"):
-        SmallConfig("bigram", context_length=0)
+    with pytest.raises(ValueError, match="n_heads=3 does not divide d_model=64"):
+        AttentionConfig(n_heads=3)
+    for config in (AttentionConfig, BigramConfig):
+        with pytest.raises(ValueError, match="context_length=0 must be at least 1"):
+            config(context_length=0)
+    with pytest.raises(TypeError, match="config='gpt' must be one of BigramConfig"):
+        build_model("gpt")
+
+
+def test_the_defaults_are_a_sensible_gpt():
+    model = build_model(GPTConfig())
+    assert count_parameters(model) == 818_048
+    assert model.head.weight is model.tokens.weight and model.config.final_norm
+
+
+@pytest.mark.parametrize("kind", ["bigram", "single-head", "multi-head"])
+def test_small_models_of_the_first_edition_are_read(kind):
+    values = {"model": "small", "kind": kind, "vocab_size": 9, "context_length": 6}
+    changed = preset_config(kind, vocab_size=9, context_length=6)
+    assert config_from_dict(values) == changed
 
 
 @pytest.mark.parametrize(
     "values, message",
     [
         ({}, "model=None must be in"),
-        ({"model": "rnn"}, "model='rnn' must be in .*'gpt', 'small'"),
+        ({"model": "rnn"}, "model='rnn' must be in .*'gpt', 'transformer'"),
         ({"model": "gpt", "n_wings": 2}, "does not fit.*n_wings"),
-        ({"model": "small"}, "does not fit.*kind"),
+        ({"model": "small"}, "model='small' must be in"),
+        ({"model": "small", "kind": "trigram"}, "model='small' must be in"),
         ({"model": "gpt", "d_model": 0}, "d_model=0 must be at least 1"),
     ],
 )

@@ -12,14 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib.bpe import BPETokenizer
-from lib.checkpoint import load_checkpoint, save_checkpoint
-from lib.data import random_batch
-from lib.gpt import GPT, GPTConfig
-from lib.presets import build_model, preset_config
-from lib.run import Run, RunSettings, checkpoint_path
-from lib.tokenizer import CharTokenizer
-from lib.train import TrainConfig, Training, train
+from lib.models import build_model
+from lib.models.gpt import GPT
+from lib.models.presets import preset_config
+from lib.text.batches import random_batch
+from lib.text.bpe import BPETokenizer
+from lib.text.tokenizer import CharTokenizer
+from lib.train import Training, train
+from lib.train.checkpoint import load_checkpoint, save_checkpoint
+from lib.train.run import Run, RunSettings
+from lib.train.settings import TrainConfig
+from lib.train.tensor_file import checkpoint_path
 
 ROOT = Path(__file__).parents[1]
 TOKENS = torch.arange(400) ** 2 % 10
@@ -27,7 +30,9 @@ TOKENS = torch.arange(400) ** 2 % 10
 
 def make(dropout: float = 0.0, **changes) -> tuple[Training, torch.Generator]:
     torch.manual_seed(0)
-    model = GPT(GPTConfig(dropout=dropout, tie_weights=True, head_bias=False))
+    model = GPT(
+        preset_config("demo", dropout=dropout, tie_weights=True, head_bias=False)
+    )
     config = TrainConfig(8, n_warmup=3, weight_decay=0.1, **changes)
     return Training(model, config), torch.Generator().manual_seed(5)
 
@@ -102,7 +107,7 @@ def test_all_kinds_of_models(tmp_path, name):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_of_the_digits_make_half_of_the_file(tmp_path, dtype):
-    model = GPT(GPTConfig(d_model=64))
+    model = GPT(preset_config("demo", d_model=64))
     for name, kept in (("whole", None), ("half", dtype)):
         save_checkpoint(tmp_path / name, model, dtype=kept)
     sizes = [(tmp_path / name).stat().st_size for name in ("whole", "half")]
@@ -127,7 +132,7 @@ TEXT = "Ein naïver Text: 東京, 🙂, \u2028 und \x00 dazu.\n" * 5
     ],
 )
 def test_vocabularies_are_kept(tmp_path, tokenizer):
-    model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size))
+    model = GPT(preset_config("demo", vocab_size=tokenizer.vocab_size))
     save_checkpoint(tmp_path / "x", model, tokenizer)
     loaded = load_checkpoint(tmp_path / "x").tokenizer
     assert type(loaded) is type(tokenizer)
@@ -161,7 +166,7 @@ def test_what_cannot_be_resumed(tmp_path):
 def settings(folder: Path, **changes) -> RunSettings:
     text = folder / "text.txt"
     text.write_text("To be, or not to be: that is the question.\n" * 45, "utf-8")
-    small = {"preset": "demo", "batch_size": 4, "steps": 6, "warmup": 2}
+    small = {"preset": "demo", "batch_size": 4, "n_steps": 6, "n_warmup": 2}
     return RunSettings(text=str(text), **(small | changes))
 
 
@@ -171,7 +176,7 @@ def settings(folder: Path, **changes) -> RunSettings:
 def test_a_run_goes_on_from_its_folder(tmp_path, changes):
     s, found = settings(tmp_path, **changes), []
     for name in ("whole", "cut"):
-        run = Run(tmp_path / name, s, "cpu")
+        run = Run.new(tmp_path / name, s, "cpu")
         if name == "cut":
 
             def next_batch(draw=run.next_batch) -> tuple[Tensor, Tensor]:
@@ -182,7 +187,7 @@ def test_a_run_goes_on_from_its_folder(tmp_path, changes):
             run.next_batch = next_batch
             with pytest.raises(KeyboardInterrupt):
                 run.train(2)
-            run = Run(tmp_path / name, None, "cpu")
+            run = Run.resume(tmp_path / name, "cpu")
             assert run.training.n_done == 3
         run.train(2)
         found.append(run)
@@ -195,37 +200,37 @@ def test_a_run_goes_on_from_its_folder(tmp_path, changes):
 
 def test_a_folder_holds_one_run(tmp_path):
     s = settings(tmp_path)
-    Run(tmp_path / "x", s, "cpu").save()
+    Run.new(tmp_path / "x", s, "cpu").save()
     with pytest.raises(ValueError, match="x.* holds a run already: resume it"):
-        Run(tmp_path / "x", s, "cpu")
+        Run.new(tmp_path / "x", s, "cpu")
     with pytest.raises(FileNotFoundError, match="there is no such checkpoint"):
-        Run(tmp_path / "y", None, "cpu")
+        Run.resume(tmp_path / "y", "cpu")
 
 
 def test_a_run_does_not_go_on_with_another_text(tmp_path):
     s = settings(tmp_path)
-    Run(tmp_path / "x", s, "cpu").save()
+    Run.new(tmp_path / "x", s, "cpu").save()
     Path(s.text).write_text("Somebody has changed the text. éé\n" * 50, "utf-8")
     with pytest.raises(ValueError, match="text.txt' has changed since the run began"):
-        Run(tmp_path / "x", None, "cpu")
+        Run.resume(tmp_path / "x", "cpu")
 
 
 def test_what_a_dead_run_left_does_not_hurt(tmp_path):
-    s = settings(tmp_path, steps=2)
+    s = settings(tmp_path, n_steps=2)
     half = tmp_path / "x" / "checkpoint.safetensors.tmp"
     half.parent.mkdir()
     half.write_bytes(b"half a checkpo")
-    run = Run(tmp_path / "x", s, "cpu")
+    run = Run.new(tmp_path / "x", s, "cpu")
     run.save()
     assert os.listdir(tmp_path / "x") == ["checkpoint.safetensors"]
     half.write_bytes(b"half a checkpo")
     assert load_checkpoint(tmp_path / "x").notes["seed"] == 0
-    Run(tmp_path / "x", None, "cpu").train()
+    Run.resume(tmp_path / "x", "cpu").train()
     assert os.listdir(tmp_path / "x") == ["checkpoint.safetensors"]
 
 
 def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):
-    run = Run(tmp_path / "x", settings(tmp_path), "cpu")
+    run = Run.new(tmp_path / "x", settings(tmp_path), "cpu")
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     for rank, written in ((1, False), (7, False), (0, True)):
         monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
@@ -263,16 +268,16 @@ def start_and_kill(folder: Path, options: list[str]) -> None:
 
 
 def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(tmp_path):
-    s = settings(tmp_path, steps=60, dropout=0.1)
+    s = settings(tmp_path, n_steps=60, dropout=0.1)
     given = ["--preset", "demo", "--batch-size", "4", "--steps", "60", "--warmup", "2"]
     given += ["--dropout", "0.1", "--text", s.text]
     start_and_kill(tmp_path / "killed", given)
     first = n_saved(tmp_path / "killed")
     start_and_kill(tmp_path / "killed", ["--resume"])
     assert 0 < first < n_saved(tmp_path / "killed") < 60
-    resumed = Run(tmp_path / "killed", None, "cpu")
+    resumed = Run.resume(tmp_path / "killed", "cpu")
     resumed.train(60)
-    whole = Run(tmp_path / "whole", s, "cpu")
+    whole = Run.new(tmp_path / "whole", s, "cpu")
     whole.train(60)
     assert resumed.training.losses == whole.training.losses
     assert resumed.training.validation[-1] == whole.training.validation[-1]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib.sampling import (
+from lib.generate.sampling import (
     choose_next,
     keep_top_k,
     keep_top_p,

@@ -14,21 +14,35 @@ from test_bad_checkpoints import good, rewrite  # noqa: F401
 from torch import nn
 
 from lib.attention import MultiHeadAttention
-from lib.bigram import BigramLM
 from lib.block import Block
-from lib.bpe import BPETokenizer
-from lib.checkpoint import _sum, load_checkpoint, load_for, load_run, save_checkpoint
-from lib.encoder_decoder import CrossAttention, Decoder, Encoder, Transformer
+from lib.embedding import PatchEmbedding
 from lib.ffn import FeedForward, SwiGLU
-from lib.gpt import GPT, GPTConfig
-from lib.language_model import LanguageModel
-from lib.masked_lm import MaskedLM
+from lib.models import build_model
+from lib.models.attention_lm import AttentionConfig, AttentionLM
+from lib.models.bigram import BigramConfig, BigramLM
+from lib.models.encoder_decoder import (
+    Decoder,
+    Encoder,
+    Transformer,
+    TransformerConfig,
+)
+from lib.models.gpt import GPT, GPTConfig
+from lib.models.language_model import LanguageModel
+from lib.models.masked_lm import MaskedLM, MaskedLMConfig
+from lib.models.presets import PRESETS, preset_config
+from lib.module import Linear, Module
 from lib.norm import LayerNorm, RMSNorm
-from lib.patches import PatchEmbedding
 from lib.position import LearnedPositions, Rotary, SinusoidalPositions
-from lib.presets import SmallConfig, build_model
-from lib.self_attention import SelfAttention
-from lib.tokenizer import CharTokenizer, WordTokenizer
+from lib.text.bpe import BPETokenizer
+from lib.text.tokenizer import CharTokenizer, WordTokenizer
+from lib.train import tensor_file
+from lib.train.checkpoint import (
+    load_checkpoint,
+    save_checkpoint,
+)
+from lib.train.parallel import SharedModel
+from lib.train.run import Run
+from lib.train.uses import load_for_command
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"d_model": 8, "n_heads": 2, "d_ff": 8, "context_length": 6, "dropout": 0.0}
@@ -39,20 +53,21 @@ def make_block() -> Block:
 
 
 SAVED = {
-    GPT: lambda: GPT(GPTConfig()),
+    GPT: lambda: GPT(PRESETS["demo"]),
+    BigramLM: lambda: BigramLM(BigramConfig(7)),
+    AttentionLM: lambda: AttentionLM(AttentionConfig(7, 8, 2, 6)),
     Transformer: lambda: Transformer(
-        9, 11, n_encoder_layers=1, n_decoder_layers=1, **SIZES
+        TransformerConfig(9, 11, n_encoder_layers=1, n_decoder_layers=1, **SIZES)
     ),
-    MaskedLM: lambda: MaskedLM(7, 8, 2, 2, 8, 6),
+    MaskedLM: lambda: MaskedLM(MaskedLMConfig(7, 8, 2, 2, 8, 6)),
 }
-BUILT = {kind: SmallConfig(kind, 7, 6) for kind in ("bigram", "single-head")}
-BUILT["multi-head"] = SmallConfig("multi-head", 7, 6)
+BUILT = {kind: preset_config(kind, vocab_size=7) for kind in ("bigram", "single-head")}
+BUILT["multi-head"] = preset_config("multi-head", vocab_size=7, context_length=6)
 REFUSED = {
-    BigramLM: lambda: BigramLM(7),
+    Linear: lambda: Linear(8, 8),
+    Module: Module,
     LanguageModel: lambda: LanguageModel(7, 8, 6, [make_block()]),
     MultiHeadAttention: lambda: MultiHeadAttention(8, 2),
-    SelfAttention: lambda: SelfAttention(8, 2),
-    CrossAttention: lambda: CrossAttention(8, 2),
     Encoder: lambda: Encoder(8, 2, 1, 8),
     Decoder: lambda: Decoder(8, 2, 1, 8),
     Block: make_block,
@@ -69,12 +84,14 @@ REFUSED = {
 
 def test_no_module_of_the_library_is_forgotten():
     exported = set()
-    for path in sorted((ROOT / "lib").glob("*.py")):
-        if path.stem != "__init__" and not path.stem.startswith("checks_"):
-            module = importlib.import_module(f"lib.{path.stem}")
+    for path in sorted((ROOT / "lib").rglob("*.py")):
+        if path.stem != "__main__" and path.parent.name != "checks":
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
             named = [getattr(module, name) for name in getattr(module, "__all__", [])]
             exported |= {x for x in named if inspect.isclass(x)}
     modules = {kind for kind in exported if issubclass(kind, nn.Module)}
+    modules.remove(SharedModel)  # it lives in a process group only
     assert modules == SAVED.keys() | REFUSED.keys()
 
 
@@ -109,11 +126,11 @@ def test_a_model_that_was_rebuilt_is_refused(tmp_path):
     class Own(GPT):
         pass
 
-    wider = GPT(GPTConfig())
+    wider = GPT(PRESETS["demo"])
     wider.head = nn.Linear(16, 11)
-    untied = GPT(GPTConfig(tie_weights=True, head_bias=False))
+    untied = GPT(preset_config("demo", tie_weights=True, head_bias=False))
     untied.head = nn.Linear(16, 10, bias=False)
-    deeper = GPT(GPTConfig())
+    deeper = GPT(PRESETS["demo"])
     deeper.config = replace(deeper.config, n_layers=3)
     for model, differ in ((wider, "head.bias"), (untied, "head.w"), (deeper, "blocks")):
         refused(tmp_path, model, f"this GPT cannot be saved: .*{differ}")
@@ -122,11 +139,11 @@ def test_a_model_that_was_rebuilt_is_refused(tmp_path):
 
 @pytest.mark.parametrize("tokenizer", [object(), (CharTokenizer("ab"),), "abc", []])
 def test_a_tokenizer_that_cannot_be_kept_is_refused(tokenizer, tmp_path):
-    refused(tmp_path, GPT(GPTConfig()), "tokenizer has the type", tokenizer)
+    refused(tmp_path, GPT(PRESETS["demo"]), "tokenizer has the type", tokenizer)
 
 
 def test_a_note_that_cannot_be_kept_is_refused(tmp_path):
-    refused(tmp_path, GPT(GPTConfig()), "not JSON serializable", when=object())
+    refused(tmp_path, GPT(PRESETS["demo"]), "not JSON serializable", when=object())
 
 
 # What a file says of itself
@@ -139,7 +156,7 @@ def test_a_file_that_does_not_say_enough(good, tmp_path, missing):  # noqa: F811
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         about = file.metadata()
     del about[missing], about["sha256"]
-    save_file(tensors, path, about | {"sha256": _sum(tensors, about)})
+    save_file(tensors, path, about | {"sha256": tensor_file._sum(tensors, about)})
     with pytest.raises(ValueError, match=f"bad' does not say its '{missing}'"):
         load_checkpoint(path)
 
@@ -168,18 +185,18 @@ def models(tmp_path, monkeypatch):
     """A folder with a file of each kind of model, with its vocabulary."""
     monkeypatch.chdir(tmp_path)
     letters, words = CharTokenizer("abcdefg"), WordTokenizer(["the boy sees"])
-    save_checkpoint("gpt.safetensors", GPT(GPTConfig()), letters)
+    save_checkpoint("gpt.safetensors", GPT(PRESETS["demo"]), letters)
     save_checkpoint("masked.safetensors", SAVED[MaskedLM](), letters)
     save_checkpoint("pair.safetensors", SAVED[Transformer](), (words, words))
     save_checkpoint("half.safetensors", SAVED[Transformer](), words)
-    save_checkpoint("large.safetensors", GPT(GPTConfig()), BPETokenizer([]))
-    save_checkpoint("bare.safetensors", GPT(GPTConfig()))
+    save_checkpoint("large.safetensors", GPT(PRESETS["demo"]), BPETokenizer([]))
+    save_checkpoint("bare.safetensors", GPT(PRESETS["demo"]))
     return tmp_path
 
 
 def test_a_command_takes_its_own_models(models):
-    assert isinstance(load_for("generate", Path("gpt.safetensors")).model, GPT)
-    pair = load_for("translate", Path("pair.safetensors"))
+    assert isinstance(load_for_command("generate", "gpt.safetensors").model, GPT)
+    pair = load_for_command("translate", "pair.safetensors")
     assert isinstance(pair.model, Transformer) and len(pair.tokenizer) == 2
 
 
@@ -197,10 +214,10 @@ def test_a_command_takes_its_own_models(models):
 )
 def test_a_command_refuses_the_models_of_others(models, command, name, message):
     with pytest.raises(ValueError, match=f"'{name}.safetensors' h.*{message}"):
-        load_for(command, Path(f"{name}.safetensors"))
+        load_for_command(command, f"{name}.safetensors")
 
 
 @pytest.mark.parametrize("name", ["gpt", "masked", "pair"])
 def test_only_a_run_goes_on(models, name):
     with pytest.raises(ValueError, match="holds no run of lib.train to go on with"):
-        load_run(Path(f"{name}.safetensors"))
+        Run.resume(f"{name}.safetensors")

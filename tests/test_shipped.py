@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.checkpoint import load_checkpoint
-from lib.corpus import SHA256, load_corpus
-from lib.data import split_text
-from lib.english_french import translation_data
-from lib.presets import PRESETS, count_parameters
+from lib.models import count_parameters
+from lib.models.presets import PRESETS
+from lib.tasks.english_french import translation_data
+from lib.text.batches import split_text
+from lib.text.corpus import SHA256, load_corpus
 from lib.train import estimate_loss
+from lib.train.checkpoint import load_checkpoint
 from lib.translate import translate
-from lib.translator import exact_match
+from lib.translate.translator import exact_match
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 ROW = re.compile(

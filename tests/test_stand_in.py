@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib import standin
-from lib.corpus import load_corpus
-from lib.standin import write_play
+from lib.text import standin
+from lib.text.corpus import load_corpus
+from lib.text.standin import write_play
 
 CHARACTERS = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 README = Path(__file__).parents[1] / "data" / "README.md"

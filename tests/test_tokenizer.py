@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.tokenizer import CharTokenizer
+from lib.text.tokenizer import CharTokenizer
 
 
 @given(st.text(min_size=1))
@@ -64,5 +64,5 @@ def test_a_crash_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_file_without_a_vocabulary(tmp_path, content):
     path = tmp_path / "vocabulary.json"
     path.write_text(content, "utf-8")
-    with pytest.raises(ValueError, match="vocabulary.json.* holds no saved vocabulary"):
+    with pytest.raises(ValueError, match="vocabulary.json.* holds no saved tokenizer"):
         CharTokenizer.load(path)

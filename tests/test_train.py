@@ -15,27 +15,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lib import optimizer
-from lib.bigram import BigramLM
+from lib.attention import MultiHeadAttention
 from lib.block import Block
-from lib.encoder_decoder import Decoder, Encoder, Transformer
+from lib.embedding import PatchEmbedding
+from lib.evaluate.losses import cross_entropy
 from lib.ffn import FeedForward
-from lib.gpt import GPT, GPTConfig
-from lib.language_model import LanguageModel
-from lib.masked_lm import MaskedLM
-from lib.metrics import cross_entropy
-from lib.optimizer import Muon, make_optimizers
-from lib.patches import PatchEmbedding
+from lib.models.bigram import BigramConfig, BigramLM
+from lib.models.encoder_decoder import Decoder, Encoder, Transformer, TransformerConfig
+from lib.models.gpt import GPT
+from lib.models.language_model import LanguageModel
+from lib.models.masked_lm import MaskedLM, MaskedLMConfig
+from lib.models.presets import preset_config
 from lib.position import LearnedPositions
-from lib.schedule import (
+from lib.train import Training, optimizer, train
+from lib.train.optimizer import Muon, make_optimizers
+from lib.train.schedule import (
     SCHEDULES,
     cosine_schedule,
     linear_schedule,
     noam_schedule,
     warmup,
 )
-from lib.self_attention import SelfAttention
-from lib.train import TrainConfig, Training, train
+from lib.train.settings import TrainConfig
 
 KELLER_JORDAN = (3.4445, -4.7750, 2.0315)  # what torch's Muon multiplies with
 both_optimizers = pytest.mark.parametrize("name", ["adamw", "muon"])
@@ -184,7 +185,7 @@ def test_muon_leaves_alone_what_has_no_gradient():
 
 def make_model(**changes) -> GPT:
     torch.manual_seed(0)
-    return GPT(GPTConfig(**changes))
+    return GPT(preset_config("demo", **changes))
 
 
 def names_of(model: nn.Module, group: dict) -> set[str]:
@@ -274,18 +275,18 @@ class Unembedded(nn.Module):
 
 def transformer(shared: bool = False, **options) -> Transformer:
     sizes = {"d_model": 8, "n_heads": 2, "n_encoder_layers": 1, "n_decoder_layers": 1}
-    model = Transformer(10, 10, **sizes, d_ff=16, **options)
+    model = Transformer(TransformerConfig(10, 10, **sizes, d_ff=16, **options))
     if shared:
         model.source.weight = model.target.weight
     return model
 
 
 def block() -> Block:
-    return Block(SelfAttention(8, 2), FeedForward(8, 16))
+    return Block(MultiHeadAttention(8, 2), FeedForward(8, 16))
 
 
 def gpt(**changes) -> GPT:
-    return GPT(GPTConfig(**changes))
+    return GPT(preset_config("demo", **changes))
 
 
 TIED = {"tie_weights": True, "head_bias": False}
@@ -299,14 +300,15 @@ MODELS = {  # a model, and the output layers and embeddings that Muon spares
         lambda: gpt(head_bias=False), {"tokens", "positions.table", "head"}
     ),
     "gpt, tied": (lambda: gpt(**TIED), {"tokens", "positions.table"}),
-    "bigram": (lambda: BigramLM(10, 8), {"logits.0", "logits.1"}),
+    "bigram": (lambda: BigramLM(BigramConfig(10, 8)), {"logits.0", "logits.1"}),
     "transformer": (
         lambda: transformer(tie_weights=False), {"source", "target", "head"}
     ),
     "transformer, tied": (transformer, {"source", "target"}),
     "transformer, one table": (lambda: transformer(shared=True), {"source"}),
     "masked": (
-        lambda: MaskedLM(10, 8, 2, 1, 16, 8), {"tokens", "positions.table", "head"}
+        lambda: MaskedLM(MaskedLMConfig(10, 8, 2, 1, 16, 8)),
+        {"tokens", "positions.table", "head"},
     ),
     "classifier": (Classifier, {"positions.table", "head"}),
     "captioner": (Captioner, {"tokens", "positions.table", "head"}),
@@ -356,7 +358,9 @@ def test_a_table_that_two_share_makes_one_step(name):
 
 
 def test_adamw_alone_for_a_table_of_bigrams():
-    (adamw,) = make_optimizers(BigramLM(5), TrainConfig(9, optimizer="muon"))
+    (adamw,) = make_optimizers(
+        BigramLM(BigramConfig(5)), TrainConfig(9, optimizer="muon")
+    )
     assert len(adamw.param_groups) == 1
 
 

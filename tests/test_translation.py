@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from lib.encoder_decoder import Transformer
-from lib.english_french import (
+from lib.models.encoder_decoder import Transformer, TransformerConfig
+from lib.tasks.english_french import (
     ADJECTIVES,
     BEING,
     HELD_OUT,
@@ -28,7 +28,7 @@ from lib.english_french import (
     translation_data,
     translation_pairs,
 )
-from lib.tokenizer import WordTokenizer, pad_batch
+from lib.text.tokenizer import WordTokenizer, pad_batch
 from lib.translate import PairBatches, encode_pairs, translate, translation_loss
 
 VOWELS = "aeiouéê"
@@ -397,7 +397,9 @@ TARGET = WordTokenizer(pair.french for pair in PAIRS)
 def make_model(**changes) -> Transformer:
     sizes = {"d_model": 12, "n_heads": 3, "n_encoder_layers": 1, "n_decoder_layers": 1}
     sizes |= {"d_ff": 20, "dropout": 0.0, "context_length": 50}
-    model = Transformer(SOURCE.vocab_size, TARGET.vocab_size, **(sizes | changes))
+    model = Transformer(
+        TransformerConfig(SOURCE.vocab_size, TARGET.vocab_size, **(sizes | changes))
+    )
     random_weights(model)
     return model.eval()
 

@@ -9,21 +9,22 @@ import pytest
 import torch
 from against_torch import assert_near
 
-from lib.attention_maps import attention_maps
-from lib.checkpoint import load_checkpoint, save_checkpoint
-from lib.commands import run
-from lib.encoder_decoder import Transformer
-from lib.english_french import Pair, translation_data
-from lib.gpt import GPT, GPTConfig
-from lib.tokenizer import CharTokenizer, WordTokenizer
-from lib.train import TrainConfig
+from lib.command_line import run_command
+from lib.evaluate.attention_maps import attention_maps
+from lib.models.encoder_decoder import Transformer, TransformerConfig
+from lib.models.gpt import GPT
+from lib.models.presets import PRESETS
+from lib.tasks.english_french import Pair, translation_data
+from lib.text.tokenizer import CharTokenizer, WordTokenizer
+from lib.train.checkpoint import load_checkpoint, save_checkpoint
+from lib.train.settings import TrainConfig
 from lib.translate import translate
-from lib.translator import (
+from lib.translate.__main__ import translate_command
+from lib.translate.translator import (
     TRAINING,
     alignment,
     exact_match,
     train_translator,
-    translate_command,
 )
 
 SENTENCE = "the small boy does not see the black cats"
@@ -48,14 +49,14 @@ def trained(data):
 def command(monkeypatch, capsys, tmp_path, data, trained):
     """Run the command in a folder with a translator; return status, output, error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lib.translator.translation_data", lambda: data)
+    monkeypatch.setattr("lib.translate.__main__.translation_data", lambda: data)
     model, *tokenizers = trained
     save_checkpoint("old.safetensors", model, tuple(tokenizers))
 
     def start(*words) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
         with pytest.raises(SystemExit) as end:
-            run(translate_command)
+            run_command(translate_command)
         output, error = capsys.readouterr()
         if isinstance(end.value.code, str):
             return 1, output, end.value.code
@@ -67,7 +68,9 @@ def command(monkeypatch, capsys, tmp_path, data, trained):
 def eager_to_end(trained, bias: float) -> Transformer:
     """A copy of the translator that likes to end, or does not."""
     model, source, target = trained
-    copy = Transformer(source.vocab_size, target.vocab_size, **own(model)).eval()
+    copy = Transformer(
+        TransformerConfig(source.vocab_size, target.vocab_size, **own(model))
+    ).eval()
     copy.load_state_dict(model.state_dict())
     copy.head.bias = torch.nn.Parameter(torch.zeros(target.vocab_size))
     copy.head.bias.data[2] = bias
@@ -154,7 +157,7 @@ def test_a_translator_comes_back_with_both_vocabularies(trained, tmp_path):
 
 def test_a_tied_translator_comes_back_tied(tmp_path):
     sizes = {"d_model": 8, "n_heads": 2, "n_encoder_layers": 1, "n_decoder_layers": 1}
-    model = Transformer(9, 7, **sizes, d_ff=8).eval()
+    model = Transformer(TransformerConfig(9, 7, **sizes, d_ff=8)).eval()
     save_checkpoint(tmp_path / "x", model, (CharTokenizer("ab"), CharTokenizer("c")))
     loaded = load_checkpoint(tmp_path / "x")
     assert loaded.model.head.weight is loaded.model.target.weight
@@ -215,7 +218,7 @@ def test_the_number_of_beams_is_the_one_given(command, trained):
 
 
 def test_a_translator_that_says_nothing(command, monkeypatch):
-    monkeypatch.setattr("lib.translator.alignment", lambda *_: [])
+    monkeypatch.setattr("lib.translate.__main__.alignment", lambda *_: [])
     assert command("--say", "I see him", "--model", "old.safetensors") == (0, "\n", "")
 
 
@@ -236,7 +239,7 @@ def test_a_translator_that_says_nothing(command, monkeypatch):
     ],
 )
 def test_what_cannot_be_translated(command, trained, words, message):
-    save_checkpoint("gpt.safetensors", GPT(GPTConfig()))
+    save_checkpoint("gpt.safetensors", GPT(PRESETS["demo"]))
     save_checkpoint("bare.safetensors", trained[0])
     status, output, error = command("--model", "old.safetensors", *words)
     assert status == 1 and error.startswith("error: ") and output == ""

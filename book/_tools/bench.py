@@ -25,24 +25,29 @@ from times import ROOT, kept, machine
 sys.path.insert(0, str(ROOT))
 os.environ["COURSE_QUIET"] = "1"
 
-from lib.bpe import BPETokenizer, merge_pair, split_words  # noqa: E402
-from lib.corpus import load_corpus  # noqa: E402
-from lib.data import random_batch, split_text  # noqa: E402
-from lib.english_french import TranslationData, translation_data  # noqa: E402
+from lib.evaluate.bleu import bleu  # noqa: E402
 from lib.generate import generate  # noqa: E402
-from lib.gpt import GPT, GPTConfig  # noqa: E402
-from lib.metrics import bleu  # noqa: E402
-from lib.one_token import OneToken  # noqa: E402
-from lib.presets import count_parameters  # noqa: E402
-from lib.tokenizer import CharTokenizer  # noqa: E402
-from lib.train import TrainConfig, Training, estimate_loss, train  # noqa: E402
+from lib.models import count_parameters  # noqa: E402
+from lib.models.gpt import GPT, GPTConfig  # noqa: E402
+from lib.tasks.english_french import TranslationData, translation_data  # noqa: E402
+from lib.text.batches import random_batch, split_text  # noqa: E402
+from lib.text.bpe import BPETokenizer, merge_pair, split_words  # noqa: E402
+from lib.text.corpus import load_corpus  # noqa: E402
+from lib.text.tokenizer import CharTokenizer  # noqa: E402
+from lib.train import Training, estimate_loss, train  # noqa: E402
+from lib.train.settings import TrainConfig  # noqa: E402
 from lib.translate import translate  # noqa: E402
-from lib.translator import TRAINING, exact_match, train_translator  # noqa: E402
+from lib.translate.translator import (  # noqa: E402
+    TRAINING,
+    exact_match,
+    train_translator,
+)
 
 BENCHMARKS = ROOT / "data" / "benchmarks.json"
 
 # The documented run of nanoGPT on a processor, by our code.
-REFERENCE = GPTConfig(65, 128, 4, 4, 512, 64, final_norm=True, init="gpt2")
+PLAIN = {"attention_bias": False, "head_bias": True, "tie_weights": False}
+REFERENCE = GPTConfig(65, 128, 4, 4, 512, 64, **PLAIN)
 REFERENCE_TRAINING = TrainConfig(
     2_000, 1e-3, weight_decay=0.1, betas=(0.9, 0.99), n_warmup=100
 )
@@ -54,7 +59,7 @@ POST_NORM_TRAINING = {"learning_rate": 6e-3, "betas": (0.9, 0.98), "schedule": "
 POST_NORM_STEPS = MUON_STEPS = 400
 
 # The recipe of lesson 09, and the same for as long as the reference takes.
-SMALL = {"position": "rotary", "final_norm": True, "head_bias": False, "init": "fan_in"}
+SMALL = PLAIN | {"position": "rotary", "head_bias": False, "init": "fan_in"}
 FAST = GPTConfig(65, 64, 4, 2, 256, 64, **SMALL)
 FAST_TRAINING = {"optimizer": "muon", "learning_rate": 0.01, "clip": 0.1}
 FAST_TRAINING |= {"embedding_learning_rate": 0.05, "momentum": 0.9, "rounds": 3}
@@ -115,13 +120,13 @@ def training(text: str) -> list[dict]:
     tokenizer = CharTokenizer(text)
     tokens, validation = (torch.tensor(tokenizer.encode(t)) for t in split_text(text))
 
-    def one(config: GPTConfig, how: TrainConfig, batch: int, seed: int):
+    def one(config: GPTConfig, settings: TrainConfig, batch: int, seed: int):
         torch.manual_seed(seed)
-        run, g = Training(GPT(config), how), torch.Generator().manual_seed(seed)
+        run, g = Training(GPT(config), settings), torch.Generator().manual_seed(seed)
         length = config.context_length
         run.step(random_batch(tokens, batch, length, g))  # warm caches, import AdamW
         torch.manual_seed(seed)
-        run = Training(GPT(config), how)
+        run = Training(GPT(config), settings)
         taken = seconds(
             lambda: train(run, lambda: random_batch(tokens, batch, length, g))
         )
@@ -132,8 +137,8 @@ def training(text: str) -> list[dict]:
     ours = [one(FAST, fast, FAST_BATCH, seed) for seed in seeds]
     reference = one(REFERENCE, REFERENCE_TRAINING, REFERENCE_BATCH, 0)
     taken = statistics.median(t for t, _ in ours)
-    config, how = LONG, TrainConfig(LONG_STEPS, **FAST_TRAINING)
-    long, loss = one(config, how, LONG_BATCH, seeds[0])
+    config, settings = LONG, TrainConfig(LONG_STEPS, **FAST_TRAINING)
+    long, loss = one(config, settings, LONG_BATCH, seeds[0])
     size, n = count_parameters(GPT(REFERENCE)), count_parameters(GPT(FAST))
     losses = ", ".join(f"{v:.3f}" for _, v in ours)
     return [
@@ -158,18 +163,16 @@ def writing(text: str) -> list[dict]:
     rows = []
     for length in (64, 256):
         torch.manual_seed(0)
-        shape = {"final_norm": True, "init": "gpt2"}
-        model = GPT(GPTConfig(65, 128, 4, 4, 512, length, **shape)).eval()
+        model = GPT(GPTConfig(65, 128, 4, 4, 512, length, **PLAIN)).eval()
         window = torch.randint(65, (1, length))
-        with torch.no_grad():
+        with torch.inference_mode():
             cache = model.new_cache()
             model(window[:, :-1], cache)
-            read = OneToken(model, cache)
 
             def one() -> None:
-                for kept in cache:
-                    kept.length = length - 1  # forget the token again
-                read(window[:, -1:])
+                for layer in cache:
+                    layer.length = length - 1  # forget the token again
+                model(window[:, -1:], cache)
 
             cached, full = fastest(one, lambda: model(window))
         rows.append(
@@ -199,8 +202,8 @@ def thousand_tokens(model: GPT, length: int) -> dict:
 
     def write(use_cache: bool) -> float:
         g = torch.Generator().manual_seed(0)
-        how = {"use_cache": use_cache, "generator": g}
-        return seconds(lambda: generate(model, prompt, 1_000, **how))
+        settings = {"use_cache": use_cache, "generator": g}
+        return seconds(lambda: generate(model, prompt, 1_000, **settings))
 
     pairs = [(write(True), write(False)) for _ in range(3)]
     with_, without = (1_000 / statistics.median(times) for times in zip(*pairs))
@@ -260,8 +263,8 @@ def translating(_: str) -> list[dict]:
         return f"{taken:.0f} s; {'; '.join(results for _, results in made)}"
 
     def post_norm(n_warmup: int) -> str:
-        how = {"n_warmup": n_warmup} | POST_NORM_TRAINING
-        return runs(TrainConfig(POST_NORM_STEPS, **how), **POST_NORM)
+        settings = {"n_warmup": n_warmup} | POST_NORM_TRAINING
+        return runs(TrainConfig(POST_NORM_STEPS, **settings), **POST_NORM)
 
     right = "unseen / held-out sentences right / BLEU of the held-out ones"
     return [

@@ -61,28 +61,35 @@ def meaning(source: str) -> str:
     return ast.dump(tree)
 
 
+def module_file(name: str) -> Path | None:
+    """Return the file of a module or package, such as ``lib.models.gpt``."""
+    path = ROOT.joinpath(*name.split("."))
+    found = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in found if file.is_file()), None)
+
+
 def library(source: str) -> set[Path]:
     """Return the files of ``lib/`` that source imports, directly or through others."""
     found: set[Path] = set()
     waiting = [source]
     while waiting:
-        tree = ast.parse(waiting.pop())
-        tree.body = [node for node in tree.body if not _is_command(node)]
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
-                "lib"
-            ):
-                names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
-                paths = {ROOT / f"{name.replace('.', '/')}.py" for name in names}
-                new = {path for path in paths if path.is_file()} - found
-                found |= new
-                waiting += [path.read_text("utf-8") for path in new]
+        for name in imported(waiting.pop()):
+            path = module_file(name)
+            if path is not None and path not in found:
+                found.add(path)
+                waiting.append(path.read_text("utf-8"))
     return found
 
 
-def _is_command(node: ast.stmt) -> bool:
-    """Whether a statement runs only where the module is the program itself."""
-    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+def imported(source: str) -> set[str]:
+    """Return the modules of the library that source names in its imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+    return {name for name in names if name.split(".")[0] == "lib"}
 
 
 def digest(script: Path) -> dict[str, str]:
@@ -208,7 +215,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="scripts to rebuild, changed or not")
     names = parser.parse_args().names
     sys.path.insert(0, str(ROOT))
-    from lib.corpus import load_corpus
+    from lib.text.corpus import load_corpus
 
     if load_corpus().is_stand_in:
         print("Stored outputs come from Tiny Shakespeare, which was not found: set")

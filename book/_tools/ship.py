@@ -19,10 +19,10 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from lib.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
-from lib.corpus import load_corpus  # noqa: E402
-from lib.data import split_text  # noqa: E402
+from lib.text.batches import split_text  # noqa: E402
+from lib.text.corpus import load_corpus  # noqa: E402
 from lib.train import estimate_loss  # noqa: E402
+from lib.train.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 
 KEPT = ("command", "settings", "seed", "data", "data_sha256", "torch")
 

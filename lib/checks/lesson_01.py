@@ -1,0 +1,145 @@
+"""The checks of the exercises in lesson 01, text and tokens."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lib.checks import exercise, expect, hint_for, number
+from lib.models.bigram import count_pairs
+
+__all__ = [
+    "check_perplexity",
+    "check_unigram_loss",
+    "check_safe_tokenizer",
+    "check_conditional_entropy",
+]
+
+
+@exercise
+def check_perplexity(perplexity) -> str:
+    """Takes a function of a loss in nats."""
+    for choices in (2.0, 10.0, 28.5):
+        loss = math.log(choices)
+        given = number(perplexity(loss))
+        hints = {
+            1
+            / choices: "That is the probability of each; you want how many there are.",
+            2**loss: "The loss is in nats, so the base is e, not 2.",
+            10**loss: "The loss is in nats, so the base is e, not 10.",
+            loss / math.log(2): "That is the loss in bits.",
+            round(choices): "Do not round: in between there is meaning too.",
+        }
+        expect(
+            math.isclose(given, choices, rel_tol=1e-4),
+            f"A loss of {loss:.4f} nats is that of {choices:g} equally likely tokens, "
+            f"you return {given:.4f}. "
+            + hint_for(given, hints, "Which function undoes the logarithm?"),
+        )
+    return "The exponential undoes the logarithm."
+
+
+@exercise
+def check_unigram_loss(unigram_loss) -> str:
+    """Takes a function of train_ids, other_ids, vocab_size."""
+    train, other = torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([0, 1, 3, 3])
+    counts = torch.tensor([3, 2, 1, 0])
+
+    def loss(counts: Tensor, total: int, tokens: Tensor) -> float:
+        return -(counts / total).log()[tokens].mean().item()
+
+    given = number(unigram_loss(train, other, 4))
+    right = loss(counts + 1, 10, other)
+    hints = {
+        loss(counts, 6, other): "That is the loss without smoothing: add 1 to every "
+        "count, also to those that are 0.",
+        loss(counts + 1, 6, other): "After adding 1 to each count, divide by the new "
+        "sum.",
+        loss(counts + 1, 10, train): "You judged the model on its own training tokens; "
+        "take the mean over other_ids.",
+        loss(torch.tensor([2, 2, 1, 3]), 8, other): "You counted other_ids; count "
+        "train_ids and judge other_ids.",
+        -right: "The sign is wrong: surprise is minus the logarithm.",
+        right * len(other): "Take the mean over the tokens, not the sum.",
+        right / math.log(2): "That is in bits; nats use the natural logarithm.",
+    }
+    expect(
+        math.isclose(given, right, rel_tol=1e-4),
+        f"For train_ids {train.tolist()}, other_ids {other.tolist()} and 4 different "
+        f"tokens the loss is {right:.4f} nats, you return {given:.4f}. "
+        + hint_for(given, hints, "Smooth, divide, look up, take -log, take the mean."),
+    )
+    return "A token that training never saw costs much, but not everything."
+
+
+@exercise
+def check_safe_tokenizer(SafeTokenizer) -> str:
+    """Takes a class with vocab_size, encode and decode."""
+    tokenizer = SafeTokenizer("to be or not?")
+    n_known = len(set("to be or not?"))
+    ids = list(tokenizer.encode("tönt"))
+    expect(
+        len(ids) == 4,
+        f"'tönt' has 4 characters, you give {len(ids)} ids: leave no unknown one out.",
+    )
+    expect(
+        tokenizer.vocab_size == n_known + 1,
+        f"vocab_size is {tokenizer.vocab_size}; with {n_known} known characters and "
+        f"one id for all others it must be {n_known + 1}.",
+    )
+    expect(
+        ids[1] == n_known,
+        f"The unknown 'ö' gets id {ids[1]}; it must get the extra one, {n_known}, and "
+        "not be mixed up with a known character.",
+    )
+    expect(
+        tokenizer.encode("?")[0] < n_known,
+        "The '?' of the vocabulary shares its id with unknown characters; it must keep "
+        "its own.",
+    )
+    for text, right in (("tönt", "t?nt"), ("or not?", "or not?")):
+        back = tokenizer.decode(tokenizer.encode(text))
+        expect(
+            back == right,
+            f"{text!r} there and back must give {right!r}, you give {back!r}.",
+        )
+    return "Unknown characters have a place of their own."
+
+
+@exercise
+def check_conditional_entropy(conditional_entropy) -> str:
+    """Takes a function of ids, vocab_size."""
+    tokens = torch.tensor([0, 0, 1, 1, 1, 2, 0, 0, 0, 1, 2, 2, 2])
+    given, right = number(conditional_entropy(tokens, 3)), _conditional_entropy(tokens)
+    firsts = tokens[:-1].bincount() / 12
+    alone = -(firsts * firsts.log()).sum().item()
+    seconds, every = tokens[1:].bincount() / 12, tokens.bincount() / 13
+    hints = {
+        right + alone: "That is the entropy of the pairs; take off that of their first "
+        "tokens.",
+        -right: "The difference is the wrong way round.",
+        alone: "That is the entropy of single tokens; nothing was read yet.",
+        right / math.log(2): "That is in bits; nats use the natural logarithm.",
+    }
+    for p, which in (
+        (seconds, "the second tokens of the pairs"),
+        (every, "all tokens"),
+    ):
+        hints[right + alone + (p * p.log()).sum().item()] = (
+            f"You took off the entropy of {which}; take that of the first tokens."
+        )
+    expect(
+        math.isclose(given, right, abs_tol=1e-4),
+        f"For the ids {tokens.tolist()} the answer is {right:.4f} nats, you return "
+        f"{given:.4f}. "
+        + hint_for(given, hints, "Is each pair counted once, divided by all pairs?"),
+    )
+    return "Run it on the training tokens; the next lesson begins with that number."
+
+
+def _conditional_entropy(ids: Tensor) -> float:
+    counts = count_pairs(ids, 3)
+    rows = counts / counts.sum(dim=1, keepdim=True)
+    return -torch.xlogy(counts, rows).sum().item() / counts.sum().item()

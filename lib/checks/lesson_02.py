@@ -1,0 +1,160 @@
+"""The checks of the exercises in lesson 02, the bigram model."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lib.checks import (
+    exercise,
+    expect,
+    hint_for,
+    hint_for_tensor,
+    number,
+    returned,
+    rounded,
+)
+from lib.text.tokenizer import CharTokenizer
+
+__all__ = [
+    "check_most_likely_next",
+    "check_smoothed_probabilities",
+    "check_bigram_gradient",
+    "check_trigram_loss",
+]
+
+
+@exercise
+def check_most_likely_next(most_likely_next) -> str:
+    """Takes a function of counts, tokenizer, character."""
+    tokenizer = CharTokenizer("abc")
+    counts = torch.tensor([[1, 7, 2], [0, 2, 9], [4, 5, 3]])
+    for i, character in enumerate("abc"):
+        given = returned(most_likely_next(counts, tokenizer, character))
+        expect(
+            isinstance(given, str),
+            f"The answer must be a character; yours has the type "
+            f"{type(given).__name__}. tokenizer.characters[i] has the id i.",
+        )
+        right, before = "abc"[counts[i].argmax()], "abc"[counts[:, i].argmax()]
+        column = "You looked down the column: that is what comes *before*."
+        expect(
+            given == right,
+            f"With the counts {counts[i].tolist()} of a, b, c after {character!r} the "
+            f"answer is {right!r}, you return {given!r}. "
+            + (column if given == before else "Use the counts that are passed in."),
+        )
+    return "You read rows."
+
+
+@exercise
+def check_smoothed_probabilities(smoothed_probabilities) -> str:
+    """Takes a function of counts, alpha."""
+    counts = torch.tensor([[6, 2, 0], [0, 0, 0], [1, 1, 8]])
+    for alpha in (1.0, 0.5, 0.01):
+        before, added = counts.clone(), counts + alpha
+        given = returned(smoothed_probabilities(before, alpha))
+        expect(torch.equal(before, counts), "You changed `counts` itself; make a copy.")
+        right = added / added.sum(dim=1, keepdim=True)
+        mistakes = {
+            "Each column sums to 1; each row must. Sum over dim=1.": added
+            / added.sum(dim=0, keepdim=True),
+            "Each column was divided by a row's sum: keepdim=True keeps the sums in a "
+            "column.": added / added.sum(dim=1),
+            "Add alpha first, then divide by the sum of what you now have.": added
+            / counts.sum(dim=1, keepdim=True),
+            "The whole table sums to 1; each row must.": added / added.sum(),
+            "You added 1, not alpha.": (counts + 1) / (counts + 1).sum(1, keepdim=True),
+        }
+        expect(
+            torch.allclose(given.float(), right, atol=1e-5),
+            f"With alpha={alpha} the first row of {counts[0].tolist()} must become "
+            f"{rounded(right[0])}, yours is {rounded(given[0])}. "
+            + hint_for_tensor(given, mistakes, "Is alpha added to every count?"),
+        )
+    return "Even a row without any count becomes a distribution."
+
+
+@exercise
+def check_bigram_gradient(bigram_gradient) -> str:
+    """Takes a function of logits, counts."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 4, generator=generator)
+    counts = torch.randint(1, 9, (4, 4), generator=generator)
+    counts[2] = 0  # a token that never comes
+    z = logits.clone().requires_grad_()
+    (-(counts * z.log_softmax(dim=1)).sum() / counts.sum()).backward()
+    with torch.no_grad():  # without backward()
+        given, right = returned(bigram_gradient(logits, counts)), z.grad
+    expect(
+        tuple(given.shape) == (4, 4),
+        "The gradient has the shape of the logits, (4, 4); yours is "
+        f"{tuple(given.shape)}.",
+    )
+    mistakes = _gradient_mistakes(logits, counts, right)
+    expect(
+        torch.allclose(given, right, atol=1e-5),
+        "It is not PyTorch's gradient. "
+        + hint_for_tensor(given, mistakes, "Start from the loss as a sum over rows."),
+    )
+    return "Equal to what backward() computes."
+
+
+def _gradient_mistakes(
+    logits: Tensor, counts: Tensor, right: Tensor
+) -> dict[str, Tensor]:
+    rows, n_pairs = counts.sum(dim=1, keepdim=True), counts.sum()
+    p = logits.softmax(dim=1)
+    by_row, no_column = p - counts / rows, rows[:, 0] * p - counts
+    columns = rows * logits.softmax(dim=0) - counts
+    return {
+        "The sign is the other way round: model minus counted.": -right,
+        "That is the gradient of the sum, not of the mean.": right * n_pairs,
+        "Right row by row, but a row with more pairs must weigh more.": by_row,
+        "The mean runs over pairs, not over rows.": by_row / 4,
+        "A row without any pair gives 0 / 0; do not divide.": by_row * rows / n_pairs,
+        "keepdim=True keeps the sums of the rows in a column.": no_column / n_pairs,
+        "The softmax runs over each row: dim=1.": columns / n_pairs,
+    }
+
+
+def _trigram_loss(smoothed: Tensor, ids: Tensor, dim: int | tuple[int, ...]) -> float:
+    p = smoothed / smoothed.sum(dim=dim, keepdim=True)
+    return -p[ids[:-2], ids[1:-1], ids[2:]].log().mean().item()
+
+
+@exercise
+def check_trigram_loss(trigram_loss) -> str:
+    """Takes a function of train_ids, other_ids, vocab_size, alpha."""
+    generator = torch.Generator().manual_seed(0)
+    # Few triples of a large vocabulary: most cells of the table are 0.
+    train, other = (torch.randint(6, (n,), generator=generator) for n in (90, 40))
+    counts = torch.zeros(7, 7, 7).double()
+    for a, b, c in zip(train[:-2], train[1:-1], train[2:]):
+        counts[a, b, c] += 1
+    own_sums = (
+        "Each past (a, b) must have probabilities that sum to 1: divide the counts of "
+        "triples by their own sum over the last dimension."
+    )
+    for alpha in (0.1, 2.0):
+        wrong = {dim: _trigram_loss(counts + alpha, other, dim) for dim in (0, 1)}
+        right = _trigram_loss(counts + alpha, other, -1)
+        given = number(trigram_loss(train, other, 7, alpha))
+        hints = {
+            wrong[0]: own_sums,
+            wrong[1]: "The middle dimension sums to 1; the last one must.",
+            _trigram_loss(counts + alpha, other, (0, 1, 2)): "The whole table sums to "
+            "1; each past needs its own sum.",
+            right * (len(other) - 2): "Take the mean over the triples, not the sum.",
+            right / math.log(2): "That is in bits; nats use the natural logarithm.",
+            math.inf: "A triple that training never saw has probability 0: add alpha.",
+        }
+        expect(
+            math.isclose(given, right, rel_tol=1e-5),
+            f"On two short random texts with alpha={alpha} the loss is {right:.4f} "
+            f"nats, you return {given:.4f}. "
+            + hint_for(given, hints, "Count in train_ids, judge other_ids, add alpha."),
+        )
+    return "Now try it on Shakespeare, and compare with the bigram model."

@@ -1,0 +1,114 @@
+"""The command ``python -m lib.generate``: continue a prompt with a trained model."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from typer import Argument, Option
+
+from lib.command_line import run_command
+from lib.device import choose_device
+from lib.generate import stream_text
+from lib.shapes import require_sizes
+from lib.text.bpe import BPETokenizer
+from lib.text.tokenizer import CharTokenizer
+from lib.train.uses import load_for_command
+
+
+def generate_command(
+    path: Annotated[Path, Argument(help="Folder of a run, or a checkpoint file.")],
+    prompt: Annotated[
+        str | None, Option(help="The text to go on from.  [default: a new line]")
+    ] = None,
+    length: Annotated[int, Option(help="Tokens to write.")] = 500,
+    strategy: Annotated[
+        str | None, Option(help="greedy, sample, top-k or top-p.")
+    ] = None,
+    temperature: Annotated[float, Option(help="Below 1: sharper.")] = 1.0,
+    top_k: Annotated[
+        int | None, Option(help="Only the k likeliest tokens.  [top-k: 10]")
+    ] = None,
+    top_p: Annotated[
+        float | None, Option(help="Only the likeliest that reach p.  [top-p: 0.9]")
+    ] = None,
+    repetition_penalty: Annotated[
+        float, Option(help="Above 1: tokens that were there are less likely.")
+    ] = 1.0,
+    stop: Annotated[str | None, Option(help="End before this string.")] = None,
+    samples: Annotated[int, Option(help="Texts to write.")] = 1,
+    cache: Annotated[bool, Option(help="Keep keys and values.")] = True,
+    seed: Annotated[int | None, Option(help="Same seed, same text.")] = None,
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...")] = "auto",
+) -> None:
+    """Continue a prompt with a trained model, token by token.
+
+    Example: python -m lib.generate runs/x --prompt "ROMEO:" --top-p 0.9
+    """
+    require_sizes(samples=samples)
+    options = _strategy(strategy, temperature, top_k, top_p)
+    checkpoint = load_for_command("generate", path)
+    where = choose_device(device)
+    model = checkpoint.model.to(where)
+    if prompt is None:
+        prompt = _first_prompt(checkpoint.tokenizer)
+    generator = torch.Generator(where)
+    generator.manual_seed(seed) if seed is not None else generator.seed()
+    options |= {"repetition_penalty": repetition_penalty, "use_cache": cache}
+    write = partial(stream_text, model, checkpoint.tokenizer, prompt, length, stop)
+    for number in range(samples):
+        pieces = write(generator=generator, **options)
+        first = next(pieces)  # wrong input is refused before anything is shown
+        typer.echo("-" * 40 + "\n" if number else "", nl=False)
+        typer.echo(prompt + first, nl=False)
+        for piece in pieces:
+            typer.echo(piece, nl=False)
+        typer.echo()
+
+
+def _strategy(
+    name: str | None, temperature: float, top_k: int | None, top_p: float | None
+) -> dict:
+    """Return the settings of a strategy; refuse those that contradict it."""
+    used = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    wrong = {
+        None: [],
+        "greedy": ["temperature", "top_k", "top_p"],
+        "sample": ["top_k", "top_p"],
+        "top-k": ["top_p"],
+        "top-p": ["top_k"],
+    }
+    if name not in wrong:
+        names = [n for n in wrong if n]
+        raise ValueError(f"strategy={name!r} must be one of {', '.join(names)}")
+    default = {"temperature": 1.0, "top_k": None, "top_p": None}
+    for option in wrong[name]:
+        if used[option] != default[option]:
+            flag = option.replace("_", "-")
+            raise ValueError(
+                f"--{flag} {used[option]} does not go with strategy={name!r}"
+            )
+    match name:
+        case "greedy":
+            used["temperature"] = 0.0
+        case "top-k":
+            used["top_k"] = 10 if top_k is None else top_k
+        case "top-p":
+            used["top_p"] = 0.9 if top_p is None else top_p
+    return used
+
+
+def _first_prompt(tokenizer: CharTokenizer | BPETokenizer) -> str:
+    """Return a new line; the first token where the vocabulary has no new line."""
+    try:
+        tokenizer.encode("\n")
+    except ValueError:
+        return tokenizer.decode([0])
+    return "\n"
+
+
+if __name__ == "__main__":
+    run_command(generate_command)

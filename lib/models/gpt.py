@@ -1,0 +1,201 @@
+"""GPT: tokens and positions in, a stack of blocks, logits of the next token out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lib.attention import KVCache, MultiHeadAttention
+from lib.block import Block
+from lib.ffn import FeedForward, SwiGLU
+from lib.module import Linear, Module
+from lib.norm import LayerNorm, RMSNorm
+from lib.position import LearnedPositions, Rotary, SinusoidalPositions
+from lib.shapes import require_sizes
+
+__all__ = ["GPTConfig", "GPT"]
+
+NORMS = {"layer": LayerNorm, "rms": RMSNorm}
+POSITIONS = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+}
+CHOICES = {
+    "norm": [*NORMS],
+    "position": [*POSITIONS, "rotary"],
+    "ffn": [*ACTIVATIONS, "swiglu"],
+    "init": ["normal", "gpt2", "fan_in"],
+}
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """What a `GPT` is made of; the defaults are GPT-2's parts at a laptop's size.
+
+    Attributes:
+        vocab_size: number of different tokens V.
+        d_model: size of the vectors D.
+        n_heads: heads per block H; must divide ``d_model``.
+        n_layers: number of blocks.
+        d_ff: size of the feed-forward networks in the middle.
+        context_length: the longest input allowed.
+        n_kv_heads: key and value heads; None for as many as ``n_heads``.
+        norm: ``"layer"`` or ``"rms"``.
+        position: ``"learned"``, ``"sinusoidal"`` or ``"rotary"``.
+        ffn: the activation of the feed-forward network, ``"gelu"``, ``"gelu_tanh"``
+            (GPT-2's approximation), ``"relu"`` or ``"relu2"`` (squared), or
+            ``"swiglu"``.
+        attention_bias: whether the projections of the attention have a bias.
+        final_norm: whether a norm stands between the last block and the head.
+        head_bias: whether the head has a bias.
+        tie_weights: whether the head uses the token embeddings as its weights.
+        dropout: share of numbers set to 0 in training, after the embedding and after
+            each part of a block.
+        init: ``"normal"``, all weights from N(0, 0.02); ``"gpt2"``, the same with those
+            that write into the stream divided by the root of their number; or
+            ``"fan_in"``, for narrow models: so too, but with matrices from
+            N(0, 0.7 / sqrt(fan-in)) and embeddings from N(0, 0.5).
+
+    Raises:
+        ValueError: for a size below 1, an unknown choice, a dropout outside [0, 1), or
+            a tied head with a bias.
+
+    Source: Radford et al. (2019), section 2.3.
+
+    Home lesson: 08_gpt
+    """
+
+    vocab_size: int = 65
+    d_model: int = 128
+    n_heads: int = 4
+    n_layers: int = 4
+    d_ff: int = 512
+    context_length: int = 128
+    n_kv_heads: int | None = None
+    norm: str = "layer"
+    position: str = "learned"
+    ffn: str = "gelu"
+    attention_bias: bool = True
+    final_norm: bool = True
+    head_bias: bool = False
+    tie_weights: bool = True
+    dropout: float = 0.0
+    init: str = "gpt2"
+
+    def __post_init__(self) -> None:
+        sizes = {n: v for n, v in vars(self).items() if type(v) is int}
+        require_sizes(**sizes)
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be in {allowed}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
+        if self.tie_weights and self.head_bias:
+            raise ValueError(
+                "tie_weights=True needs head_bias=False: embeddings have none"
+            )
+
+
+class GPT(Module):
+    """A decoder-only Transformer: predicts the next token at every position.
+
+    Args:
+        config: sizes and parts.
+
+    Shapes:
+        ids ``(B, T)``, T <= context_length -> logits ``(B, T, V)``. With a cache the
+        ids continue what the cache holds, and both together must fit.
+
+    Raises:
+        ValueError: if the input is longer than ``context_length``, or heads do not
+            divide.
+
+    Source: Radford et al. (2018), section 3.1; Radford et al. (2019), section 2.3.
+
+    Home lesson: 08_gpt
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.context_length = c.context_length
+        self.tokens = nn.Embedding(c.vocab_size, c.d_model)
+        self.positions, rotary = _make_positions(c)
+        self.dropout = nn.Dropout(c.dropout)
+        self.blocks = nn.ModuleList(_make_block(c, rotary) for _ in range(c.n_layers))
+        self.final_norm = NORMS[c.norm](c.d_model) if c.final_norm else nn.Identity()
+        self.head = Linear(c.d_model, c.vocab_size, bias=c.head_bias)
+        if c.tie_weights:
+            self.head.weight = self.tokens.weight
+        _initialise(self)
+
+    def forward(self, ids: Tensor, cache: list[KVCache] | None = None) -> Tensor:
+        """Return the logits of the next token at each position."""
+        start = 0 if cache is None else cache[0].length
+        x = self.tokens(ids)  # (B, T) -> (B, T, D)
+        if self.positions is not None:
+            x = self.positions(x, start)
+        if self.dropout.training:
+            x = self.dropout(x)
+        caches = [None] * len(self.blocks) if cache is None else cache
+        for block, own in zip(self.blocks, caches, strict=True):
+            x = block(x, is_causal=True, cache=own)
+        return self.head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
+
+    def new_cache(self) -> list[KVCache]:
+        """Return an empty cache for each block."""
+        return [KVCache(self.context_length) for _ in self.blocks]
+
+
+def _make_positions(c: GPTConfig) -> tuple[nn.Module | None, Rotary | None]:
+    """Return what adds positions to the embeddings, or what rotates in attention."""
+    if c.position == "rotary":
+        return None, Rotary(c.d_model // c.n_heads, c.context_length)
+    return POSITIONS[c.position](c.context_length, c.d_model), None
+
+
+def _make_block(c: GPTConfig, rotary: Rotary | None) -> Block:
+    """Return one block with the parts that the configuration names."""
+    attention = MultiHeadAttention(
+        c.d_model,
+        c.n_heads,
+        bias=c.attention_bias,
+        n_kv_heads=c.n_kv_heads,
+        rotary=rotary,
+    )
+    if c.ffn == "swiglu":
+        ffn = SwiGLU(c.d_model, c.d_ff)
+    else:
+        ffn = FeedForward(c.d_model, c.d_ff, ACTIVATIONS[c.ffn])
+    return Block(attention, ffn, norm=NORMS[c.norm], dropout=c.dropout)
+
+
+@torch.no_grad()
+def _initialise(model: GPT) -> None:
+    """Draw the weights; biases start at 0 and gains at 1."""
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1:
+            nn.init.normal_(weight, std=_standard_deviation(name, weight, model.config))
+        elif name.endswith("bias"):
+            nn.init.zeros_(weight)
+
+
+def _standard_deviation(name: str, weight: Tensor, c: GPTConfig) -> float:
+    """Return how widely the numbers of a matrix or a table are drawn."""
+    std = 0.02
+    if c.init == "fan_in":
+        tables = ("positions",) if c.tie_weights else ("positions", "tokens")
+        table = name.startswith(tables)  # a tied table is drawn like a head
+        std = 0.5 if table else 0.7 / math.sqrt(weight.size(1))
+    if c.init != "normal" and name.endswith(("out_proj.weight", "down.weight")):
+        std /= math.sqrt(2 * c.n_layers)  # as many summands as the stream gets
+    return std

@@ -1,0 +1,108 @@
+"""Several processes that train one model together, each on its share of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lib import place_among_processes
+from lib.device import choose_device
+
+__all__ = [
+    "SharedModel",
+    "any_process",
+    "join_processes",
+    "n_processes",
+    "part_weights",
+    "rank",
+    "require_shares",
+    "share_of",
+    "sum_over_processes",
+    "without_exchange",
+]
+
+
+def join_processes(device: str) -> str:
+    """Under torchrun, join the other processes; return this one's device."""
+    place = place_among_processes()
+    if place is None:
+        return device
+    kind = choose_device(device).type
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
+    if kind != "cuda":
+        return kind
+    torch.cuda.set_device(place[1])
+    return f"cuda:{place[1]}"
+
+
+def n_processes() -> int:
+    """Return the number of processes that train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return the number of this process among them; the first, or the only, is 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+class SharedModel(DistributedDataParallel):
+    """DDP that also has the attributes of its model, for losses that ask for them."""
+
+    def __getattr__(self, name: str) -> object:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("module"), name)
+
+
+def part_weights(
+    loss_of: Callable, model: nn.Module, parts: list[tuple[Tensor, ...]]
+) -> list[float]:
+    """Return how much the mean loss of each part counts, by its targets or rows.
+
+    In each process 1 in all on average, since DDP takes the mean over the processes.
+    """
+    counts = getattr(getattr(loss_of, "func", loss_of), "counts", None)  # or a partial
+    numbers = [int(counts(model, *p).sum()) if counts else len(p[0]) for p in parts]
+    mean = sum_over_processes(sum(numbers)) / n_processes() or 1  # where nothing counts
+    return [number / mean for number in numbers]
+
+
+def without_exchange(runner: nn.Module, waiting: bool) -> AbstractContextManager:
+    """Let DDP wait with the exchange of gradients while there are parts to come."""
+    return runner.no_sync() if waiting and n_processes() > 1 else nullcontext()
+
+
+def any_process(flag: bool) -> bool:
+    """Return whether the flag is set in any process, so that all stop together."""
+    return sum_over_processes(flag) > 0
+
+
+def share_of(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return the rows of a batch that this process trains on."""
+    if n_processes() == 1:
+        return batch
+    require_shares(len(batch[0]))
+    return tuple(t[rank() :: n_processes()] for t in batch)
+
+
+def require_shares(batch_size: int) -> None:
+    """Refuse a batch that the processes cannot share evenly."""
+    if batch_size % n_processes():
+        raise ValueError(
+            f"batch_size={batch_size} must be a multiple of {n_processes()}, the "
+            "number of processes"
+        )
+
+
+def sum_over_processes(number: float) -> float:
+    """Return the sum of a number over all processes."""
+    if n_processes() == 1:
+        return number
+    total = torch.tensor(number, dtype=torch.float64)
+    distributed.all_reduce(total)
+    return total.item()

@@ -1,0 +1,156 @@
+"""Wrong answers to the exercises of lesson 10, which their checks must reject.
+
+`WRONG` has an entry for each check of lib/checks/lesson_10.py: three wrong answers or
+more, each with a few words of the message that it must get. The right answers are the
+solutions.
+"""
+
+import math
+
+import torch
+
+
+def sizes(descending: bool = True, ordered: bool = True, more: int = 1):
+    """A nucleus size with one mistake in it."""
+
+    def nucleus_size(probabilities, p):
+        rows = probabilities
+        if ordered:
+            rows = rows.sort(dim=-1, descending=descending).values
+        return (rows.cumsum(dim=-1) < p).sum(dim=-1) + more
+
+    return nucleus_size
+
+
+def sizes_beyond(probabilities, p):
+    sums = probabilities.sort(dim=-1, descending=True).values.cumsum(dim=-1)
+    return (sums <= p).sum(dim=-1) + 1
+
+
+def min_p(bar=None, value=-math.inf, strict: bool = False, answer=None):
+    """Min-p with one mistake in it."""
+
+    def keep_min_p(logits, share):
+        p = logits.softmax(dim=-1)
+        level = (bar or largest)(p) * share
+        drop = p <= level if strict else p < level
+        return logits.masked_fill(drop, value) if answer is None else answer(p, drop)
+
+    return keep_min_p
+
+
+def largest(p):
+    return p.max(dim=-1, keepdim=True).values
+
+
+def min_p_of_logits(logits, share):
+    return logits.masked_fill(logits < share * largest(logits), -math.inf)
+
+
+def min_p_in_place(logits, share):
+    p = logits.softmax(dim=-1)
+    logits[p < share * largest(p)] = -math.inf
+    return logits
+
+
+def texts(
+    both: int = 2,
+    layers: bool = True,
+    positions: bool = True,
+    shared: bool = True,
+    wide: bool = False,
+    width: int | None = None,
+    exact: bool = False,
+):
+    """A count of texts with one mistake in it."""
+
+    def texts_that_fit(config, n_bytes, bytes_per_number):
+        heads = (config.n_kv_heads or config.n_heads) if shared else config.n_heads
+        numbers = both * heads * config.d_model // (1 if wide else config.n_heads)
+        numbers *= config.n_layers if layers else 1
+        numbers *= config.context_length if positions else 1
+        one = numbers * (width or bytes_per_number)
+        return n_bytes / one if exact else n_bytes // one
+
+    return texts_that_fit
+
+
+def writer(
+    wait: bool = True,
+    fill: bool = True,
+    prompt: bool = False,
+    end: bool = True,
+    cached: bool = True,
+    whole: bool = True,
+    keep_stop: bool = True,
+    first: bool = False,
+):
+    """Writing until a stop, with one mistake in it."""
+
+    @torch.no_grad()
+    def write_until(model, ids, n_new, stop_id):
+        cache, unread, length = model.new_cache(), ids, ids.size(1)
+        done = torch.zeros(len(ids), 1, dtype=torch.bool)
+        if prompt:
+            done = (ids == stop_id).any(dim=1, keepdim=True)
+        for _ in range(n_new):
+            logits = model(unread, cache) if cached else model(ids)
+            chosen = logits[:, 0 if first else -1].argmax(dim=-1, keepdim=True)
+            unread = torch.where(done, stop_id, chosen) if fill else chosen
+            done = done | (chosen == stop_id)
+            if not keep_stop and done.all():
+                break
+            ids = torch.cat([ids, unread], dim=1)
+            if end and (done.all() if wait else done.any()):
+                break
+        return ids if whole else ids[:, length:]
+
+    return write_until
+
+
+WRONG = {
+    "check_nucleus_size": [
+        (sizes(more=0), "one more"),
+        (sizes_beyond, "A sum equal to p is enough"),
+        (sizes(ordered=False), "Sort each row first"),
+        (sizes(descending=False), "smallest first"),
+        (lambda p, share: (p >= share).sum(dim=-1), "their running sum"),
+        (lambda p, share: p.size(-1) - sizes()(p, share), "fall away"),
+        (lambda p, share: int(sizes()(p, share)[0]), "shape (B,)"),
+        (lambda p, share: sizes()(p, share).float(), "is an integer"),
+        (lambda p, share: None, "is a `return` missing"),
+    ],
+    "check_keep_min_p": [
+        (min_p_of_logits, "share of a *probability*"),
+        (min_p(bar=torch.max), "the same for all rows"),
+        (min_p(bar=torch.max), "row 0 of the logits"),
+        (min_p(value=-1e9), "use minus infinity"),
+        (min_p(value=torch.finfo(torch.float32).min), "use minus infinity"),
+        (min_p(bar=lambda p: 1.0), "times the largest probability"),
+        (min_p(value=0.0), "can still be drawn"),
+        (min_p(strict=True), "means >="),
+        (min_p(answer=lambda p, drop: p.masked_fill(drop, 0.0)), "return logits"),
+        (min_p_in_place, "You changed `logits` itself"),
+        (lambda z, share: min_p()(z, share)[0], "the shape of the given ones"),
+    ],
+    "check_texts_that_fit": [
+        (texts(both=1), "Keys *and* values"),
+        (texts(layers=False), "Every layer"),
+        (texts(positions=False), "every position"),
+        (texts(shared=False), "n_kv_heads heads, not n_heads"),
+        (texts(wide=True), "not d_model"),
+        (texts(width=1), "bytes of one number"),
+        (texts(width=4), "that is passed in"),
+        (texts(exact=True), "round down"),
+    ],
+    "check_write_until": [
+        (writer(wait=False), "wait for all of them"),
+        (writer(fill=False), "goes on with other tokens"),
+        (writer(end=False), "stop when `done.all()`"),
+        (writer(cached=False), "Use the cache"),
+        (writer(prompt=True), "new tokens only"),
+        (writer(whole=False), "prompts come first"),
+        (writer(keep_stop=False), "Is the stop itself in the text?"),
+        (writer(first=True), "*last* position"),
+    ],
+}

@@ -1,0 +1,91 @@
+"""The course's own modules are PyTorch's, only quicker to call."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from against_torch import random
+from torch import nn
+from torch.nn.utils import parametrize
+
+from lib.models.gpt import GPT
+from lib.models.presets import PRESETS
+from lib.module import Linear, Module
+
+
+class Doubling(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+class Holder(Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.part(x)
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "inference"])
+def mode(request):
+    with torch.inference_mode(request.param):
+        yield
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_linear_layer_is_pytorchs(mode, bias):
+    ours, torchs, x = Linear(4, 3, bias=bias), nn.Linear(4, 3, bias=bias), random(2, 4)
+    torchs.load_state_dict(ours.state_dict())
+    assert torch.equal(ours(x), torchs(x))
+
+
+def test_a_part_that_is_replaced_in_any_way_is_the_one_that_works(mode):
+    holder, x = Holder(), random(2, 3)
+    for replace in (setattr, Holder.add_module, Holder.register_module):
+        new = Doubling(3, 3)
+        replace(holder, "part", new)
+        assert holder.part is new and torch.equal(holder(x), new(x))
+    holder.part = None
+    assert holder.part is None and "part" not in dict(holder.named_modules())
+    holder.part = Linear(3, 3)
+    del holder.part
+    assert not hasattr(holder, "part") and not list(holder.parameters())
+
+
+def test_copies_have_parts_of_their_own(mode):
+    holder, x = Holder(), random(2, 3)
+    for other in (copy.deepcopy(holder), pickle.loads(pickle.dumps(holder))):
+        assert other.part is other._modules["part"] is not holder.part
+        assert torch.equal(other(x), holder(x))
+        with torch.no_grad():
+            other.part.weight.zero_()
+        assert not torch.equal(other(x), holder(x))
+
+
+def test_hooks_are_asked(mode):
+    model, seen = GPT(PRESETS["demo"]).eval(), []
+    for name in ("blocks.0.attention", "blocks.1.ffn.up", "blocks.0.ffn_norm"):
+        part = model.get_submodule(name)
+        part.register_forward_hook(lambda m, i, o: seen.append(m))
+        part.register_forward_pre_hook(lambda m, i: seen.append(m))
+    model(torch.zeros(1, 3, dtype=torch.long))
+    assert len(seen) == 6 and len(set(seen)) == 3
+
+
+def test_hooks_of_the_backward_pass_are_asked():
+    model, seen = GPT(PRESETS["demo"]), []
+    model.blocks[0].attention.register_full_backward_hook(lambda *_: seen.append(1))
+    model(torch.zeros(1, 3, dtype=torch.long)).sum().backward()
+    assert seen == [1]
+
+
+def test_a_weight_that_is_computed_anew_is_used(mode):
+    class Zero(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return 0 * weight
+
+    holder = Holder()
+    parametrize.register_parametrization(holder.part, "weight", Zero())
+    assert torch.equal(holder(random(1, 3))[0], holder.part.bias)

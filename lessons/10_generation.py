@@ -736,8 +736,8 @@ for use_cache in (True, False):
 # as the bigram model, and refuses an empty prompt.) For a single token, what Python does
 # around the products can take as long as the products, so the library saves some of it:
 # the cache uses `narrow`, and one token alone gets no mask. Its models derive from
-# `lib.module.Module`, which finds their parts without a search and, in
-# `torch.inference_mode()`, asks for no hooks.
+# `lib.module.Module`, which finds their parts without a search and, where no gradients
+# are wanted, asks for no hooks.
 
 # %% [markdown]
 # ### Text, and where to stop

@@ -17,17 +17,15 @@ class Module(nn.Module):
 
     PyTorch searches the parts of a module in a function of Python, and asks eight
     tables for hooks at each call. Where one token is read that takes as long as the
-    arithmetic. Here a part is an attribute like any other, and in inference mode a
-    module without hooks computes at once. All else is PyTorch's.
+    arithmetic. Here a part is an attribute like any other, and where no gradients are
+    wanted a module without hooks computes at once. All else is PyTorch's.
     """
 
     def __call__(self, *args, **kwargs):
         """Return what `forward` computes."""
-        if torch.is_inference_mode_enabled() and not (
-            self._forward_hooks or self._forward_pre_hooks
-        ):
-            return self.forward(*args, **kwargs)
-        return super().__call__(*args, **kwargs)
+        if torch.is_grad_enabled() or self._forward_hooks or self._forward_pre_hooks:
+            return super().__call__(*args, **kwargs)
+        return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -28,9 +29,13 @@ class Holder(Module):
         return self.part(x)
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "inference"])
+MODES = {"plain": nullcontext, "no_grad": torch.no_grad}
+MODES["inference"] = torch.inference_mode
+
+
+@pytest.fixture(params=MODES)
 def mode(request):
-    with torch.inference_mode(request.param):
+    with MODES[request.param]():
         yield
 
 
@@ -89,3 +94,10 @@ def test_a_weight_that_is_computed_anew_is_used(mode):
     holder = Holder()
     parametrize.register_parametrization(holder.part, "weight", Zero())
     assert torch.equal(holder(random(1, 3))[0], holder.part.bias)
+
+
+def test_a_model_compiles_as_a_whole(mode):
+    model, ids = GPT(PRESETS["demo"]).eval(), torch.arange(9).unsqueeze(0)
+    torch.compiler.reset()
+    whole = torch.compile(model, backend="eager", fullgraph=True)  # no break in between
+    torch.testing.assert_close(whole(ids), model(ids))

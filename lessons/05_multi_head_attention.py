@@ -206,7 +206,8 @@ print("split and merged: unchanged, shape", tuple(back.shape))
 # %% [markdown]
 # ### The module
 #
-# Now the class that the rest of the course uses. Three things are new.
+# Now the class, without the checks and the options that the library's adds. Three things
+# are new.
 #
 # - Queries come from `x`, keys and values from a `memory`. Without a memory, `x` looks
 #   at itself: [self-attention](../book/glossary.md#self-attention). With one, it looks
@@ -877,8 +878,8 @@ claim(correlation < -0.3, "heads that look at few places are missed more")
 #
 # Be careful with such numbers. They say what *this* model leans on, not what the task
 # needs: the other heads were trained to count on the missing one, and here nothing else
-# carries information past the attention. The next section shows how well a model does
-# that never had more than two heads.
+# carries information past the attention. The first question under *Predict, then run*
+# shows how well a model does that never had more than two heads.
 
 # %% [markdown]
 # ### What it has not learned yet

@@ -744,9 +744,11 @@ def gpt2_config(hf):
 
 
 # %% [markdown]
-# Second, the names. `tensor_names` fills in the numbers of the blocks: for each of
-# GPT-2's names it lists ours, three for `c_attn` and one otherwise. `transpose_conv1d`
-# turns what is stored the other way round.
+# Second, the names. `tensor_names` fills in the numbers of the blocks and puts
+# `transformer.` in front, as Hugging Face's library writes it. (OpenAI's own files come
+# without; the library reads both.) For each of GPT-2's names it lists ours, three for
+# `c_attn` and one otherwise; a norm's `weight` is our `gain`. `transpose_conv1d` turns
+# what is stored the other way round.
 
 # %% tags=["lib:models.gpt2_files.tensor_names"]
 from itertools import product
@@ -773,9 +775,10 @@ def transpose_conv1d(name: str, tensor: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# Third, all together. `transpose_conv1d` is the second difference, `chunk` the third.
-# `load_state_dict` refuses a missing name, an unknown one and a wrong shape, so nothing
-# is skipped in silence.
+# Third, all together. `transpose_conv1d` is the second difference, `chunk` the third. A
+# name that the file lacks stops `our_weights`, and `load_state_dict` refuses a wrong
+# shape. What the file has too much of is skipped here; the library's function names
+# that, too.
 
 # %% tags=["naive:models.gpt2_files.load_gpt2"]
 import json
@@ -1200,8 +1203,9 @@ figure
 # number by about the rate, whatever the number's size (lesson 09 shows it). A rate of
 # 0.005 is a quarter of a typical weight of 0.02, and next to nothing for a table entry
 # of 1. So the same step shakes the model with small weights much more. At the careful
-# rate it does not, and there 0.02 is no worse. (PyTorch's start differs in one more
-# thing: it does not shrink the last matrix of each part.) GPT-2's number is no magic.
+# rate it does not, and there 0.02 is no worse. (PyTorch's start differs in two more
+# things: it does not shrink the last matrix of each part, and its biases do not start at
+# 0.) GPT-2's number is no magic.
 # <!-- from: experiment-does-the-start-matter "rate 0.005, start 0.02 :" -->
 # <!-- from: experiment-does-the-start-matter "LanguageModel(65" -->
 #

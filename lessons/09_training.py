@@ -429,10 +429,10 @@ assert torch.allclose(exact, fast, atol=0.15)
 #
 # for a matrix $\Theta$ of $R$ rows and $C$ columns with gradient $G$. It needs one
 # running mean, not two. PyTorch has a Muon, and ours inherits from it. But PyTorch's
-# goes matrix by matrix, always in `bfloat16`, and a processor without arithmetic
-# for them is many times slower with these. So our step takes all matrices of one shape
-# together. (`_foreach_lerp_` moves each tensor of a list towards another one, here by
-# the share $1 - \mu$.)
+# goes matrix by matrix, always in `bfloat16`, and a processor without arithmetic for
+# such short numbers is many times slower with them. So our step takes all matrices of
+# one shape together. (`_foreach_lerp_` moves each tensor of a list towards another one,
+# here by the share $1 - \mu$.)
 
 # %% tags=["lib:train.optimizer.Muon"]
 from collections import defaultdict
@@ -477,13 +477,14 @@ class Muon(torch.optim.Muon):
 # blocks. A table of embeddings is no such matrix, each of its rows belongs to one
 # token. It stays with AdamW, and so do all vectors, the biases and gains. The head *is*
 # such a matrix; that it learns better with AdamW was found by trying (Jordan et al.,
-# 2024).
-# (The head is what any part of the model calls `head`, and the last linear layer. A
-# weight can stand in several places, as a table that is the head's weight, too:
-# `dict.fromkeys` drops what comes again, so that no weight is moved twice.)
+# 2024). (The head is what any part of the model calls `head`, and the last linear
+# layer. A weight can stand in several places. `spared` keeps a table that is the head's
+# weight, too, away from Muon, and `dict.fromkeys` drops what two layers share, so that
+# no weight is moved twice.)
 #
 # One more decision falls here: **only matrices and tables decay.** Weight decay pulls
-# to 0. A gain of a norm belongs near 1, so the third group gets no decay.
+# to 0. A gain of a norm belongs near 1, so vectors get no decay: they are the third
+# group of `_adamw_groups` below.
 
 
 # %% tags=["lib:train.optimizer._inner_matrices"]
@@ -578,12 +579,13 @@ def next_token_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor
 # %% [markdown]
 # `_gradients` can cut a batch into parts and go through them one after the other.
 # `backward` *adds* to the gradients that are there, so the parts add up, and the memory
-# holds only one part at a time: this is
-# [gradient accumulation](../book/glossary.md#gradient-accumulation). The loss of each
-# part is a mean over its own targets, so it is multiplied by its share of all targets,
-# which `part_weights` returns. Mostly each row has as many, and counting rows will do.
-# But in some batches not every place counts: lessons 13 and 14 fill up short rows, or
-# ask for hidden tokens only. Such a loss says so itself, with a line above it:
+# holds only one part at a time: this is [gradient
+# accumulation](../book/glossary.md#gradient-accumulation). The loss of each part is a
+# mean over its own targets, so it is multiplied by its share of all targets, which
+# `part_weights` returns. Mostly each row has as many, and counting rows will do. But in
+# some batches not every place counts: lessons 13 and 14 fill up short rows, or ask for
+# hidden tokens only. Such a loss says so itself, with a line `@mean_over(...)` above
+# its definition. Here is what that line does:
 
 
 # %% tags=["lib:evaluate.losses.mean_over"]
@@ -731,7 +733,7 @@ def train(training, next_batch, every=0, evaluate=None, save=None):
 # The library's `train` does the same steps, and keeps nothing of a run that has come to
 # infinity: where the validation loss or a weight is no number any more, it stops before
 # it saves, so that the last good copy stays. Ten steps on one batch with both, and a
-# look after every fourth:
+# look after every fourth and after the last:
 
 # %% tags=["same:train.train", "proof", "corpus"]
 import lib.train
@@ -963,16 +965,17 @@ assert resumed == unbroken and len(resumed) == 20
 # All twenty losses are *equal*, not just close: the run does not know that it was dead.
 # (On one machine. Another processor may round otherwise in a last digit.)
 #
-# The library writes the same tensors and the same text. Save the run with its writer,
-# too, read both files, and put a new training where each of them says:
+# The library writes the same tensors and the same notes. Save the finished run with both
+# writers, read both files, and put a new training where each of them says:
 
 # %% tags=["same:train.checkpoint.save_checkpoint", "same:train.checkpoint.load_checkpoint", "same:train.checkpoint.Checkpoint", "proof", "corpus"]
 from lib.train import checkpoint as library
 
 state, ends = (training.model, tokenizer, training, generator), []
-save_checkpoint(at_10, *state, seed=0)
+at_20 = Path(folder.name, "at_20.safetensors")
+save_checkpoint(at_20, *state, seed=0)
 library.save_checkpoint(latest, *state, seed=0)
-for kept in (load_checkpoint(at_10), library.load_checkpoint(latest)):
+for kept in (load_checkpoint(at_20), library.load_checkpoint(latest)):
     again = new_training(short, with_dropout, seed=len(ends))
     kept.resume(again, torch.Generator())
     tensors = kept.run | optimizer_tensors(again.optimizers)
@@ -1143,9 +1146,10 @@ figure
 #
 # ### What does an optimiser see in a matrix?
 #
-# Back to the matrix from above. Collect the gradients of 20 batches, and let AdamW and
-# Muon make one step from them each, with the same momentum. The singular values of the
-# two steps, and of the plain mean of the gradients, each as a share of its own largest:
+# Back to the matrix from above. Collect the gradients of 20 batches, give them to AdamW
+# and to Muon one after the other, with the same momentum, and keep the last step of
+# each. The singular values of the two steps, and of the plain mean of the gradients,
+# each as a share of its own largest:
 
 # %% tags=["corpus"]
 generator, seen = torch.Generator().manual_seed(0), []
@@ -1341,7 +1345,7 @@ claim(muon_loss <= limit, "the recipe comes below 1.88 nats (1.3 on the stand-in
 
 # %% tags=["corpus", "measured"]
 adamw_recipe = replace(recipe, optimizer="adamw", learning_rate=0.006, clip=1.0)
-adamw, adamw_seconds = train_small(adamw_recipe)
+adamw, _ = train_small(adamw_recipe)
 adamw_loss = estimate_loss(adamw.model, validation_tokens, 64, 64)
 print(f"AdamW: {adamw_loss:.2f} nats, Muon {adamw_loss - muon_loss:.2f} better")
 claim(adamw_loss > muon_loss + 0.05, "Muon does better than AdamW")
@@ -1356,8 +1360,8 @@ plot.line_chart(curves, "step", "loss (nats per token)", x=range(20, 521, 20))
 # %% [markdown]
 # *Same model, same batches: after a common start Muon pulls ahead, and stays ahead.*
 #
-# One seed each, but the gap is large: about a tenth of a nat. A step of Muon takes longer,
-# for its products.
+# One seed each, but the gap is large: about a tenth of a nat. A step of Muon does more
+# work, for its products.
 #
 # One setting of the recipe is strange: a limit of 0.1 for the gradient norm, where 1 is
 # usual. Look at the norms themselves.
@@ -1507,8 +1511,8 @@ from lib.checks.lesson_09 import (
 # then falls with one over the root of the number of steps. It never ends: it does not
 # need to know `n_steps`. Return the factor for `step`, counted from 0: in the
 # `n_warmup` steps of the warm-up (at least one) the same as `warmup`, so 1 at step
-# `n_warmup - 1`; four times as many steps later, counted from 1, it is 1/2; nine times,
-# 1/3.
+# `n_warmup - 1`; counted from 1, it is 1/2 at step number 4 `n_warmup`, and 1/3 at 9
+# `n_warmup`.
 #
 # <details><summary>Hint</summary>
 #

@@ -287,7 +287,7 @@ assert torch.equal(keep_top_k(logits, 9), logits)
 # (`flip` turns the row around, so that the sums begin at the small end: thousands of
 # tiny numbers added to a 1 would be lost in rounding.) The most likely token always
 # stays. `scatter` then brings the answer from the sorted order back to the order of the
-# vocabulary.
+# vocabulary. (`at_least_float32` gives numbers of fewer digits the usual ones.)
 
 # %% tags=["lib:generate.sampling.keep_top_p"]
 from lib.device import at_least_float32
@@ -520,11 +520,12 @@ print("room for", cache.keys.size(2))
 # %% [markdown]
 # ### An attention that remembers
 #
-# The multi-head attention of lesson [05](05_multi_head_attention.ipynb) gets one new step:
-# it appends its keys and values to a cache, if there is one, and goes on with all that is
-# in it.
+# This is the multi-head attention of lesson [05](05_multi_head_attention.ipynb) without its
+# mask, its memory and `need_weights`; `is_causal=True` stands for the causal mask, as in
+# lesson [08](08_gpt.ipynb). It gets one new step: it appends its keys and values to a cache,
+# if there is one, and goes on with all that is in it.
 #
-# The other new lines are for an option. With fewer key and value heads than query heads
+# What else is new is for an option. With fewer key and value heads than query heads
 # (`n_kv_heads`), several query heads share one: the cache becomes smaller, and
 # `repeat_interleave` lends each shared head to its readers.
 
@@ -574,8 +575,9 @@ assert sizes[4] == 4 * sizes[1] == 2 * 2 * 4 * 32 * 64 * 4
 
 # %% [markdown]
 # The same output, and the cache shrinks with the number of key and value heads. The
-# library's class has the same parts, so it takes our weights. Here it reads two vectors,
-# and then the other four:
+# library's class has the same parts, so it takes our weights. Here both read two vectors,
+# and then the other four. (With more keys than queries, `is_causal` takes the queries for
+# the *last* of the positions: the mask has the rows of the new tokens only.)
 
 # %% tags=["same:attention.MultiHeadAttention", "proof"]
 from lib import attention as library
@@ -596,7 +598,8 @@ print("the library's attention gives the same outputs")
 #
 # $$\text{bytes} = 2 \cdot L \cdot B \cdot H_{kv} \cdot D_h \cdot T_{\max} \cdot 4$$
 #
-# (Here $L$ is the number of layers.) `new_cache` of lesson [08](08_gpt.ipynb) makes one
+# (Here $L$ is the number of layers, $H_{kv}$ that of key and value heads, and $T_{\max}$
+# the context. Our model shares no heads: $H_{kv} \cdot D_h = D$.) `new_cache` of lesson [08](08_gpt.ipynb) makes one
 # cache for each block. Hold the formula against the tensors, then ask what the smallest
 # GPT-2 needs for its 1,024 tokens.
 
@@ -630,9 +633,6 @@ print(f"gpt2:      {one_text:,} bytes for one text of {gpt2.context_length:,} to
 # x = self.positions(x, start)                      # the new ones stand behind it
 # x = block(x, is_causal=True, cache=own)           # and look at it, and at themselves
 # ```
-#
-# With `is_causal=True` and more keys than queries, the queries are the *last* of the
-# positions. So the mask has the rows of the new tokens only.
 #
 # Read ten characters into a cache, then the eleventh alone. Compare with one pass over
 # all eleven.
@@ -696,9 +696,9 @@ def stream(model, ids, n_new, use_cache=True, **options):
     with in_mode(model, training=False):
         for _ in range(n_new):
             first = window_start(ids.size(1), model.context_length)
-            new = ids[:, first:]  # what the cache does not hold
+            new = ids[:, first:]  # the whole window
             if use_cache and start == first:
-                new = ids[:, -1:]
+                new = ids[:, -1:]  # the cache holds the others
             elif use_cache:
                 cache = model.new_cache()
             start = first
@@ -734,10 +734,10 @@ for use_cache in (True, False):
 #
 # The library's `stream` writes the same. (It also takes models without `new_cache`, such
 # as the bigram model, and refuses an empty prompt.) For a single token, what Python does
-# around the products can take as long as the products, so the library saves some of it:
-# the cache uses `narrow`, and one token alone gets no mask. Its models derive from
-# `lib.module.Module`, which finds their parts without a search and, where no gradients
-# are wanted, asks for no hooks.
+# around the products can take as long as the products. So the library's models, which you
+# use here too, save some of it: one token alone gets no mask, and `lib.module.Module`
+# finds the parts of a model without a search and, in a part without hooks, does not ask
+# for them where no gradients are wanted.
 
 # %% [markdown]
 # ### Text, and where to stop
@@ -903,7 +903,8 @@ def read_with_cache(ids, change):
 
 
 # %% [markdown]
-# Cut the speech into windows of 63 characters: one place too far on, one more would have none.
+# Cut the speech into windows of 63 characters, one below the context: one place too far
+# on, the last character of a full window would have no position.
 # (Other windows, and the last characters are left out: so the right loss is not quite
 # that of the beginning.) Each bug is a function of `start`.
 
@@ -1085,13 +1086,9 @@ for context_length, times in saved.items():
 assert saved[256] > saved[64]
 
 # %% [markdown]
-# How much of that do you expect in time? Measure it on *your* machine, and look at each
-# thing alone: our generator has a cache, the library's also makes quicker calls.
-
-# %% [markdown]
-# The weights are random: the time does not depend on them. The first steps are slow, so
-# they are not counted. `measure` returns how many times as fast the two generators with
-# a cache are as ours is without.
+# How much of that do you expect in time? Measure it on *your* machine. The weights are
+# random: the time does not depend on them. The first steps are slow, so they are not
+# counted. `measure` returns how many times as fast it is with a cache as without.
 
 # %%
 import time
@@ -1104,13 +1101,13 @@ def measure(context_length):
     writer = GPT(preset_config("mini", context_length=context_length)).eval()
     ids = torch.zeros(1, context_length * 3 // 4 + 1, dtype=torch.long)
     seconds = []
-    for write, use in ((generate, False), (generate, True), (library.generate, True)):
-        write(writer, ids, 2, use_cache=use, temperature=0)
+    for use_cache in (False, True):
+        generate(writer, ids, 2, use_cache=use_cache, temperature=0)
         start = time.perf_counter()  # then up to the next move of the window
-        write(writer, ids, context_length // 4, use_cache=use, temperature=0)
+        generate(writer, ids, context_length // 4, use_cache=use_cache, temperature=0)
         seconds.append(time.perf_counter() - start)
-    slow, *fast = seconds
-    return [slow / each for each in fast]
+    slow, fast = seconds
+    return slow / fast
 
 
 # %%
@@ -1118,11 +1115,10 @@ ratios = {context_length: measure(context_length) for context_length in saved}
 
 # %% [markdown]
 # The numbers of your machine are in `ratios`: print them. (This page does not: they are
-# others on each machine, and at each run.) Expect three things. The saving in time is
-# much smaller than the saving in work, because a model as small as ours spends most of
-# its time on other things than multiplying. Most of it comes from the cache, and the
-# library's quicker calls add a little. And both save more, the longer the context. The
-# [benchmarks](../book/benchmarks.md) measure it with care, on a larger model.
+# others on each machine, and at each run.) Expect two things. The saving in time is much
+# smaller than the saving in work, because a model as small as ours spends most of its
+# time on other things than multiplying. And the longer the context, the more it saves.
+# The [benchmarks](../book/benchmarks.md) measure it with care, on a larger model.
 
 # %% [markdown]
 # ## Experiment: likely text and good text
@@ -1238,8 +1234,8 @@ for name in ("greedy", "temperature 0.5", "top-p 0.9", "temperature 1.5"):
 #
 # <details><summary>Does <code>top_p=1.0</code> change anything?</summary>
 #
-# Nothing that you could notice. All tokens are needed to reach 1. (Rounding can drop
-# one whose probability is smaller than the last digit of a float32.)
+# Nothing. All tokens are needed to reach 1, so `keep_top_p` gives the logits back as they
+# are. (Otherwise rounding could drop a very unlikely one.)
 #
 # </details>
 
@@ -1372,8 +1368,8 @@ check_texts_that_fit(texts_that_fit)
 # <details><summary>Hint</summary>
 #
 # Keep a bool tensor `done` of shape `(B, 1)`. `torch.where(done, stop_id, chosen)`
-# replaces what finished rows have chosen. Read the whole prompt first; then `unread` is
-# the column of tokens that you have just appended.
+# replaces what finished rows have chosen. Read the whole prompt first; from
+# then on give the model only the column of tokens that you have just appended.
 #
 # </details>
 

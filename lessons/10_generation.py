@@ -480,11 +480,11 @@ assert not torch.allclose(alone[:, 1:], moved, atol=0.1)
 # It makes room for a whole context when the first tokens come (`new_empty`: memory of
 # that shape, not filled yet), writes each new token behind the last, and returns what
 # is filled. (`narrow(2, start, n)` is the slice `[:, :, start : start + n]`, and quicker
-# to get.) `require_same_but(2, ...)` refuses what does not continue the rows that are
-# kept: all sizes but that of dimension 2, the tokens, must agree.
+# to get.) `require_like` refuses what does not fit its place: another batch, other
+# heads or another number format cannot continue the rows that are kept.
 
 # %% tags=["lib:attention.KVCache"]
-from lib.shapes import require_same_but
+from lib.shapes import require_like
 
 
 class KVCache:
@@ -501,10 +501,12 @@ class KVCache:
         if start == 0:
             room = (*k.shape[:2], self.context_length, k.size(3))
             self.keys, self.values = k.new_empty(room), v.new_empty(room)
-        require_same_but(2, k=k, keys=self.keys)
-        require_same_but(2, v=v, values=self.values)
-        self.keys.narrow(2, start, n_new).copy_(k)
-        self.values.narrow(2, start, n_new).copy_(v)
+        new_keys = self.keys.narrow(2, start, n_new)
+        new_values = self.values.narrow(2, start, n_new)
+        require_like(k, new_keys, "k")
+        require_like(v, new_values, "v")
+        new_keys.copy_(k)
+        new_values.copy_(v)
         self.length = length
         return self.keys.narrow(2, 0, length), self.values.narrow(2, 0, length)
 

@@ -13,7 +13,7 @@ from lib.module import Linear, Module
 from lib.position import Rotary
 from lib.shapes import (
     require_divides,
-    require_same_but,
+    require_like,
     require_sizes,
     require_vectors,
 )
@@ -230,10 +230,12 @@ class KVCache:
         if start == 0:
             room = (*k.shape[:2], self.context_length, k.size(3))
             self.keys, self.values = k.new_empty(room), v.new_empty(room)
-        require_same_but(2, k=k, keys=self.keys)
-        require_same_but(2, v=v, values=self.values)
-        self.keys.narrow(2, start, n_new).copy_(k)
-        self.values.narrow(2, start, n_new).copy_(v)
+        new_keys = self.keys.narrow(2, start, n_new)
+        new_values = self.values.narrow(2, start, n_new)
+        require_like(k, new_keys, "k")
+        require_like(v, new_values, "v")
+        new_keys.copy_(k)
+        new_values.copy_(v)
         self.length = length
         return self.keys.narrow(2, 0, length), self.values.narrow(2, 0, length)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
 from torch.nn import functional as F
 
 __all__ = ["Linear", "Module", "in_mode"]
@@ -15,17 +14,25 @@ __all__ = ["Linear", "Module", "in_mode"]
 class Module(nn.Module):
     """`torch.nn.Module`, without what a call costs when nobody looks on.
 
-    PyTorch searches the parts of a module in a function of Python, and asks eight
-    tables for hooks at each call. Where one token is read that takes as long as the
-    arithmetic. Here a part is an attribute like any other, and where no gradients are
-    wanted a module without hooks computes at once. All else is PyTorch's.
+    PyTorch searches the parts and parameters of a module in a function of Python, and
+    asks eight tables for hooks at each call. Where one token is read that takes as long
+    as the arithmetic. Here a part is an attribute like any other, `own` finds a
+    parameter, and where no gradients are wanted a module without hooks computes at
+    once. All else is PyTorch's.
     """
 
     def __call__(self, *args, **kwargs):
         """Return what `forward` computes."""
-        if torch.is_grad_enabled() or self._forward_hooks or self._forward_pre_hooks:
+        if is_grad_enabled() or self._forward_hooks or self._forward_pre_hooks:
             return super().__call__(*args, **kwargs)
         return self.forward(*args, **kwargs)
+
+    def own(self, name: str) -> Tensor | None:
+        """Return a parameter, quicker than as an attribute."""
+        table = self._parameters
+        if name in table:
+            return table[name]
+        return getattr(self, name)  # somebody computes it anew at each call
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
@@ -47,10 +54,7 @@ class Linear(Module, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x W^T + b``."""
-        own = self._parameters
-        if "weight" not in own:  # somebody computes it anew at each call
-            return super().forward(x)
-        return F.linear(x, own["weight"], own["bias"])
+        return F.linear(x, self.own("weight"), self.own("bias"))
 
 
 @contextmanager

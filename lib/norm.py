@@ -45,7 +45,8 @@ class LayerNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised vectors."""
         require_width(x, self.d_model)
-        return F.layer_norm(x, (self.d_model,), self.gain, self.bias, self.eps)
+        gain, bias = self.own("gain"), self.own("bias")
+        return F.layer_norm(x, (self.d_model,), gain, bias, self.eps)
 
 
 class RMSNorm(Module):
@@ -79,4 +80,4 @@ class RMSNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled vectors."""
         require_width(x, self.d_model)
-        return F.rms_norm(x, (self.d_model,), self.gain, self.eps)
+        return F.rms_norm(x, (self.d_model,), self.own("gain"), self.eps)

@@ -9,7 +9,7 @@ __all__ = [
     "require_divides",
     "require_width",
     "require_vectors",
-    "require_same_but",
+    "require_like",
     "require_between",
     "require_windows",
 ]
@@ -56,25 +56,21 @@ def require_vectors(x: Tensor, d_model: int, name: str = "x") -> None:
     Raises:
         ValueError: if it has another width or number of dimensions.
     """
-    require_width(x, d_model, name)
-    if x.dim() != 3:
+    if x.dim() != 3 or x.size(2) != d_model:
+        require_width(x, d_model, name)
         raise ValueError(f"{name} has shape {tuple(x.shape)}; it must be (B, T, D)")
 
 
-def require_same_but(dim: int, **tensors: Tensor) -> None:
-    """Check that two tensors, given by name, differ in one dimension at most.
+def require_like(x: Tensor, place: Tensor, name: str = "x") -> None:
+    """Check that a tensor fits a place: the same shape, number format and device.
 
     Raises:
-        ValueError: if another size, the number format or the device differs.
+        ValueError: if it does not.
     """
-    (name, x), (other, y) = tensors.items()
-    sizes, others = list(x.shape), list(y.shape)
-    sizes[dim] = others[dim] = 0
-    if sizes != others or x.dtype != y.dtype or x.device != y.device:
+    if x.shape != place.shape or x.dtype != place.dtype or x.device != place.device:
         raise ValueError(
-            f"{name} has shape {tuple(x.shape)}, {x.dtype} on {x.device}; it must fit "
-            f"{other} of shape {tuple(y.shape)}, {y.dtype} on {y.device}, in all but "
-            f"dimension {dim}"
+            f"{name} has shape {tuple(x.shape)}, {x.dtype} on {x.device}; it must have "
+            f"shape {tuple(place.shape)}, {place.dtype} on {place.device}"
         )
 
 

@@ -7,6 +7,7 @@
 # For those who change the course (see CONTRIBUTING.md):
 #
 #   make lessons   rebuild the notebooks whose script or library changed
+#   make renumber  number all lessons by their order in book/course.yml
 #   make address   write the repository's address into badges and first cells
 #   make bench     compare the speed of training, writing, tokenizing, translating
 #   make times     measure time and memory of every notebook; NAMES="..." for some
@@ -36,7 +37,7 @@ TORCH = 2.13.0
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
-.PHONY: help needs site test lab lessons address times bench machines again offline \
+.PHONY: help needs site test lab lessons renumber address times bench machines again offline \
   scripts browser newest lock clean
 
 help:
@@ -89,6 +90,9 @@ lab: $(BIN)/.ready-lab
 lessons: $(BIN)/.ready
 	$(BIN)/python book/_tools/build_notebooks.py
 	$(BIN)/python book/_tools/ladder_picture.py
+
+renumber: $(BIN)/.ready
+	$(BIN)/python book/_tools/rename_lessons.py $(NAMES)
 
 address: $(BIN)/.ready
 	$(BIN)/python book/_tools/address.py

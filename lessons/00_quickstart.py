@@ -130,8 +130,8 @@ print("targets", *targets.tolist(), sep="\n")
 #
 # ### The model
 #
-# `GPT` is the Transformer that you will build yourself, part by part, in lessons 03
-# to 08. For now, take it as it is. `preset_config` knows sizes of models by name; look at
+# `GPT` is the Transformer that you will build yourself, part by part, in lessons 04
+# to 10. For now, take it as it is. `preset_config` knows sizes of models by name; look at
 # those of "demo".
 
 # %%
@@ -170,7 +170,7 @@ assert total == 5_162
 # ten digits, 512 for the 32 positions, 4,320 in the blocks, 170 for the head that turns
 # a vector back into ten scores (an output head, not one of attention). Together 5,162
 # [parameters](../book/glossary.md#parameter). The names in the list, queries (`q`), keys and
-# values among them, get their meaning in lessons 03 to 07. GPT-2 is built from the same kinds
+# values among them, get their meaning in lessons 04 to 09. GPT-2 is built from the same kinds
 # of parts, larger and more of them, with some of the other settings changed.
 
 # %% [markdown]
@@ -212,7 +212,7 @@ claim(abs(loss.item() - math.log(10)) < 0.05, "an untrained model guesses")
 # [gradient](../book/glossary.md#gradient)); move each parameter a little to where the loss is
 # smaller. The [optimiser](../book/glossary.md#optimiser) does the moving, and `lr`, the
 # [learning rate](../book/glossary.md#learning-rate), sets how far. This one is AdamW; you will
-# write it by hand in lesson 09.
+# write it by hand in lesson 11.
 
 # %%
 from lib.evaluate.losses import cross_entropy
@@ -581,7 +581,7 @@ claim(without_second > 0.7, "it hardly needs the attention of the second layer")
 # %% [markdown]
 # Without the attention of the first layer the model guesses; that of the second it hardly
 # needs. So the first layer fetches the digit. How a head finds its place is the subject of
-# lessons 04 and 05.
+# lessons 06 and 07.
 
 # %% [markdown]
 # ## Predict, then run

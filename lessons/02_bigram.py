@@ -402,11 +402,11 @@ for d_model in (None, 32):
 # ### The training loop
 #
 # Larger models have no table of counts to look at. They see random batches of windows, one
-# after the other. This loop trains every model until lesson 09: it asks for a batch, takes
+# after the other. This loop trains every model until lesson 11: it asks for a batch, takes
 # a step, and keeps the loss. (`trange` is `range` with a progress bar; `is_quiet` says whether
 # the variable `COURSE_QUIET` turns it off.)
 #
-# A model has two modes, one for training and one for use. They will matter when lesson 09
+# A model has two modes, one for training and one for use. They will matter when lesson 11
 # brings in dropout, which works in training only. `in_mode` puts a model into one of them for
 # as long as a `with` block lasts. `finally`: whatever happens, each of its parts is then as it
 # was.
@@ -537,7 +537,7 @@ plot.loss_curve({"batches": losses}, {"by counting": train_floor})
 #
 # 2.50 nats against 2.48. Each batch is a small sample of the text, so its gradient is noisy and
 # never shrinks to nothing: the model hovers near the best point instead of resting on it.
-# Lesson 09 makes the learning rate fall towards the end.
+# Lesson 11 makes the learning rate fall towards the end.
 
 # %% [markdown]
 # ### Writing
@@ -952,7 +952,7 @@ check_trigram_loss(trigram_loss)
 # What is still wrong: one character of memory. After `th` and after `sh` the model says the
 # same, because it only sees the `h`. A table for longer pasts explodes: with eight
 # characters it would have $65^8$ rows. What we need is a model that reads a long past
-# *without* a row for each. It begins with vectors for tokens and for positions: lesson 03.
+# *without* a row for each. It begins with vectors for tokens and for positions: lesson 04.
 # <!-- from: counting "different" -->
 #
 # The library entries of what you built: [count_pairs, BigramConfig and BigramLM](../book/api.md#modelsbigram),

@@ -43,7 +43,7 @@ def causal_mask(length: int) -> Tensor:
 
     Source: Vaswani et al. (2017), section 3.2.3.
 
-    Home lesson: 04_attention
+    Home lesson: 06_attention
     """
     require_sizes(length=length)
     return torch.ones(length, length, dtype=torch.bool).tril()
@@ -65,7 +65,7 @@ def padding_mask(ids: Tensor, pad_id: int) -> Tensor:
 
     Source: none; every model that reads batches of unequal lengths has one.
 
-    Home lesson: 05_multi_head_attention
+    Home lesson: 07_multi_head_attention
     """
     if ids.dim() != 2:
         raise ValueError(f"ids has shape {tuple(ids.shape)}; it must be (B, T)")
@@ -93,7 +93,7 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tenso
 
     Source: Vaswani et al. (2017), section 3.2.1, equation (1).
 
-    Home lesson: 04_attention
+    Home lesson: 06_attention
     """
     _check_shapes(q, k, mask)
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T_q, T_k)
@@ -138,7 +138,7 @@ def scaled_dot_product_attention(
 
     Source: Vaswani et al. (2017), section 3.2.1, equation (1).
 
-    Home lesson: 04_attention
+    Home lesson: 06_attention
     """
     if k.size(-2) != v.size(-2):
         raise ValueError(f"k has {k.size(-2)} positions but v has {v.size(-2)}")
@@ -213,7 +213,7 @@ class KVCache:
 
     Source: Shazeer (2019), section 2.4, for incremental inference and its cost.
 
-    Home lesson: 10_generation
+    Home lesson: 13_generation
     """
 
     def __init__(self, context_length: int) -> None:
@@ -266,7 +266,7 @@ class MultiHeadAttention(Module):
     Source: Vaswani et al. (2017), section 3.2.2; Ainslie et al. (2023) for grouped
     heads; Su et al. (2021) for rotary.
 
-    Home lesson: 05_multi_head_attention
+    Home lesson: 07_multi_head_attention
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class Block(Module):
 
     Source: Vaswani et al. (2017), section 3.1; pre-norm: Xiong et al. (2020).
 
-    Home lesson: 07_transformer_block
+    Home lesson: 09_transformer_block
     """
 
     def __init__(

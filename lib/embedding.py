@@ -33,7 +33,7 @@ def nearest_neighbors(
 
     Source: Mikolov et al. (2013), section 4.
 
-    Home lesson: 03_embeddings_and_positions
+    Home lesson: 04_embeddings
     """
     if vectors.dim() != 2:
         raise ValueError(f"vectors has shape {tuple(vectors.shape)}; it must be (V, D)")
@@ -68,7 +68,7 @@ class PatchEmbedding(Module):
 
     Source: Dosovitskiy et al. (2021), section 3.1.
 
-    Home lesson: 15_beyond_text
+    Home lesson: 18_beyond_text
     """
 
     def __init__(

@@ -30,7 +30,7 @@ class FeedForward(Module):
     Source: Vaswani et al. (2017), section 3.3, with the GELU of Hendrycks and
     Gimpel (2016) in place of the ReLU.
 
-    Home lesson: 06_feed_forward
+    Home lesson: 08_feed_forward
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SwiGLU(Module):
 
     Source: Shazeer (2020), equation (6).
 
-    Home lesson: 06_feed_forward
+    Home lesson: 08_feed_forward
     """
 
     def __init__(self, d_model: int, d_ff: int) -> None:

@@ -32,7 +32,7 @@ class LayerNorm(Module):
 
     Source: Ba, Kiros and Hinton (2016), equation (4).
 
-    Home lesson: 07_transformer_block
+    Home lesson: 09_transformer_block
     """
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
@@ -68,7 +68,7 @@ class RMSNorm(Module):
 
     Source: Zhang and Sennrich (2019), equation (4).
 
-    Home lesson: 16_modern_blocks
+    Home lesson: 19_modern_blocks
     """
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:

@@ -27,7 +27,7 @@ class LearnedPositions(Module):
 
     Source: Radford et al. (2018), section 3.1.
 
-    Home lesson: 03_embeddings_and_positions
+    Home lesson: 04_embeddings
     """
 
     def __init__(self, context_length: int, d_model: int) -> None:
@@ -61,7 +61,7 @@ class SinusoidalPositions(Module):
 
     Source: Vaswani et al. (2017), section 3.5.
 
-    Home lesson: 03_embeddings_and_positions
+    Home lesson: 04_embeddings
     """
 
     def __init__(self, context_length: int, d_model: int, base: float = 1e4) -> None:
@@ -102,7 +102,7 @@ class Rotary(Module):
 
     Source: Su et al. (2021), section 3.4.2, with the pairs laid out as in Llama.
 
-    Home lesson: 16_modern_blocks
+    Home lesson: 19_modern_blocks
     """
 
     def __init__(self, d_head: int, context_length: int, base: float = 1e4) -> None:

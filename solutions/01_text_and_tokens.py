@@ -123,7 +123,7 @@ print(safe.encode("a naïve plan"), repr(safe.decode(safe.encode("a naïve plan"
 
 # %% [markdown]
 # Convenient, and dangerous: the text that comes back is another one, and nothing warned you.
-# The course's own tokenizer prefers the error. Lesson 11 solves the problem for good, with
+# The course's own tokenizer prefers the error. Lesson 14 solves the problem for good, with
 # tokens made of bytes.
 
 # %% [markdown]

@@ -7,7 +7,7 @@ A paragraph, a list item or a row of a table that quotes from elsewhere says whe
 comment that no platform shows, and then only that place counts:
 
     It stops at 2.27 nats. <!-- from: experiment-one-head-or-four -->
-    <!-- from: 05_multi_head_attention#experiment-one-head-or-four "4 heads" -->
+    <!-- from: 07_multi_head_attention#experiment-one-head-or-four "4 heads" -->
 
 That is the anchor of a section of this notebook or of another one, and after it, if the
 section holds many numbers, words of the lines in its code and outputs that are meant.
@@ -53,6 +53,7 @@ PARTS = "section|equation|figure|table|chapter|part|lesson|exercise|page"
 NAMES = [  # numbers that name a thing, or that another test checks
     r"(?s)<!--.*?-->",
     r"</?(?:a|br|code|details|div|em|img|p|span|strong|su[bp]|summary)\b[^<>$]*>",
+    r"\[\d\d\]\([./a-z]*\d\d_[^)]*\)",  # a link to a lesson by its number
     r"(?<=\])\([^)]*\)",  # the target of a link
     r"https?://\S+",
     r"(?m)^#+ (?:(?:Solutions )?\d\d ·|Exercise \d+:)",

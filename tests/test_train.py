@@ -245,7 +245,7 @@ class Valued(Around):
 
 
 class Classifier(nn.Module):
-    """As in lesson 15: patches, positions, an encoder and a head."""
+    """As in lesson 18: patches, positions, an encoder and a head."""
 
     def __init__(self):
         super().__init__()
@@ -255,7 +255,7 @@ class Classifier(nn.Module):
 
 
 class Captioner(nn.Module):
-    """As in lesson 15: letters, positions, a decoder and a head."""
+    """As in lesson 18: letters, positions, a decoder and a head."""
 
     def __init__(self):
         super().__init__()

@@ -26,6 +26,7 @@ class Lesson:
     part: str
     promise: str
     limit: float  # seconds
+    was: tuple[str, ...] = ()  # names that it had before; the site forwards them
     rung: str = ""  # what it will put on the ladder, said before it is measured
 
     @property
@@ -88,6 +89,7 @@ def read_course(root: Path = ROOT) -> Course:
     lessons = []
     for row in data["lessons"]:
         row.setdefault("limit", data["limits"]["lessons"])
+        row["was"] = tuple(row.get("was", ()))
         lessons.append(Lesson(**row))
     return Course(lessons, data["parts"], data["limits"], data["plumbing"])
 

@@ -53,12 +53,12 @@ REFERENCE_TRAINING = TrainConfig(
 )
 REFERENCE_BATCH = 12
 
-# The translator of lesson 13: the paper's recipe, made small.
+# The translator of lesson 16: the paper's recipe, made small.
 POST_NORM = {"pre_norm": False, "n_encoder_layers": 3, "n_decoder_layers": 3}
 POST_NORM_TRAINING = {"learning_rate": 6e-3, "betas": (0.9, 0.98), "schedule": "linear"}
 POST_NORM_STEPS = MUON_STEPS = 400
 
-# The recipe of lesson 09, and the same for as long as the reference takes.
+# The recipe of lesson 11, and the same for as long as the reference takes.
 SMALL = PLAIN | {"position": "rotary", "head_bias": False, "init": "fan_in"}
 FAST = GPTConfig(65, 64, 4, 2, 256, 64, **SMALL)
 FAST_TRAINING = {"optimizer": "muon", "learning_rate": 0.01, "clip": 0.1}

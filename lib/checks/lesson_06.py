@@ -1,213 +1,274 @@
-"""The checks of the exercises in lesson 06, feed-forward networks."""
+"""The checks of the exercises in lesson 06, attention."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from lib.checks import (
-    exercise,
-    expect,
-    hint_for,
-    hint_for_tensor,
-    number,
-    returned,
-)
-from lib.ffn import FeedForward
+from lib.attention import attention_weights, causal_mask
+from lib.checks import Mistake, exercise, expect, hint_for_tensor, returned, rounded
 
 __all__ = [
-    "check_equal_d_ff",
-    "check_tent_weights",
-    "check_dead_units",
-    "check_who_decides",
+    "check_effective_positions",
+    "check_local_mask",
+    "check_dependencies",
+    "check_previous_token",
 ]
 
 
-@exercise
-def check_equal_d_ff(equal_d_ff) -> str:
-    """Takes a function of d_model, d_ff."""
-    for d_model, d_ff in ((64, 256), (12, 48), (768, 3072), (16, 64), (5, 7)):
-        count = 2 * d_model * d_ff + d_ff + d_model
-        exact = count / (3 * d_model)
-        given, right = number(equal_d_ff(d_model, d_ff)), round(exact)
-        third = "That is the d_ff of the other network: SwiGLU has a third matrix."
-        biases = (
-            "Count the biases: a FeedForward has two, a SwiGLU has none. Then round to "
-            "the nearest integer."
-        )
-        hints = {
-            round((count - d_model) / (3 * d_model + 2)): biases,
-            round(2 * d_ff / 3): biases,
-            2 * d_ff / 3: biases,
-            2 * d_ff // 3: biases,
-            round(3 * d_ff / 2): "The wrong way round: SwiGLU must be narrower.",
-            d_ff: third,
-            exact: "Round to the nearest integer.",
-            int(exact): "You rounded down; take the nearest integer.",
-            int(exact) + 1: "You rounded up; take the nearest integer.",
-        }
-        expect(
-            given == right,
-            f"FeedForward({d_model}, {d_ff}) has {count:,} parameters; "
-            f"SwiGLU({d_model}, {right}) comes nearest with {3 * d_model * right:,}. "
-            f"You return {given:g}. "
-            + hint_for(given, hints, "Set the two counts equal and solve."),
-        )
-    return "Fair within half a unit, for networks of five sizes."
-
-
-def _as_network(answer: object) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Look at the form of a, b, c, d and return them as tensors."""
+def _tensor(answer: object, shape: tuple[int, ...], what: str) -> Tensor:
+    """Return the reader's tensor; `Mistake` where it is none or has another shape."""
+    answer = returned(answer)
     expect(
-        isinstance(answer, tuple | list) and len(answer) == 4,
-        "Return four things: a, b, c and d.",
+        isinstance(answer, Tensor),
+        f"{what} must be a tensor; yours has the type {type(answer).__name__}.",
     )
-    a, b, c = (torch.as_tensor(part, dtype=torch.double) for part in answer[:3])
-    d = torch.as_tensor(answer[3], dtype=torch.double)
-    expect(d.numel() == 1, f"d is one number; you return {d.numel()}.")
-    sizes = [tuple(part.shape) for part in (a, b, c)]
     expect(
-        a.dim() == 1 and len(set(sizes)) == 1,
-        f"a, b and c need one number for each unit; their shapes are {sizes}.",
+        tuple(answer.shape) == shape,
+        f"{what} must have the shape {shape}; yours is {tuple(answer.shape)}.",
     )
-    return a, b, c, d.item()
-
-
-def _tent_mistake(f, centre: float, width: float) -> str:
-    """Name what is wrong with a tent, from what it does."""
-    here, far = torch.tensor([centre]).double(), torch.tensor([width]).double() * 50
-    right, further = f(here + far)[0], f(here + 2 * far)[0]
-    if abs(f(here - far)[0]) > 1e-6:
-        return "Far to the left it must be 0: no unit may be on there, and d is 0."
-    if abs(right - further) > 1e-6:
-        return (
-            "To the right it never becomes level: the changes of slope must sum to 0. "
-            "Is there a unit that switches on at centre + width?"
-        )
-    if abs(right) > 1e-6:
-        return "It levels off on the right, but not at 0: the second slope is too flat."
-    if abs(f(here)[0] - width) < 1e-6 or abs(f(here)[0] - width**2) < 1e-6:
-        return "The height must be 1 for every width: the slopes are 1 / width."
-    if abs(f(-here)[0] - 1) < 1e-6:
-        return "Your tent stands at -centre: a unit that switches on at p has b = -p."
-    return "At which places does the slope of a tent change, and by how much?"
+    return answer
 
 
 @exercise
-def check_tent_weights(tent_weights) -> str:
-    """Takes a function of centre, width."""
-    x = torch.linspace(-12, 12, 481).double()
-    for centre, width in ((0.0, 1.0), (2.0, 0.5), (-3.0, 4.0)):
-        a, b, c, d = _as_network(returned(tent_weights(centre, width)))
-
-        def f(x: Tensor) -> Tensor:
-            return d + (a * x[:, None] + b).clamp(min=0) @ c
-
-        right = (1 - (x - centre).abs() / width).clamp(min=0)
-        worst = (f(x) - right).abs().argmax()
-        expect(
-            torch.allclose(f(x), right, atol=1e-5),
-            f"With centre={centre:g} and width={width:g}, f({x[worst]:.2f}) is "
-            f"{f(x)[worst]:.2f} and should be {right[worst]:.2f}. "
-            + _tent_mistake(f, centre, width),
-        )
-    return "Add enough tents, and you can draw any curve."
-
-
-def _half_dead_network(d_model: int, d_ff: int) -> FeedForward:
-    """A network in which some units are always off, some always on, one always at 0."""
-    ffn = FeedForward(d_model, d_ff, activation=F.relu)
-    generator = torch.Generator().manual_seed(d_ff)
-    for parameter in ffn.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) / 4
-    ffn.up.bias.data[: d_ff // 3] = -50.0
-    ffn.up.bias.data[d_ff // 3 : d_ff // 2] = 50.0
-    ffn.up.weight.data[-1], ffn.up.bias.data[-1] = 0.0, 0.0  # its input is exactly 0
-    return ffn.requires_grad_(False)
-
-
-@exercise
-def check_dead_units(dead_units) -> str:
-    """Takes a function of ffn, x."""
+def check_effective_positions(effective_positions) -> str:
+    """Takes a function of weights."""
     generator = torch.Generator().manual_seed(0)
-    for shape, d_ff in (((4, 5), 21), ((3, 6, 5), 30), ((2, 3, 2, 5), 12)):
-        ffn, x = _half_dead_network(5, d_ff), torch.randn(shape, generator=generator)
-        off = (ffn.up(x) <= 0).flatten(0, -2)  # (N, F)
-        right, given = int(off.all(0).sum()), number(dead_units(ffn, x))
-        by_row = (ffn.up(x) <= 0).all(0).sum().item()
-        hints = {
-            d_ff - right: "That is the number of units that live.",
-            off.any(0).sum().item(): "You counted units that are off at *some* "
-            "position; dead means off at all of them.",
-            off.sum().item(): "You counted every pair of a position and a unit that is "
-            "off.",
-            right / d_ff: "That is a share; return the number of units.",
-            by_row: "x has more than two dimensions here: flatten all but the last.",
-            off.all(1).sum().item(): "You asked the positions; ask the units, one "
-            "column each.",
-            right - 1: "A unit whose input is exactly 0 is off, too.",
-            (off.float().mean(0) > 0.5).sum().item(): "Off at most positions is not "
-            "dead; dead is off at all of them.",
-        }
-        expect(
-            given == right,
-            f"With x of shape {shape}, {right} of {d_ff} units are dead, you count "
-            f"{given:g}. "
-            + hint_for(given, hints, "Look at ffn.up(x): on means above 0."),
+    mixed = torch.randn(2, 3, 5, generator=generator).softmax(dim=-1)
+    masked = attention_weights(
+        *torch.randn(2, 5, 4, generator=generator), causal_mask(5)
+    )
+    for weights in (mixed, masked, torch.eye(5)):
+        entropy = -torch.xlogy(weights, weights).sum(dim=-1)
+        given = _tensor(
+            effective_positions(weights.clone()),
+            tuple(weights.shape[:-1]),
+            f"For weights {tuple(weights.shape)} the answer",
         )
-    return "It counts positions of any shape."
+        expect(
+            not given.isnan().any(),
+            "A weight of 0 gives NaN: 0 times the logarithm of 0 must count as 0.",
+        )
+        mistakes = _entropy_mistakes(weights, entropy)
+        expect(
+            torch.allclose(given.float(), entropy.exp(), rtol=1e-3),
+            f"For the weights {rounded(weights.flatten(0, -2)[1])} the answer is "
+            f"{entropy.exp().flatten()[1]:.3f}, yours is {given.flatten()[1]:.3f}. "
+            + hint_for_tensor(given, mistakes, "Sum over the last dimension."),
+        )
+    return "One position alike where all the weight is on one."
 
 
-@exercise
-def check_who_decides(who_decides) -> str:
-    """Takes a function of ffn, head, x, a, b."""
-    generator = torch.Generator().manual_seed(0)
-    for activation, shape in ((F.relu, (7, 6)), (F.gelu, (2, 5, 6))):
-        torch.manual_seed(0)
-        ffn, head = FeedForward(6, 9, activation), nn.Linear(6, 8)
-        x = 2 * torch.randn(shape, generator=generator)
-        with torch.no_grad():
-            _judge_decision(who_decides, ffn, head, x)
-    return "Their sum, and the biases, are exactly the difference of the two logits."
-
-
-def _judge_decision(who_decides, ffn: FeedForward, head: nn.Linear, x: Tensor) -> None:
-    """Compare one answer with the votes, times the activations."""
-    a, b = 5, 2
-    votes = head.weight @ ffn.down.weight  # (V, F)
-    right = ffn.activation(ffn.up(x)) * (votes[a] - votes[b])
-    given, shape = returned(who_decides(ffn, head, x, a, b)), tuple(right.shape)
-    expect(
-        tuple(given.shape) == shape,
-        f"With x of shape {tuple(x.shape)} and 9 units, return {shape}; yours is "
-        f"{tuple(given.shape)}. One number for each unit: do not sum over them.",
-    )
-    biases = head(ffn.down.bias)[a] - head(ffn.down.bias)[b]
-    mistakes = _decision_mistakes(ffn, x, votes[a], votes[b], biases)
-    otherwise = "Use row a and row b of head.weight, and the columns of ffn.down."
-    expect(
-        torch.allclose(given, right, atol=1e-5),
-        f"What the units add to the difference of the logits {a} and {b} is not "
-        "right. " + hint_for_tensor(given, mistakes, otherwise),
-    )
-
-
-def _decision_mistakes(
-    ffn: FeedForward, x: Tensor, for_a: Tensor, for_b: Tensor, biases: Tensor
-) -> dict[str, Tensor]:
-    inputs, vote = ffn.up(x), for_a - for_b
-    active, unbiased = ffn.activation(inputs), ffn.activation(x @ ffn.up.weight.T)
-    alone = vote.expand_as(active)
-    spread = active * vote + biases / active.size(-1)
+def _entropy_mistakes(weights: Tensor, entropy: Tensor) -> dict[str, Tensor]:
+    n_above, squares = (weights > 0).sum(dim=-1), weights.square().sum(dim=-1)
+    to_e = "The entropy is in nats: undo its logarithm by e to the power, not 2 to the"
     return {
-        "The sign is the other way round: a minus b.": -active * vote,
-        "That is the vote for a alone; subtract the vote for b.": active * for_a,
-        "You left out the activation: apply ffn.activation to ffn.up(x).": inputs
-        * vote,
-        "You took a ReLU; use ffn.activation.": F.relu(inputs) * vote,
-        "You took a GELU; use ffn.activation.": F.gelu(inputs) * vote,
-        "The bias of ffn.up is missing: it belongs to the units.": unbiased * vote,
-        "That is the vote alone; multiply by how active the unit is.": alone,
-        "A bias was spread over the units; biases belong to no unit.": spread,
+        "That is the entropy itself; undo its logarithm.": entropy,
+        "The sign is the other way round: e to *plus* the entropy.": (-entropy).exp(),
+        f"{to_e} power.": 2**entropy,
+        "You counted the weights above 0; small ones must count less.": n_above,
+        "One over the sum of squares is another such measure; use the entropy.": 1
+        / squares,
+        "One over the largest weight looks at one position only.": 1
+        / weights.amax(dim=-1),
     }
+
+
+@exercise
+def check_local_mask(local_mask) -> str:
+    """Takes a function of length, window."""
+    for length, window in ((5, 2), (6, 4), (4, 1), (3, 7)):
+        case = f"local_mask({length}, {window})"
+        given = _tensor(local_mask(length, window), (length, length), case)
+        expect(
+            given.dtype == torch.bool,
+            f"{case} has dtype {given.dtype}; a mask is torch.bool. A comparison, & "
+            "and ~ give bools.",
+        )
+        back = torch.arange(length)[:, None] - torch.arange(length)
+        right = (back >= 0) & (back < window)
+        mistakes = _window_mistakes(back, window)
+        row = int((given != right).any(dim=1).int().argmax())  # the first wrong one
+        expect(
+            torch.equal(given, right),
+            f"{case}: row {row} may look at the columns {_places(right[row])}, yours "
+            f"may look at {_places(given[row])}. "
+            + hint_for_tensor(
+                given, mistakes, "Column j is allowed if i - window < j <= i."
+            ),
+        )
+    return "A window as long as the text is the causal mask."
+
+
+def _window_mistakes(back: Tensor, window: int) -> dict[str, Tensor]:
+    """Return wrong masks; `back` says how far back a column lies from its row."""
+    past, near = back >= 0, back < window
+    return {
+        "It is the other way round: true is where looking is *allowed*.": ~(
+            past & near
+        ),
+        "Rows and columns are exchanged: it is the row that looks.": (past & near).T,
+        "The future is open: leave out what is right of the diagonal.": back.abs()
+        < window,
+        "The future is open: a position may not look at later ones.": near,
+        "One too many: the window counts the position itself.": past & (back <= window),
+        "One too few: the window holds `window` positions, itself included.": past
+        & (back < window - 1),
+        "The position itself is missing.": (back > 0) & near,
+        "That is the whole causal mask: leave out what is too far back.": past,
+        "You kept what is too far back, and left out the window.": ~near,
+    }
+
+
+def _places(row: Tensor) -> list[int]:
+    """Return the columns where a row of a mask is true."""
+    return row.nonzero().flatten().tolist()
+
+
+def _mixes() -> dict[str, tuple]:
+    """Return functions of (T, D), each with what depends on what in it, for T = 5."""
+    generator = torch.Generator().manual_seed(0)
+    w_q, w_k = torch.randn(2, 3, 3, generator=generator)
+    w_v = torch.randn(3, 4, generator=generator)
+    mask, everything = causal_mask(5), torch.ones(5, 5, dtype=torch.bool)
+
+    def weights(x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return attention_weights(x @ w_q, x @ w_k, mask)
+
+    return {
+        "causal attention": (lambda x: weights(x, mask) @ (x @ w_v), mask),
+        "attention without a mask": (lambda x: weights(x) @ (x @ w_v), everything),
+        "a mask after the softmax": (
+            lambda x: (weights(x) * mask) @ (x @ w_v),
+            everything,
+        ),
+    } | _row_mixes(torch.eye(5, dtype=torch.bool))
+
+
+def _row_mixes(own: Tensor) -> dict[str, tuple]:
+    """Return mixes in which few rows depend on few; `own` is the identity."""
+    before = own.roll(1, 0)
+
+    def once(x: Tensor) -> Tensor:  # half of the output never changes
+        return torch.stack([torch.ones(5), x.roll(1, 0)[:, 2]], dim=1)
+
+    return {
+        "each row, twice as large": (lambda x: 2 * x, own),
+        "the row before, in one number of two": (once, before),
+        "the row before and its opposite": (
+            lambda x: torch.cat([x, -x], dim=1).roll(1, 0),
+            before,
+        ),
+        "each row without its own mean": (lambda x: x - x.mean(1, keepdim=True), own),
+        "a copy of the next row": (lambda x: x.roll(-1, 0), own.roll(-1, 0)),
+        "a hundredth of the row before": (
+            lambda x: x + 0.01 * x.roll(1, 0),
+            own | before,
+        ),
+    }
+
+
+@exercise
+def check_dependencies(dependencies) -> str:
+    """Takes a function of mix, x."""
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    for name, (mix, right) in _mixes().items():
+        before = x.clone()
+        with torch.no_grad():
+            answer = dependencies(mix, before)
+        given = _tensor(answer, (5, 5), "For x of shape (5, 3) the answer")
+        expect(
+            torch.equal(before, x),
+            "You changed `x` itself; change a copy, a new one for each row.",
+        )
+        expect(
+            given.dtype == torch.bool,
+            f"The answer has dtype {given.dtype}; it must be torch.bool.",
+        )
+        _expect_dependencies(name, given, right)
+    return "You can now see what any part of a model depends on."
+
+
+def _expect_dependencies(name: str, given: Tensor, right: Tensor) -> None:
+    """Expect that a table of what depends on what is right."""
+    if torch.equal(given, right):
+        return
+    mistakes = {
+        "Rows and columns are exchanged: the *column* is the row of x that you "
+        "changed.": right.T,
+        "It is the other way round: true is where something changes.": ~right,
+        "After the first change the others stayed: take a fresh copy of x for each "
+        "row.": right.int().cumsum(dim=1) > 0,
+    }
+    otherwise = (
+        "You missed a change. Replace the row by random numbers, because adding the "
+        "same to all of them can cancel, and count any difference above 0.0001 in any "
+        "number of the output row."
+    )
+    if (given & ~right).any():
+        otherwise = "Compare with the output for `x` itself, row by row."
+    row, column = (given != right).nonzero()[0].tolist()
+    does = "does" if right[row, column] else "does not"
+    raise Mistake(
+        f"For {name}, output {row} {does} depend on row {column} of x; you say the "
+        f"opposite. {hint_for_tensor(given, mistakes, otherwise)}"
+    )
+
+
+@exercise
+def check_previous_token(previous_token) -> str:
+    """Takes a function of length."""
+    for length in (8, 2, 3, 50, 100):
+        pair = returned(previous_token(length))
+        expect(
+            isinstance(pair, tuple | list) and len(pair) == 2,
+            "Return a pair of tensors: `return q, k`.",
+        )
+        q, k = pair
+        for name, tensor in (("q", q), ("k", k)):
+            expect(
+                isinstance(tensor, Tensor)
+                and tensor.dim() == 2
+                and len(tensor) == length,
+                f"For length {length}, {name} must be a tensor of shape "
+                f"({length}, Dh); yours is {_kind(tensor)}.",
+            )
+        expect(q.size(1) == k.size(1), "q and k need the same number of columns, Dh.")
+        weights = attention_weights(q.float(), k.float(), causal_mask(length))
+        _expect_previous(weights, q.float(), k.float())
+    return "A head without training. Copy a text with it."
+
+
+def _kind(answer: object) -> str:
+    """Return the shape of a tensor, or the type of anything else."""
+    if isinstance(answer, Tensor):
+        return str(tuple(answer.shape))
+    return f"of the type {type(answer).__name__}"
+
+
+def _expect_previous(weights: Tensor, q: Tensor, k: Tensor) -> None:
+    """Expect that each row but the first puts its weight one step back."""
+    length = len(weights)
+    expect(
+        not weights.isnan().any(),
+        "The weights are NaN: some score is infinite or NaN. Large, finite numbers do.",
+    )
+    back = weights.diagonal(-1)
+    worst = int(back.argmin()) + 1
+    own = weights.diagonal()[1:]
+    if length > 2 and bool((own > 0.9).all()):
+        hint = "It looks at itself: the query must say i - 1, not i."
+    elif length > 2 and bool((attention_weights(q, k).diagonal(1) > 0.9).all()):
+        hint = "Without the mask it would look at the *next* position: move by -1."
+    elif bool((weights.argmax(dim=-1)[1:] == torch.arange(length - 1)).all()):
+        hint = (
+            "The right position wins, but not by enough: make the scores larger. They "
+            "are divided by the root of Dh, and a longer text has more rivals."
+        )
+    else:
+        hint = "Let the query of position i fit the key of position i - 1 alone."
+    expect(
+        bool((back >= 0.9).all()),
+        f"For length {length}, position {worst} puts {back.min():.3f} of its weight on "
+        f"position {worst - 1}; it must be 0.9 or more. {hint}",
+    )

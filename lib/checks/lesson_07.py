@@ -1,294 +1,273 @@
-"""The checks of the exercises in lesson 07, the Transformer block."""
+"""The checks of the exercises in lesson 07, multi-head attention."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+import math
 
-from lib.attention import MultiHeadAttention, causal_mask
-from lib.block import Block
-from lib.checks import exercise, expect, hint_for_tensor, returned
-from lib.ffn import FeedForward
-from lib.models.language_model import LanguageModel
-from lib.norm import LayerNorm
+import torch
+from torch import Tensor
+
+from lib.attention import (
+    MultiHeadAttention,
+    causal_mask,
+    scaled_dot_product_attention,
+)
+from lib.checks import (
+    exercise,
+    expect,
+    hint_for,
+    hint_for_tensor,
+    number,
+    returned,
+)
 
 __all__ = [
-    "check_make_blocks",
-    "check_rms_norm",
-    "check_residual_parts",
-    "check_logits_by_depth",
+    "check_multiplications",
+    "check_lengths_mask",
+    "check_head_contributions",
+    "check_two_heads",
 ]
 
 
 @exercise
-def check_make_blocks(make_blocks) -> str:
-    """Takes a function of n_layers, d_model, n_heads, d_ff."""
-    for n_layers, d_model, n_heads, d_ff in ((3, 24, 2, 40), (1, 16, 4, 16)):
-        blocks = returned(make_blocks(n_layers, d_model, n_heads, d_ff))
+def check_multiplications(multiplications) -> str:
+    """Takes a function of length, d_model, n_heads."""
+    for T, D, H in ((10, 64, 4), (128, 512, 8), (5, 12, 3)):
+        weights, looking = T * D * D, T * T * D
+        right = 4 * weights + 2 * looking
+        given = number(multiplications(T, D, H))
+        hints = {
+            3 * weights + 2 * looking: "The output projection is missing.",
+            2 * looking: "The four projections are missing.",
+            4 * weights: "The scores and the mixing of the values are missing.",
+            4 * weights + looking: "Scores *and* mixing: two products for each head.",
+            4 * weights + 2 * looking / H: "You counted the scores and the mixing of "
+            "one head; there are n_heads of them.",
+            4 * weights + 2 * looking * H: "In the scores and in the mixing a head has "
+            "d_head numbers per position, not d_model.",
+            4 * weights * H + 2 * looking: "One projection of d_model x d_model serves "
+            "all heads together.",
+            4 * weights / H + 2 * looking: "Each projection goes from d_model to "
+            "d_model, not to d_head.",
+            4 * D * D + 2 * looking: "Each of the `length` positions is projected.",
+            2 * right: "Count the multiplications only, not the additions.",
+            4 * weights + looking + T * D: "The mask hides half of the scores, but all "
+            "of them are computed.",
+            4 * weights + 2 * T * D: "A score is needed for each *pair* of positions.",
+        }
         expect(
-            not hasattr(blocks, "attention"),
-            "You returned one block; return a list of n_layers blocks.",
+            math.isclose(given, right),
+            f"For length={T}, d_model={D}, n_heads={H} there are {right:,} "
+            f"multiplications, you return {given:,.0f}. "
+            + hint_for(given, hints, "Write down the shapes of every product."),
         )
-        blocks = list(blocks)
-        expect(
-            len(blocks) == n_layers,
-            f"n_layers={n_layers} asks for {n_layers} blocks; yours: {len(blocks)}.",
-        )
-        for block in blocks:
-            _check_sizes_of(block, d_model, n_heads, d_ff)
-        for part in (lambda b: b, lambda b: b.attention, lambda b: b.ffn):
-            expect(
-                len({id(part(block)) for block in blocks}) == n_layers,
-                "The blocks share parameters: the same object stands in the list more "
-                "than once. Make a new attention, network and block for every layer.",
-            )
-    return "Every block has parameters of its own."
-
-
-def _check_sizes_of(block: nn.Module, d_model: int, n_heads: int, d_ff: int) -> None:
-    asked = f"With d_model={d_model}, n_heads={n_heads}, d_ff={d_ff} "
-    attention = block.attention
-    found = attention.d_model // attention.d_head
-    expect(
-        attention.d_model == d_model,
-        f"{asked}the attention must be {d_model} wide, yours is {attention.d_model}.",
-    )
-    expect(
-        found == n_heads,
-        f"{asked}the attention must have {n_heads} heads, yours has {found}.",
-    )
-    up = block.ffn.up
-    expect(
-        (up.in_features, up.out_features) == (d_model, d_ff),
-        f"{asked}the feed-forward network must go from {d_model} to {d_ff} and back, "
-        f"yours goes from {up.in_features} to {up.out_features}.",
-    )
-    expect(block.pre_norm, "These blocks are post-norm; the task asks for pre-norm.")
+    return "The number of heads makes no difference."
 
 
 @exercise
-def check_rms_norm(rms_norm) -> str:
-    """Takes a function of x, gain, eps."""
+def check_lengths_mask(lengths_mask) -> str:
+    """Takes a function of lengths, T."""
+    for numbers, T in (([3, 1, 5], 5), ([2, 1], 6), ([4, 2, 1, 3], 4)):
+        lengths = torch.tensor(numbers)
+        given = returned(lengths_mask(lengths, T))
+        expect(
+            isinstance(given, Tensor),
+            f"Return a tensor; yours is a {type(given).__name__}.",
+        )
+        _expect_mask_shape(given, len(numbers), T)
+        right = torch.tensor([[t < n for t in range(T)] for n in numbers])
+        right = right[:, None, None, :]
+        at_most = torch.tensor([[t <= n for t in range(T)] for n in numbers])
+        hints = (
+            (~right, "It is the other way round: True is where a token stands."),
+            (at_most[:, None, None, :], "One too many: positions count from 0."),
+            (right.flip(-1), "The padding stands at the end, not at the beginning."),
+        )
+        said = [words for wrong, words in hints if torch.equal(given, wrong)]
+        expect(
+            torch.equal(given, right),
+            f"For lengths={numbers} and T={T} the mask of the first sequence must be "
+            f"{right[0, 0, 0].int().tolist()}, yours is "
+            f"{given[0, 0, 0].int().tolist()}. "
+            + (said[0] if said else "Compare each position with its own length."),
+        )
+    return "It fits every attention of this course."
+
+
+def _expect_mask_shape(given: Tensor, B: int, T: int) -> None:
+    reasons = {
+        (B, T): "Add two dimensions of size 1 in the middle, for heads and queries.",
+        (B, 1, T): "One dimension is missing: heads *and* queries need a 1 each.",
+        (B, 1, T, 1): "That mask stops padded positions from looking; it must stop "
+        "others from looking at them. The positions come last.",
+        (1, 1, B, T): "The sequences must be the first dimension.",
+        (B, 1, T, T): "One row is enough; it is repeated for all queries.",
+        (B, T, T): "Every row would be the same: one row for all queries is enough.",
+    }
+    shape = tuple(given.shape)
+    expect(
+        shape == (B, 1, 1, T),
+        f"The mask must have the shape {(B, 1, 1, T)}, yours has {shape}. "
+        + reasons.get(shape, "T is the second argument, not the largest length."),
+    )
+    expect(given.dtype == torch.bool, f"The mask must be bool, yours is {given.dtype}.")
+
+
+@exercise
+@torch.no_grad()
+def check_head_contributions(head_contributions) -> str:
+    """Takes a function of attention, x, mask."""
     generator = torch.Generator().manual_seed(0)
-    shapes = ((2, 3, 4), 1.0), ((5,), 3.0), ((4, 4), 1.0), ((2, 8), 1e-3)
-    for eps in (1e-5, 1e-2):
-        for shape, size in shapes:
-            x = size * (torch.randn(*shape, generator=generator) + 0.5)
-            gain = torch.rand(shape[-1], generator=generator) + 0.5
-            before = x.clone()
-            given = returned(rms_norm(x, gain, eps))
-            expect(torch.equal(x, before), "You changed `x` itself; make a new tensor.")
-            expect(
-                given.shape == x.shape,
-                f"The result must have the shape of x, {shape}; yours is "
-                f"{tuple(given.shape)}.",
-            )
-            right = gain * x / (x.square().mean(-1, keepdim=True) + eps).sqrt()
-            expect(
-                _near(given, right),
-                f"For an x of shape {shape} with numbers of size {size} and eps={eps} "
-                "the result is not right. "
-                + hint_for_tensor(
-                    given, _rms_mistakes(x, gain, eps), "Is the mean over D?"
-                ),
-            )
-    return "Equal for all shapes, and for tiny vectors too."
-
-
-def _near(given: Tensor, right: Tensor) -> bool:
-    return given.shape == right.shape and torch.allclose(
-        given.float(), right.float(), rtol=1e-3, atol=1e-5
-    )
-
-
-def _rms_mistakes(x: Tensor, gain: Tensor, eps: float) -> dict[str, Tensor]:
-    squares, centred = x.square(), x - x.mean(-1, keepdim=True)
-    mean = squares.mean(-1, keepdim=True)
-    variance = centred.square().mean(-1, keepdim=True)
-    return {
-        "The gain is missing.": x / (mean + eps).sqrt(),
-        "eps belongs inside the root, added to the mean of the squares.": gain
-        * x
-        / (mean.sqrt() + eps),
-        "Use the eps that is passed in.": gain * x / (mean + 1e-5).sqrt(),
-        "eps is missing.": gain * x / mean.sqrt(),
-        "You subtract the mean: that is the layer norm. Leave the mean out.": gain
-        * centred
-        / (variance + eps).sqrt(),
-        "You divide by the standard deviation; take the mean of the squares of x "
-        "itself.": gain * x / (variance + eps).sqrt(),
-        "You take the sum of the squares; take their mean.": gain
-        * x
-        / (squares.sum(-1, keepdim=True) + eps).sqrt(),
-        "The root is missing.": gain * x / (mean + eps),
-        "You take one mean over all numbers; each vector has its own: dim=-1.": gain
-        * x
-        / (squares.mean() + eps).sqrt(),
-        "You take the mean over the first dimension; it runs over the last.": gain
-        * x
-        / (squares.mean(0) + eps).sqrt(),
-    }
-
-
-def _random_model(n_layers: int, seed: int, d_model: int = 16) -> LanguageModel:
-    """A language model whose norms are not the identity."""
-    generator = torch.Generator().manual_seed(seed)
-    blocks = [
-        Block(MultiHeadAttention(d_model, 2), FeedForward(d_model, 24))
-        for _ in range(n_layers)
-    ]
-    model = LanguageModel(11, d_model, 9, blocks, LayerNorm(d_model))
-    for parameter in model.parameters():
-        width = parameter.size(-1) if parameter.dim() == 2 else 2
-        noise = torch.randn(parameter.shape, generator=generator)
-        parameter.data.copy_(2 * noise / width**0.5)
-    return model
-
-
-@exercise
-def check_residual_parts(residual_parts) -> str:
-    """Takes a function of block, x, mask."""
-    for seed, length in ((0, 5), (1, 8)):
-        block = _random_model(1, seed).blocks[0]
-        generator = torch.Generator().manual_seed(seed)
-        x, mask = torch.randn(2, length, 16, generator=generator), causal_mask(length)
-        before = x.clone()
-        with torch.no_grad():
-            given = returned(residual_parts(block, x, mask))
-            expect(torch.equal(before, x), "You changed `x` itself; make a new tensor.")
-            _check_pair(given, x)
-            right = _notes(block, x, mask)
-            _check_notes(block, x, mask, given, right)
-    return "x + a + f is what the block returns."
-
-
-def _check_pair(given: object, x: Tensor) -> None:
-    expect(
-        isinstance(given, tuple | list) and len(given) == 2,
-        "Return a pair (a, f): two tensors, one per part.",
-    )
-    for name, note in zip("af", given):
+    for D, H, T, bias in ((12, 3, 4, True), (8, 2, 5, False), (6, 6, 3, True)):
+        attention = MultiHeadAttention(D, H, bias=bias)
+        for parameter in attention.parameters():
+            parameter.normal_(0, 0.5, generator=generator)
+        x = torch.randn(2, T, D, generator=generator)
+        before = [parameter.clone() for parameter in attention.parameters()]
+        given = returned(head_contributions(attention, x, causal_mask(T)))
+        after = zip(before, attention.parameters())
         expect(
-            isinstance(note, Tensor),
-            f"{name} is a {type(note).__name__}; it must be a tensor. The attention "
-            "returns a pair, its output and the weights: take the first.",
+            all(torch.equal(old, new) for old, new in after),
+            "You changed the weights of the attention; work on a copy.",
         )
-        expect(
-            note.shape == x.shape,
-            f"{name} must have the shape of x, {tuple(x.shape)}; yours is "
-            f"{tuple(note.shape)}.",
-        )
+        _expect_contributions(given, attention, x, H)
+    return "The heads add up to the output."
 
 
-def _notes(block: Block, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    a = block.attention(block.attention_norm(x), mask)[0]
-    return a, block.ffn(block.ffn_norm(x + a))
-
-
-def _check_notes(
-    block: Block,
-    x: Tensor,
-    mask: Tensor,
-    given: tuple[Tensor, Tensor],
-    right: tuple[Tensor, Tensor],
+def _expect_contributions(
+    given: Tensor, attention: MultiHeadAttention, x: Tensor, H: int
 ) -> None:
-    """Compare the two notes of a reader with the right ones."""
-    a, f = right
-    mistakes = {
-        "That is what the network adds: return the pair as (a, f).": f,
-        "The attention reads the *normalised* stream: attention_norm comes "
-        "first.": block.attention(x, mask)[0],
-        "Pass the mask to the attention.": _notes(block, x, None)[0],
-        "That is the stream after the attention, x + a; return what is added.": x + a,
-        "That is the post-norm order; here the norm comes before the part.": (
-            block.attention_norm(block.attention(x, mask)[0])
-        ),
-        "The attention has its own norm, attention_norm.": block.attention(
-            block.ffn_norm(x), mask
-        )[0],
-    }
-    hint = hint_for_tensor(given[0], mistakes, "Which norm and which mask does it get?")
-    expect(_near(given[0], a), f"a is not what the attention adds. {hint}")
-    hint = hint_for_tensor(
-        given[1], _network_mistakes(block, x, a, f), "What does ffn read?"
+    shape = (H, *x.shape)
+    expect(
+        tuple(given.shape) == shape,
+        f"With {H} heads and x of shape {tuple(x.shape)} the terms have the shape "
+        f"{shape}, yours {tuple(given.shape)}. The heads come first, and each term is "
+        "as wide as the output.",
     )
-    expect(_near(given[1], f), f"f is not what the network adds. {hint}")
+    right = _contributions(attention, x, causal_mask(x.size(1)))
+    hints = _contribution_mistakes(attention, x, right)
+    expect(
+        torch.allclose(given, right, atol=1e-4),
+        f"With {H} heads the terms are not right. "
+        + hint_for_tensor(given, hints, _what_the_sum_says(given, right)),
+    )
 
 
-def _network_mistakes(block: Block, x: Tensor, a: Tensor, f: Tensor) -> dict:
+def _what_the_sum_says(given: Tensor, right: Tensor) -> str:
+    if torch.allclose(given.sum(dim=0), right.sum(dim=0), atol=1e-4):
+        return "They add up to the output, but a term is not what one head adds."
+    return "Together with the bias they do not give the output of the attention."
+
+
+def _by_head(attention: MultiHeadAttention, x: Tensor) -> list[Tensor]:
+    """Queries, keys and values of each head, all ``(B, H, T, Dh)``."""
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    shape = (-1, attention.d_head)
+    return [p(x).unflatten(-1, shape).transpose(1, 2) for p in projections]
+
+
+def _contributions(
+    attention: MultiHeadAttention, x: Tensor, mask: Tensor | None, rows: bool = False
+) -> Tensor:
+    """The terms; with `rows`, the weight is cut along the wrong dimension."""
+    q, k, v = _by_head(attention, x)
+    mixed = scaled_dot_product_attention(q, k, v, mask)[0]  # (B, H, T, Dh)
+    W = attention.out_proj.weight.T if rows else attention.out_proj.weight
+    parts = W.split(attention.d_head, dim=1)  # H times (D, Dh)
+    return torch.stack([mixed[:, h] @ part.T for h, part in enumerate(parts)])
+
+
+def _contribution_mistakes(
+    attention: MultiHeadAttention, x: Tensor, right: Tensor
+) -> dict[str, Tensor]:
+    causal, b = causal_mask(x.size(1)), attention.out_proj.bias
+    bias = torch.zeros(()) if b is None else b
+    H, Dh = len(right), attention.d_head
+    q, k, v = _by_head(attention, x)
+    mixed = scaled_dot_product_attention(q, k, v, causal)[0]
+    alone = torch.zeros_like(right)
+    for h in range(H):
+        alone[h, ..., h * Dh : (h + 1) * Dh] = mixed[:, h]
+    output = right.sum(dim=0)
     return {
-        "The network reads the board *after* the attention has written: x + a.": (
-            block.ffn(block.ffn_norm(x))
-        ),
-        "The network reads the stream x + a, not the note a alone.": block.ffn(
-            block.ffn_norm(a)
-        ),
-        "The network reads the *normalised* stream: ffn_norm comes first.": block.ffn(
-            x + a
-        ),
-        "That is the stream after the block; return what is added.": x + a + f,
-        "That is a + f; return the two notes apart.": a + f,
-        "The network has its own norm, ffn_norm.": block.ffn(
-            block.attention_norm(x + a)
-        ),
+        "Each term holds the bias of the output projection; leave it out.": right
+        + bias,
+        "You shared the bias out among the heads; leave it out.": right + bias / H,
+        "A linear layer computes x times the transposed weight: a head meets columns "
+        "of out_proj.weight, not rows.": _contributions(attention, x, causal, True),
+        "The mask is not used.": _contributions(attention, x, None),
+        "That is what the head gathers, before the output projection.": alone,
+        "That is the output without the head; asked is what it adds.": output - right,
+        "That is the output (with its bias) without the head; asked is what it "
+        "adds.": output + bias - right,
     }
 
 
 @exercise
-def check_logits_by_depth(logits_by_depth) -> str:
-    """Takes a function of model, ids."""
-    for n_layers, length in ((2, 9), (3, 4)):
-        model = _random_model(n_layers, seed=n_layers)
-        generator = torch.Generator().manual_seed(n_layers)
-        ids = torch.randint(11, (2, length), generator=generator)
-        with torch.no_grad():
-            given = returned(logits_by_depth(model, ids))
-            _check_depths(given, model, ids)
-    return "The last row is the model's own answer."
-
-
-def _check_depths(given: object, model: LanguageModel, ids: Tensor) -> None:
+@torch.no_grad()
+def check_two_heads(two_heads) -> str:
+    """Takes a function of nothing that returns a MultiHeadAttention(16, 2)."""
+    attention = returned(two_heads())
     expect(
-        isinstance(given, Tensor),
-        f"Return one tensor; yours is a {type(given).__name__}. torch.stack makes one "
-        "of a list.",
+        getattr(attention, "d_model", None) == 16 and attention.out_proj.bias is None,
+        "Return a MultiHeadAttention(16, 2, bias=False), without the biases that "
+        "start as random numbers.",
     )
-    n_layers = len(model.blocks)
-    asked = (n_layers + 1, *ids.shape, 11)
-    short = "" if len(given) != n_layers else " Row 0 is before any block."
-    expect(
-        given.shape == asked,
-        f"With {n_layers} blocks and ids of shape {tuple(ids.shape)} the result must "
-        f"have the shape {asked}; yours is {tuple(given.shape)}.{short}",
+    for letters in ([3, 0, 7, 7, 1, 5, 2, 6], [4, 1, 6, 0, 2], [5, 2]):
+        own, T = torch.eye(8)[letters], len(letters)
+        x = torch.cat([own, torch.eye(8)[:T]], dim=-1).unsqueeze(0)  # (1, T, 16)
+        output, weights = attention(x, causal_mask(T), need_weights=True)
+        expect(
+            tuple(weights.shape) == (1, 2, T, T),
+            f"For {T} letters two heads give weights of the shape {(1, 2, T, T)}; "
+            f"yours have {tuple(weights.shape)}. Use MultiHeadAttention(16, 2).",
+        )
+        wanted = torch.cat([own[1:], own[:-1]], dim=-1)  # (T - 1, 16)
+        given = output[0, 1:]
+        expect(
+            torch.allclose(given, wanted, atol=0.01),
+            f"For the letters {letters} the output is not [own letter, letter before]. "
+            + _two_heads_hint(given, own, weights[0]),
+        )
+    return "One looks at itself, the other one step back."
+
+
+def _two_heads_hint(given: Tensor, own: Tensor, weights: Tensor) -> str:
+    now, before, places = own[1:], own[:-1], torch.eye(8)[: len(own)]
+    if _near(given, [before, now]):
+        return "The two halves are swapped."
+    if _near(given, [now, now]):
+        return "Both heads look at the own letter."
+    if _near(given, [places[1:], places[:-1]]):
+        return "It gives positions; the values must be the letters."
+    return _where_they_look(weights)
+
+
+def _where_they_look(weights: Tensor) -> str:
+    T = weights.size(-1)
+    first, second = weights[:, 1:].argmax(dim=-1)  # where each head looks most
+    here = torch.arange(1, T)
+    evenly = causal_mask(T) / torch.arange(1, T + 1).unsqueeze(1)
+    if torch.equal(first, here) and torch.equal(second, here - 1):
+        if weights[:, 1:].max(dim=-1).values.min() < 0.995:
+            return (
+                "Both heads look at the right places most, but not only there: make "
+                "the queries larger, so that the softmax decides."
+            )
+        return (
+            "Both heads look at the right places. Are the values the letters, and is "
+            "out_proj the identity?"
+        )
+    if T > 2 and torch.allclose(weights[1, 1:-1], evenly[1:-1], atol=1e-3):
+        return (
+            "The second head looks at all the past alike. Does it ask for the next "
+            "position, which the mask hides? Row i of a weight makes number i."
+        )
+    return (
+        "Print the weights: the first head must look at its own position, the second "
+        "at the one before."
     )
-    stream = _stream(model, ids, causal_mask(ids.size(1)))
-    right = model.head(model.final_norm(stream))
-    hint = hint_for_tensor(
-        given,
-        _depth_mistakes(model, ids, stream),
-        "Feed each block what the block before it gave.",
-    )
-    if _near(given[0], model.head(model.final_norm(model.tokens(ids)))):
-        hint = "The positions are missing: the stream starts as token plus position."
-    expect(_near(given, right), f"The logits are not right. {hint}")
 
 
-def _depth_mistakes(model: LanguageModel, ids: Tensor, stream: Tensor) -> dict:
-    bare, right = model.head(stream), model.head(model.final_norm(stream))
-    no_mask = model.head(model.final_norm(_stream(model, ids, None)))
-    return {
-        "final_norm is missing: every row goes through final_norm and head.": bare,
-        "Only the last row went through final_norm; every row must.": torch.cat(
-            [bare[:-1], right[-1:]]
-        ),
-        "Each block needs the causal mask, or it reads the future.": no_mask,
-        "The rows are in the wrong order: row 0 is before any block.": right.flip(0),
-    }
-
-
-def _stream(model: LanguageModel, ids: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the vectors after 0, 1, 2 ... blocks, ``(n_layers + 1, B, T, D)``."""
-    vectors = [model.positions(model.tokens(ids))]
-    for block in model.blocks:
-        vectors.append(block(vectors[-1], mask))
-    return torch.stack(vectors)
+def _near(given: Tensor, halves: list[Tensor]) -> bool:
+    return torch.allclose(given, torch.cat(halves, dim=-1), atol=0.01)

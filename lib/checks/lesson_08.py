@@ -1,334 +1,213 @@
-"""The checks of the exercises in lesson 08, GPT."""
+"""The checks of the exercises in lesson 08, feed-forward networks."""
 
 from __future__ import annotations
 
-import operator
-import time
-from collections.abc import Iterable
-from dataclasses import replace
-from unittest import mock
-
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from lib.attention import MultiHeadAttention
-from lib.checks import Mistake, exercise, expect, hint_for_tensor, number, returned
-from lib.models import count_parameters
-from lib.models.gpt import GPT, GPTConfig
-from lib.models.presets import PRESETS, preset_config
+from lib.checks import (
+    exercise,
+    expect,
+    hint_for,
+    hint_for_tensor,
+    number,
+    returned,
+)
+from lib.ffn import FeedForward
 
 __all__ = [
-    "check_count_by_formula",
-    "check_shared_names",
-    "check_split_c_attn",
-    "check_widest",
+    "check_equal_d_ff",
+    "check_tent_weights",
+    "check_dead_units",
+    "check_who_decides",
 ]
 
-TINY = preset_config(
-    "demo",
-    vocab_size=11,
-    d_model=12,
-    n_heads=3,
-    n_layers=2,
-    d_ff=40,
-    context_length=7,
-    head_bias=False,
-)
-ON = {"attention_bias": True, "final_norm": True, "head_bias": True}
-
 
 @exercise
-def check_count_by_formula(count_by_formula) -> str:
-    """Takes a function of a configuration."""
-    cases = [TINY, *(replace(TINY, **{name: True}) for name in ON)]
-    cases += [replace(TINY, tie_weights=True), replace(TINY, n_layers=5, n_heads=1)]
-    cases += [PRESETS["demo"], replace(TINY, **ON), PRESETS["toy"], PRESETS["gpt2"]]
-    for config in cases:
-        with torch.device("meta"):
-            right = count_parameters(GPT(config))
-        with mock.patch.object(nn.Module, "__init__", _no_model):
-            given = _integer(count_by_formula(config))
+def check_equal_d_ff(equal_d_ff) -> str:
+    """Takes a function of d_model, d_ff."""
+    for d_model, d_ff in ((64, 256), (12, 48), (768, 3072), (16, 64), (5, 7)):
+        count = 2 * d_model * d_ff + d_ff + d_model
+        exact = count / (3 * d_model)
+        given, right = number(equal_d_ff(d_model, d_ff)), round(exact)
+        third = "That is the d_ff of the other network: SwiGLU has a third matrix."
+        biases = (
+            "Count the biases: a FeedForward has two, a SwiGLU has none. Then round to "
+            "the nearest integer."
+        )
+        hints = {
+            round((count - d_model) / (3 * d_model + 2)): biases,
+            round(2 * d_ff / 3): biases,
+            2 * d_ff / 3: biases,
+            2 * d_ff // 3: biases,
+            round(3 * d_ff / 2): "The wrong way round: SwiGLU must be narrower.",
+            d_ff: third,
+            exact: "Round to the nearest integer.",
+            int(exact): "You rounded down; take the nearest integer.",
+            int(exact) + 1: "You rounded up; take the nearest integer.",
+        }
         expect(
             given == right,
-            f"{config} has {right:,} parameters; yours: {given:,}. "
-            + _count_hint(given - right, config),
+            f"FeedForward({d_model}, {d_ff}) has {count:,} parameters; "
+            f"SwiGLU({d_model}, {right}) comes nearest with {3 * d_model * right:,}. "
+            f"You return {given:g}. "
+            + hint_for(given, hints, "Set the two counts equal and solve."),
         )
-    return "Every configuration comes out, up to GPT-2."
+    return "Fair within half a unit, for networks of five sizes."
 
 
-def _no_model(*args, **kwargs) -> None:
-    raise Mistake("Build no model: the numbers of the configuration are enough.")
+def _as_network(answer: object) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Look at the form of a, b, c, d and return them as tensors."""
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 4,
+        "Return four things: a, b, c and d.",
+    )
+    a, b, c = (torch.as_tensor(part, dtype=torch.double) for part in answer[:3])
+    d = torch.as_tensor(answer[3], dtype=torch.double)
+    expect(d.numel() == 1, f"d is one number; you return {d.numel()}.")
+    sizes = [tuple(part.shape) for part in (a, b, c)]
+    expect(
+        a.dim() == 1 and len(set(sizes)) == 1,
+        f"a, b and c need one number for each unit; their shapes are {sizes}.",
+    )
+    return a, b, c, d.item()
 
 
-def _integer(answer: object) -> int:
-    """Return the reader's integer, of whatever kind; `Mistake` for a fraction."""
-    try:
-        return operator.index(returned(answer))
-    except TypeError:
-        kind = type(answer).__name__
-    raise Mistake(f"Return an integer; yours is a {kind}: {answer!r}.")
-
-
-def _count_hint(excess: int, c: GPTConfig) -> str:
-    """Say what was left out or counted too much, if the difference tells."""
-    V, D, F, L, T = c.vocab_size, c.d_model, c.d_ff, c.n_layers, c.context_length
-    parts = {
-        "the positions": T * D,
-        "the biases of the attention (attention_bias)": c.attention_bias * 4 * L * D,
-        "the last norm (final_norm), gain and bias": 2 * D,
-        "half of the last norm: a norm has a gain and a bias": D,
-        "the bias of the head (head_bias)": V,
-        "one table of V x D; a tied head (tie_weights) has none of its own": V * D,
-        "half of each block's norms: each has a gain and a bias": 2 * L * D,
-        "the norms of the blocks": 4 * L * D,
-        "the biases of the feed-forward networks": L * (F + D),
-        "one of the two biases of the feed-forward networks": L * F,
-        "all blocks but one": (L - 1) * (4 * D * D + 2 * D * F + F + 5 * D),
-        "one of the four matrices of the attention": L * D * D,
-        "a part of the feed-forward networks; d_ff need not be 4 x d_model": (
-            L * (4 * D - F) * (2 * D + 1)
-        ),
-    }
-    if c.attention_bias is False and excess == 4 * L * D:
-        return "Too much: the biases of the attention; attention_bias is False here."
-    for part, size in parts.items():
-        if size and abs(excess) == abs(size):
-            return f"{'Too much' if excess > 0 else 'Missing'}: {part}."
-    return "Build the sum row by row, and print each row."
+def _tent_mistake(f, centre: float, width: float) -> str:
+    """Name what is wrong with a tent, from what it does."""
+    here, far = torch.tensor([centre]).double(), torch.tensor([width]).double() * 50
+    right, further = f(here + far)[0], f(here + 2 * far)[0]
+    if abs(f(here - far)[0]) > 1e-6:
+        return "Far to the left it must be 0: no unit may be on there, and d is 0."
+    if abs(right - further) > 1e-6:
+        return (
+            "To the right it never becomes level: the changes of slope must sum to 0. "
+            "Is there a unit that switches on at centre + width?"
+        )
+    if abs(right) > 1e-6:
+        return "It levels off on the right, but not at 0: the second slope is too flat."
+    if abs(f(here)[0] - width) < 1e-6 or abs(f(here)[0] - width**2) < 1e-6:
+        return "The height must be 1 for every width: the slopes are 1 / width."
+    if abs(f(-here)[0] - 1) < 1e-6:
+        return "Your tent stands at -centre: a unit that switches on at p has b = -p."
+    return "At which places does the slope of a tent change, and by how much?"
 
 
 @exercise
-def check_shared_names(shared_names) -> str:
-    """Takes a function of a module."""
-    cases = {
-        "a tied GPT": GPT(replace(TINY, tie_weights=True)),
-        "a GPT with a head of its own": GPT(TINY),
-        "a GPT whose head is a copy, equal but not the same": _copied(),
-        "a GPT whose head is another parameter in the same memory": _same_memory(),
-        "a stack in which one layer stands three times": _thrice(),
-        "a model in which two pairs are shared": _two_pairs(),
-    }
-    for what, model in cases.items():
-        before = [p.detach().clone() for p in model.parameters()]
-        given = _as_groups(returned(shared_names(model)))
-        after = [*model.parameters()]
+def check_tent_weights(tent_weights) -> str:
+    """Takes a function of centre, width."""
+    x = torch.linspace(-12, 12, 481).double()
+    for centre, width in ((0.0, 1.0), (2.0, 0.5), (-3.0, 4.0)):
+        a, b, c, d = _as_network(returned(tent_weights(centre, width)))
+
+        def f(x: Tensor) -> Tensor:
+            return d + (a * x[:, None] + b).clamp(min=0) @ c
+
+        right = (1 - (x - centre).abs() / width).clamp(min=0)
+        worst = (f(x) - right).abs().argmax()
         expect(
-            len(before) == len(after) and all(map(torch.equal, before, after)),
-            "Your function changed the model; it should only look.",
+            torch.allclose(f(x), right, atol=1e-5),
+            f"With centre={centre:g} and width={width:g}, f({x[worst]:.2f}) is "
+            f"{f(x)[worst]:.2f} and should be {right[worst]:.2f}. "
+            + _tent_mistake(f, centre, width),
         )
-        right = _groups(model)
+    return "Add enough tents, and you can draw any curve."
+
+
+def _half_dead_network(d_model: int, d_ff: int) -> FeedForward:
+    """A network in which some units are always off, some always on, one always at 0."""
+    ffn = FeedForward(d_model, d_ff, activation=F.relu)
+    generator = torch.Generator().manual_seed(d_ff)
+    for parameter in ffn.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) / 4
+    ffn.up.bias.data[: d_ff // 3] = -50.0
+    ffn.up.bias.data[d_ff // 3 : d_ff // 2] = 50.0
+    ffn.up.weight.data[-1], ffn.up.bias.data[-1] = 0.0, 0.0  # its input is exactly 0
+    return ffn.requires_grad_(False)
+
+
+@exercise
+def check_dead_units(dead_units) -> str:
+    """Takes a function of ffn, x."""
+    generator = torch.Generator().manual_seed(0)
+    for shape, d_ff in (((4, 5), 21), ((3, 6, 5), 30), ((2, 3, 2, 5), 12)):
+        ffn, x = _half_dead_network(5, d_ff), torch.randn(shape, generator=generator)
+        off = (ffn.up(x) <= 0).flatten(0, -2)  # (N, F)
+        right, given = int(off.all(0).sum()), number(dead_units(ffn, x))
+        by_row = (ffn.up(x) <= 0).all(0).sum().item()
+        hints = {
+            d_ff - right: "That is the number of units that live.",
+            off.any(0).sum().item(): "You counted units that are off at *some* "
+            "position; dead means off at all of them.",
+            off.sum().item(): "You counted every pair of a position and a unit that is "
+            "off.",
+            right / d_ff: "That is a share; return the number of units.",
+            by_row: "x has more than two dimensions here: flatten all but the last.",
+            off.all(1).sum().item(): "You asked the positions; ask the units, one "
+            "column each.",
+            right - 1: "A unit whose input is exactly 0 is off, too.",
+            (off.float().mean(0) > 0.5).sum().item(): "Off at most positions is not "
+            "dead; dead is off at all of them.",
+        }
         expect(
             given == right,
-            f"For {what}, the answer is {sorted(map(list, right))}; yours: "
-            f"{sorted(map(list, given))}. " + _shared_hint(given, right, model),
+            f"With x of shape {shape}, {right} of {d_ff} units are dead, you count "
+            f"{given:g}. "
+            + hint_for(given, hints, "Look at ffn.up(x): on means above 0."),
         )
-    return "It tells the same from the equal."
-
-
-def _copied() -> GPT:
-    model = GPT(TINY)
-    model.head.weight = nn.Parameter(model.tokens.weight.detach().clone())
-    return model
-
-
-def _same_memory() -> GPT:
-    model = GPT(TINY)
-    model.head.weight = nn.Parameter(model.tokens.weight.data)
-    return model
-
-
-def _thrice() -> nn.Module:
-    layer = nn.Linear(3, 3)
-    return nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(3, 3), layer)
-
-
-def _two_pairs() -> nn.Module:
-    model = GPT(replace(TINY, tie_weights=True))
-    model.blocks[1].ffn.up.weight = model.blocks[0].ffn.up.weight
-    return model
-
-
-def _groups(model: nn.Module) -> set[tuple[str, ...]]:
-    """Return the names of each parameter that has more than one, sorted."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return {tuple(sorted(group)) for group in names.values() if len(group) > 1}
-
-
-def _as_groups(given: object) -> set[tuple[str, ...]]:
-    """Check the form of an answer, and return it as a set."""
-    expect(
-        isinstance(given, Iterable) and not isinstance(given, str | dict),
-        "Return a list, with one list of names for each shared parameter.",
-    )
-    groups = [*given]
-    for group in groups:
-        expect(
-            isinstance(group, list | tuple) and all(type(n) is str for n in group),
-            f"Each entry must be a list of names; one of yours is {group!r}.",
-        )
-        expect(
-            list(group) == sorted(group),
-            f"The names of an entry must be in alphabetical order: {group!r}.",
-        )
-    expect(
-        len({tuple(group) for group in groups}) == len(groups),
-        "The same entry stands in your list more than once.",
-    )
-    return {tuple(group) for group in groups}
-
-
-def _shared_hint(given: set, right: set, model: nn.Module) -> str:
-    """Say what a wrong list of shared names looks like."""
-    if not given:
-        return (
-            "named_parameters() leaves out the second name of a parameter; "
-            "remove_duplicate=False keeps it."
-        )
-    if any(len(group) == 1 for group in given):
-        return "A parameter with one name is not shared: leave it out."
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    different = [g for g in given if len({id(parameters.get(n)) for n in g}) > 1]
-    if different:
-        return (
-            f"{different[0]} are not the same object: equal numbers, equal shapes or "
-            "the same memory are not enough. Compare with `is`, or by id()."
-        )
-    joined = {n for g in given for n in g} == {n for g in right for n in g}
-    if joined:
-        return "One entry per parameter, with all of its names."
-    return "Some shared parameter is missing."
+    return "It counts positions of any shape."
 
 
 @exercise
-def check_split_c_attn(split_c_attn) -> str:
-    """Takes a function of weight, bias."""
-    for d_model, seed in ((6, 0), (4, 1), (32, 2)):
-        generator = torch.Generator().manual_seed(seed)
-        weight = torch.randn(d_model, 3 * d_model, generator=generator)
-        bias = torch.randn(3 * d_model, generator=generator)
-        before = weight.clone(), bias.clone()
-        given = returned(split_c_attn(weight, bias))
-        expect(
-            torch.equal(weight, before[0]) and torch.equal(bias, before[1]),
-            "You changed `weight` or `bias`; leave them as they are.",
-        )
-        _check_keys(given)
-        _check_entries(given, weight, bias)
-        attention = MultiHeadAttention(d_model, 2)
-        attention.load_state_dict(given, strict=False)
-    return "The six tensors fit, and give the same queries, keys and values."
+def check_who_decides(who_decides) -> str:
+    """Takes a function of ffn, head, x, a, b."""
+    generator = torch.Generator().manual_seed(0)
+    for activation, shape in ((F.relu, (7, 6)), (F.gelu, (2, 5, 6))):
+        torch.manual_seed(0)
+        ffn, head = FeedForward(6, 9, activation), nn.Linear(6, 8)
+        x = 2 * torch.randn(shape, generator=generator)
+        with torch.no_grad():
+            _judge_decision(who_decides, ffn, head, x)
+    return "Their sum, and the biases, are exactly the difference of the two logits."
 
 
-def _check_keys(given: object) -> None:
-    keys = {f"{x}_proj.{kind}" for x in "qkv" for kind in ("weight", "bias")}
+def _judge_decision(who_decides, ffn: FeedForward, head: nn.Linear, x: Tensor) -> None:
+    """Compare one answer with the votes, times the activations."""
+    a, b = 5, 2
+    votes = head.weight @ ffn.down.weight  # (V, F)
+    right = ffn.activation(ffn.up(x)) * (votes[a] - votes[b])
+    given, shape = returned(who_decides(ffn, head, x, a, b)), tuple(right.shape)
     expect(
-        isinstance(given, dict),
-        f"Return a dictionary; yours is a {type(given).__name__}.",
+        tuple(given.shape) == shape,
+        f"With x of shape {tuple(x.shape)} and 9 units, return {shape}; yours is "
+        f"{tuple(given.shape)}. One number for each unit: do not sum over them.",
     )
+    biases = head(ffn.down.bias)[a] - head(ffn.down.bias)[b]
+    mistakes = _decision_mistakes(ffn, x, votes[a], votes[b], biases)
+    otherwise = "Use row a and row b of head.weight, and the columns of ffn.down."
     expect(
-        set(given) == keys,
-        f"The keys must be {sorted(keys)}; yours are {sorted(map(str, given))}.",
+        torch.allclose(given, right, atol=1e-5),
+        f"What the units add to the difference of the logits {a} and {b} is not "
+        "right. " + hint_for_tensor(given, mistakes, otherwise),
     )
 
 
-def _check_entries(given: dict, weight: Tensor, bias: Tensor) -> None:
-    d_model = len(weight)
-    for i, x in enumerate("qkv"):
-        columns = weight[:, i * d_model : (i + 1) * d_model]
-        right = {"weight": columns.T, "bias": bias[i * d_model : (i + 1) * d_model]}
-        for kind, wanted in right.items():
-            name, tensor = f"{x}_proj.{kind}", given[f"{x}_proj.{kind}"]
-            expect(
-                isinstance(tensor, Tensor) and tensor.shape == wanted.shape,
-                f"{name} must be a tensor of shape {tuple(wanted.shape)}; yours: "
-                f"{tuple(getattr(tensor, 'shape', ()))}.",
-            )
-            hint = hint_for_tensor(
-                tensor, _split_mistakes(weight, bias, i, kind), "Which columns is it?"
-            )
-            expect(
-                torch.allclose(tensor.double(), wanted.double(), atol=1e-6),
-                f"{name} has the right shape but not the right numbers. {hint}",
-            )
-
-
-def _split_mistakes(weight: Tensor, bias: Tensor, i: int, kind: str) -> dict:
-    """Return what common slips give, by the words that name them."""
-    order = "q comes first, then k, then v; you have another order."
-    mixed = (
-        "You take every third column; queries, keys and values lie side by side, each "
-        "in one piece."
-    )
-    whole = weight if kind == "weight" else bias
-    pieces = whole.chunk(3, dim=-1)
-    turn = (lambda t: t.T) if kind == "weight" else (lambda t: t)
-    mistakes = {
-        order: turn(pieces[(i + 1) % 3]),
-        order + " ": turn(pieces[(i + 2) % 3]),
+def _decision_mistakes(
+    ffn: FeedForward, x: Tensor, for_a: Tensor, for_b: Tensor, biases: Tensor
+) -> dict[str, Tensor]:
+    inputs, vote = ffn.up(x), for_a - for_b
+    active, unbiased = ffn.activation(inputs), ffn.activation(x @ ffn.up.weight.T)
+    alone = vote.expand_as(active)
+    spread = active * vote + biases / active.size(-1)
+    return {
+        "The sign is the other way round: a minus b.": -active * vote,
+        "That is the vote for a alone; subtract the vote for b.": active * for_a,
+        "You left out the activation: apply ffn.activation to ffn.up(x).": inputs
+        * vote,
+        "You took a ReLU; use ffn.activation.": F.relu(inputs) * vote,
+        "You took a GELU; use ffn.activation.": F.gelu(inputs) * vote,
+        "The bias of ffn.up is missing: it belongs to the units.": unbiased * vote,
+        "That is the vote alone; multiply by how active the unit is.": alone,
+        "A bias was spread over the units; biases belong to no unit.": spread,
     }
-    mistakes[mixed] = turn(whole[..., i::3])
-    if kind == "weight":
-        mistakes["It is not turned: an nn.Linear has one row per output."] = pieces[i]
-        mistakes["reshape does not turn or cut: take columns, then .T."] = (
-            weight.reshape(3, len(weight), -1)[i]
-        )
-    return mistakes
-
-
-def _size(d_model: int, V: int, T: int, L: int) -> int:
-    return (V + T) * d_model + L * (12 * d_model**2 + 13 * d_model) + 2 * d_model
-
-
-@exercise
-def check_widest(widest) -> str:
-    """Takes a function of budget, vocab_size, context_length, n_layers, n_heads."""
-    sizes = [
-        (50_257, 1_024, 12, 12),
-        (65, 64, 3, 4),
-        (65, 32, 1, 1),
-        (2_048, 256, 8, 8),
-    ]
-    start = time.process_time()
-    for V, T, L, H in sizes:
-        for width in (0, H, 16 * H, 64 * H):
-            exact = _size(width, V, T, L)
-            for budget in {exact, max(exact - 1, 1), exact + 1}:
-                _check_width(widest, budget, V, T, L, H)
-    for width in (25_000, 1_000_000, 41_666_600):  # 3.6e11, 5.8e14, 1e18 parameters
-        exact = _size(width, 50_257, 1_024, 48)
-        for budget in (exact - 1, exact, 124_439_808, 10**18):
-            _check_width(widest, budget, 50_257, 1_024, 48, 25)
-    expect(
-        time.process_time() - start < 5,
-        "The answers are right, but slow: a large budget needs larger steps.",
-    )
-    return "Not one parameter too many, for budgets up to a billion billions."
-
-
-def _check_width(widest, budget: int, V: int, T: int, L: int, H: int) -> None:
-    low, high = 0, 1  # in units of H: low fits, high does not
-    while _size(high * H, V, T, L) <= budget:
-        high *= 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        fits = _size(middle * H, V, T, L) <= budget
-        low, high = (middle, high) if fits else (low, middle)
-    right, given = low * H, number(widest(budget, V, T, L, H))
-    asked = (
-        f"For budget={budget:,}, vocab_size={V}, context_length={T}, n_layers={L}, "
-        f"n_heads={H} the answer is {right:,}; yours: {given:,.12g}."
-    )
-    expect(given % H == 0, f"{asked} It must be a multiple of n_heads.")
-    if given > right:
-        need = _size(int(given), V, T, L)
-        last_bit = " A root of floats is not exact." if need - budget < 10 else ""
-        expect(
-            False,
-            f"{asked} A model that wide has {need:,} parameters: too many."
-            + (last_bit if budget > 2**53 else ""),
-        )
-    at_budget = _size(right, V, T, L) == budget
-    edge = " It has exactly as many parameters as allowed." if at_budget else ""
-    expect(given == right, f"{asked} A wider model fits.{edge}")

@@ -1,306 +1,294 @@
-"""The checks of the exercises in lesson 09, training."""
+"""The checks of the exercises in lesson 09, the Transformer block."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
 
-from lib.checks import (
-    exercise,
-    expect,
-    hint_for,
-    hint_for_tensor,
-    number,
-    returned,
-    rounded,
-)
-from lib.models.gpt import GPT
-from lib.models.presets import preset_config
-from lib.train import next_token_loss
+from lib.attention import MultiHeadAttention, causal_mask
+from lib.block import Block
+from lib.checks import exercise, expect, hint_for_tensor, returned
+from lib.ffn import FeedForward
+from lib.models.language_model import LanguageModel
+from lib.norm import LayerNorm
 
 __all__ = [
-    "check_inverse_root_schedule",
-    "check_clip_gradients",
-    "check_accumulate",
-    "check_WeightAverage",
+    "check_make_blocks",
+    "check_rms_norm",
+    "check_residual_parts",
+    "check_logits_by_depth",
 ]
 
 
 @exercise
-def check_inverse_root_schedule(inverse_root_schedule) -> str:
-    """Takes a function of step, n_warmup."""
-    for n_warmup in (10, 400, 1):
-        for n in (4 * n_warmup, 9 * n_warmup, n_warmup + 2, n_warmup, 2, 1, 100_000):
-            given = number(inverse_root_schedule(n - 1, n_warmup))
-            right = _inverse_root(n, n_warmup)
-            hint = hint_for(given, _schedule_mistakes(n, n_warmup), "Draw two lines.")
+def check_make_blocks(make_blocks) -> str:
+    """Takes a function of n_layers, d_model, n_heads, d_ff."""
+    for n_layers, d_model, n_heads, d_ff in ((3, 24, 2, 40), (1, 16, 4, 16)):
+        blocks = returned(make_blocks(n_layers, d_model, n_heads, d_ff))
+        expect(
+            not hasattr(blocks, "attention"),
+            "You returned one block; return a list of n_layers blocks.",
+        )
+        blocks = list(blocks)
+        expect(
+            len(blocks) == n_layers,
+            f"n_layers={n_layers} asks for {n_layers} blocks; yours: {len(blocks)}.",
+        )
+        for block in blocks:
+            _check_sizes_of(block, d_model, n_heads, d_ff)
+        for part in (lambda b: b, lambda b: b.attention, lambda b: b.ffn):
             expect(
-                math.isclose(given, right, rel_tol=1e-4, abs_tol=1e-7),
-                f"With n_warmup={n_warmup} step {n - 1} must get {right:.4f}, yours is "
-                f"{given:.4f}. {hint}",
+                len({id(part(block)) for block in blocks}) == n_layers,
+                "The blocks share parameters: the same object stands in the list more "
+                "than once. Make a new attention, network and block for every layer.",
             )
-    return "It rises, and never quite ends."
+    return "Every block has parameters of its own."
 
 
-def _inverse_root(n: int, n_warmup: int) -> float:
-    return min(n / n_warmup, math.sqrt(n_warmup / max(n, 1)))
-
-
-def _schedule_mistakes(n: int, n_warmup: int) -> dict[float, str]:
-    rise, fall = n / n_warmup, math.sqrt(n_warmup / n)
-    anew = min(rise, 1 / math.sqrt(max(n - n_warmup, 1)))
-    return {
-        max(rise, fall): "Take the smaller of the two lines, not the larger.",
-        anew: "The fall does not begin anew after the warm-up: n counts from the very "
-        "first step.",
-        min(1.0, rise): "That only warms up: after the warm-up it must fall.",
-        fall: "In the warm-up it must rise: step 0 is 1 / n_warmup.",
-        1 / math.sqrt(n): "It must be 1 at the end of the warm-up.",
-        min(rise, n_warmup / n): "It falls with one over the *root* of n.",
-        _inverse_root(n - 1, n_warmup): "Steps are counted from 0: step 0 is already "
-        "the first update.",
-        _inverse_root(n + 1, n_warmup): "You are one step ahead.",
-    }
+def _check_sizes_of(block: nn.Module, d_model: int, n_heads: int, d_ff: int) -> None:
+    asked = f"With d_model={d_model}, n_heads={n_heads}, d_ff={d_ff} "
+    attention = block.attention
+    found = attention.d_model // attention.d_head
+    expect(
+        attention.d_model == d_model,
+        f"{asked}the attention must be {d_model} wide, yours is {attention.d_model}.",
+    )
+    expect(
+        found == n_heads,
+        f"{asked}the attention must have {n_heads} heads, yours has {found}.",
+    )
+    up = block.ffn.up
+    expect(
+        (up.in_features, up.out_features) == (d_model, d_ff),
+        f"{asked}the feed-forward network must go from {d_model} to {d_ff} and back, "
+        f"yours goes from {up.in_features} to {up.out_features}.",
+    )
+    expect(block.pre_norm, "These blocks are post-norm; the task asks for pre-norm.")
 
 
 @exercise
-def check_clip_gradients(clip_gradients) -> str:
-    """Takes a function of gradients, limit."""
+def check_rms_norm(rms_norm) -> str:
+    """Takes a function of x, gain, eps."""
     generator = torch.Generator().manual_seed(0)
-    random = [torch.randn(*s, generator=generator) for s in ((3, 4), (5,), (2, 1, 2))]
-    small = [g / 100 for g in random]
-    zeros = [torch.zeros(2, 2), torch.zeros(3)]
-    pair = [torch.tensor([3.0]), torch.tensor([4.0])]
-    cases = (random, 2.0), (random, 0.1), (small, 1.0), (pair, 1.0), (zeros, 1.0)
-    for gradients, limit in cases:
-        before = [g.clone() for g in gradients]
-        answer = returned(clip_gradients(gradients, limit))
-        expect(
-            all(torch.equal(g, b) for g, b in zip(gradients, before)),
-            "You changed the gradients that were given; make new tensors.",
-        )
-        _check_clipped(answer, gradients, limit)
-    return "One factor for all, and zeros stay zeros."
+    shapes = ((2, 3, 4), 1.0), ((5,), 3.0), ((4, 4), 1.0), ((2, 8), 1e-3)
+    for eps in (1e-5, 1e-2):
+        for shape, size in shapes:
+            x = size * (torch.randn(*shape, generator=generator) + 0.5)
+            gain = torch.rand(shape[-1], generator=generator) + 0.5
+            before = x.clone()
+            given = returned(rms_norm(x, gain, eps))
+            expect(torch.equal(x, before), "You changed `x` itself; make a new tensor.")
+            expect(
+                given.shape == x.shape,
+                f"The result must have the shape of x, {shape}; yours is "
+                f"{tuple(given.shape)}.",
+            )
+            right = gain * x / (x.square().mean(-1, keepdim=True) + eps).sqrt()
+            expect(
+                _near(given, right),
+                f"For an x of shape {shape} with numbers of size {size} and eps={eps} "
+                "the result is not right. "
+                + hint_for_tensor(
+                    given, _rms_mistakes(x, gain, eps), "Is the mean over D?"
+                ),
+            )
+    return "Equal for all shapes, and for tiny vectors too."
 
 
-def _check_clipped(answer: object, gradients: list[Tensor], limit: float) -> None:
-    expect(
-        isinstance(answer, tuple | list) and len(answer) == 2,
-        "Return a pair: the list of clipped gradients, and the length before.",
-    )
-    clipped, length = list(answer[0]), number(answer[1])
-    shapes = [tuple(g.shape) for g in gradients]
-    found = [tuple(g.shape) for g in clipped]
-    expect(
-        found == shapes,
-        f"The clipped gradients must have the shapes of the given ones, {shapes}; "
-        f"yours: {found}.",
-    )
-    flat = torch.cat([g.flatten() for g in gradients]).double()
-    _check_length(length, flat, [g.norm().item() for g in gradients], limit)
-    given = torch.cat([g.flatten() for g in clipped]).double()
-    hint = "Gradients of zeros: 0 / 0 is not a number. Ask before you divide."
-    expect(not given.isnan().any(), hint)
-    right = flat * min(1.0, limit / max(flat.norm().item(), 1e-12))
-    mistakes = _clip_mistakes(gradients, limit)
-    expect(
-        torch.allclose(given, right, rtol=1e-3, atol=1e-6),
-        f"For gradients of the length {flat.norm():.3f} and the limit {limit} the "
-        f"first number must become {right[0]:.4f}, yours is {given[0]:.4f}. "
-        + hint_for_tensor(given, mistakes, "The same factor for all of them."),
+def _near(given: Tensor, right: Tensor) -> bool:
+    return given.shape == right.shape and torch.allclose(
+        given.float(), right.float(), rtol=1e-3, atol=1e-5
     )
 
 
-def _check_length(length: float, flat: Tensor, each: list[float], limit: float) -> None:
-    right = flat.norm().item()
-    hints = {
-        min(right, limit): "That is the length after clipping; return the one before.",
-        right**2: "The root is missing.",
-        sum(each): "Lengths do not add up; their squares do.",
-        max(each): "That is the longest single gradient; take all of them together.",
-        flat.abs().sum().item(): "That is the sum of the sizes; take the root of the "
-        "sum of the squares.",
-        flat.abs().max().item(): "That is the largest number; take the length of all.",
-    }
-    expect(
-        math.isclose(length, right, rel_tol=1e-4, abs_tol=1e-7),
-        f"For gradients of the lengths {[round(x, 3) for x in each]} the length of all "
-        f"is {right:.4f}, you return {length:.4f}. "
-        + hint_for(length, hints, "Square, add up, take the root."),
-    )
-
-
-def _clip_mistakes(gradients: list[Tensor], limit: float) -> dict[str, Tensor]:
-    flat = torch.cat([g.flatten() for g in gradients]).double()
-    each = [g * min(1.0, limit / max(g.norm().item(), 1e-12)) for g in gradients]
-    length = flat.norm().clamp(min=1e-12)
+def _rms_mistakes(x: Tensor, gain: Tensor, eps: float) -> dict[str, Tensor]:
+    squares, centred = x.square(), x - x.mean(-1, keepdim=True)
+    mean = squares.mean(-1, keepdim=True)
+    variance = centred.square().mean(-1, keepdim=True)
     return {
-        "A length below the limit must stay as it is.": flat * limit / length,
-        "They are not clipped.": flat,
-        "You clipped each gradient by its own length; take all of them together.": (
-            torch.cat([g.flatten() for g in each]).double()
-        ),
-        "You clipped number by number; shorten the whole vector.": flat.clamp(
-            -limit, limit
-        ),
-        "Divide by the length and multiply by the limit.": flat / length,
+        "The gain is missing.": x / (mean + eps).sqrt(),
+        "eps belongs inside the root, added to the mean of the squares.": gain
+        * x
+        / (mean.sqrt() + eps),
+        "Use the eps that is passed in.": gain * x / (mean + 1e-5).sqrt(),
+        "eps is missing.": gain * x / mean.sqrt(),
+        "You subtract the mean: that is the layer norm. Leave the mean out.": gain
+        * centred
+        / (variance + eps).sqrt(),
+        "You divide by the standard deviation; take the mean of the squares of x "
+        "itself.": gain * x / (variance + eps).sqrt(),
+        "You take the sum of the squares; take their mean.": gain
+        * x
+        / (squares.sum(-1, keepdim=True) + eps).sqrt(),
+        "The root is missing.": gain * x / (mean + eps),
+        "You take one mean over all numbers; each vector has its own: dim=-1.": gain
+        * x
+        / (squares.mean() + eps).sqrt(),
+        "You take the mean over the first dimension; it runs over the last.": gain
+        * x
+        / (squares.mean(0) + eps).sqrt(),
     }
 
 
-def _parts(seed: int) -> list[tuple[Tensor, Tensor]]:
+def _random_model(n_layers: int, seed: int, d_model: int = 16) -> LanguageModel:
+    """A language model whose norms are not the identity."""
     generator = torch.Generator().manual_seed(seed)
-    shapes = ((3, 8), (1, 2), (2, 5)) if seed else ((2, 3), (4, 8))
-    ids = [torch.randint(10, (b, t + 1), generator=generator) for b, t in shapes]
-    return [(x[:, :-1], x[:, 1:]) for x in ids]
-
-
-def _all_gradients(model: nn.Module) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in model.parameters()])
-
-
-def _weighted(model: nn.Module, parts: list, weights: list[float]) -> Tensor:
-    """Return the gradient of a weighted sum of the parts' mean losses."""
-    model.zero_grad()
-    losses = [next_token_loss(model, *part) for part in parts]
-    sum(w * loss for w, loss in zip(weights, losses)).backward()
-    return _all_gradients(model)
+    blocks = [
+        Block(MultiHeadAttention(d_model, 2), FeedForward(d_model, 24))
+        for _ in range(n_layers)
+    ]
+    model = LanguageModel(11, d_model, 9, blocks, LayerNorm(d_model))
+    for parameter in model.parameters():
+        width = parameter.size(-1) if parameter.dim() == 2 else 2
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.data.copy_(2 * noise / width**0.5)
+    return model
 
 
 @exercise
-def check_accumulate(accumulate) -> str:
-    """Takes a function of model, parts."""
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        model, parts = GPT(preset_config("demo", init="fan_in")), _parts(seed)
-        _weighted(model, parts, [5.0] * len(parts))  # what stood there before
-        stale = _all_gradients(model).clone()
-        before = [p.detach().clone() for p in model.parameters()]
-        given_loss = number(accumulate(model, parts))
+def check_residual_parts(residual_parts) -> str:
+    """Takes a function of block, x, mask."""
+    for seed, length in ((0, 5), (1, 8)):
+        block = _random_model(1, seed).blocks[0]
+        generator = torch.Generator().manual_seed(seed)
+        x, mask = torch.randn(2, length, 16, generator=generator), causal_mask(length)
+        before = x.clone()
+        with torch.no_grad():
+            given = returned(residual_parts(block, x, mask))
+            expect(torch.equal(before, x), "You changed `x` itself; make a new tensor.")
+            _check_pair(given, x)
+            right = _notes(block, x, mask)
+            _check_notes(block, x, mask, given, right)
+    return "x + a + f is what the block returns."
+
+
+def _check_pair(given: object, x: Tensor) -> None:
+    expect(
+        isinstance(given, tuple | list) and len(given) == 2,
+        "Return a pair (a, f): two tensors, one per part.",
+    )
+    for name, note in zip("af", given):
         expect(
-            all(torch.equal(p, b) for p, b in zip(model.parameters(), before)),
-            "You changed the parameters; only their gradients are asked for.",
+            isinstance(note, Tensor),
+            f"{name} is a {type(note).__name__}; it must be a tensor. The attention "
+            "returns a pair, its output and the weights: take the first.",
         )
         expect(
-            all(p.grad is not None for p in model.parameters()),
-            "There are parameters without a gradient: is a `backward` missing?",
+            note.shape == x.shape,
+            f"{name} must have the shape of x, {tuple(x.shape)}; yours is "
+            f"{tuple(note.shape)}.",
         )
-        _check_accumulated(
-            given_loss, _all_gradients(model).clone(), model, parts, stale
-        )
-    return "Every target has the same say."
 
 
-def _shares(parts: list) -> dict[str, list[float]]:
-    """Return what a mistake does -> the weights that it gives to the parts."""
-    targets, rows = [y.numel() for _, y in parts], [len(y) for _, y in parts]
-    right = [n / sum(targets) for n in targets]
-    return {
-        "": right,
-        "You weigh by rows; a longer row has more targets.": [
-            n / sum(rows) for n in rows
-        ],
-        "That is the mean of the means; a part with more targets must weigh more.": (
-            [1 / len(parts)] * len(parts)
-        ),
-        "That is the sum of the means.": [1.0] * len(parts),
-        "That is the sum over all targets; divide by their number.": targets,
-        "Only the last part has arrived: backward() adds, do not clear the gradients "
-        "in between.": [0.0] * (len(parts) - 1) + right[-1:],
-    }
+def _notes(block: Block, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    a = block.attention(block.attention_norm(x), mask)[0]
+    return a, block.ffn(block.ffn_norm(x + a))
 
 
-def _check_accumulated(
-    given_loss: float, given: Tensor, model: nn.Module, parts: list, stale: Tensor
+def _check_notes(
+    block: Block,
+    x: Tensor,
+    mask: Tensor,
+    given: tuple[Tensor, Tensor],
+    right: tuple[Tensor, Tensor],
 ) -> None:
-    ways = _shares(parts)
-    gradients = {way: _weighted(model, parts, w).clone() for way, w in ways.items()}
-    losses = [next_token_loss(model, *part).item() for part in parts]
-    sums = {way: sum(w * x for w, x in zip(ws, losses)) for way, ws in ways.items()}
-    right, right_loss = gradients.pop(""), sums.pop("")
-    gradients["The old gradients are still in there: clear them first."] = right + stale
-    expect(
-        torch.allclose(given, right, rtol=1e-3, atol=1e-6),
-        "The gradient is not that of the mean over all targets. "
-        + hint_for_tensor(given, gradients, "What weight does each part get?"),
+    """Compare the two notes of a reader with the right ones."""
+    a, f = right
+    mistakes = {
+        "That is what the network adds: return the pair as (a, f).": f,
+        "The attention reads the *normalised* stream: attention_norm comes "
+        "first.": block.attention(x, mask)[0],
+        "Pass the mask to the attention.": _notes(block, x, None)[0],
+        "That is the stream after the attention, x + a; return what is added.": x + a,
+        "That is the post-norm order; here the norm comes before the part.": (
+            block.attention_norm(block.attention(x, mask)[0])
+        ),
+        "The attention has its own norm, attention_norm.": block.attention(
+            block.ffn_norm(x), mask
+        )[0],
+    }
+    hint = hint_for_tensor(given[0], mistakes, "Which norm and which mask does it get?")
+    expect(_near(given[0], a), f"a is not what the attention adds. {hint}")
+    hint = hint_for_tensor(
+        given[1], _network_mistakes(block, x, a, f), "What does ffn read?"
     )
-    hints = {loss: way for way, loss in sums.items()}
-    expect(
-        math.isclose(given_loss, right_loss, rel_tol=1e-4),
-        f"The gradient is right, but the loss must be {right_loss:.4f}, you return "
-        f"{given_loss:.4f}. " + hint_for(given_loss, hints, "Weigh the losses, too."),
-    )
+    expect(_near(given[1], f), f"f is not what the network adds. {hint}")
+
+
+def _network_mistakes(block: Block, x: Tensor, a: Tensor, f: Tensor) -> dict:
+    return {
+        "The network reads the board *after* the attention has written: x + a.": (
+            block.ffn(block.ffn_norm(x))
+        ),
+        "The network reads the stream x + a, not the note a alone.": block.ffn(
+            block.ffn_norm(a)
+        ),
+        "The network reads the *normalised* stream: ffn_norm comes first.": block.ffn(
+            x + a
+        ),
+        "That is the stream after the block; return what is added.": x + a + f,
+        "That is a + f; return the two notes apart.": a + f,
+        "The network has its own norm, ffn_norm.": block.ffn(
+            block.attention_norm(x + a)
+        ),
+    }
 
 
 @exercise
-def check_WeightAverage(WeightAverage) -> str:
-    """Takes a class with update(model) and average()."""
-    for decay in (0.9, 0.5):
-        torch.manual_seed(0)
-        model, path = nn.Linear(3, 2), WeightAverage(decay)
-        seen = []
-        for n_updates in (1, 2, 3, 4):
-            with torch.no_grad():
-                for p in model.parameters():
-                    p.add_(torch.randn_like(p))
-            seen.append({n: p.detach().clone() for n, p in model.named_parameters()})
-            path.update(model)
-            for name, parameter in model.named_parameters():
-                expect(
-                    torch.equal(parameter, seen[-1][name]),
-                    "`update` changed the model; it must only look.",
-                )
-            _check_average(path, seen, decay)
-    return "A mean of the whole path, corrected for its start."
+def check_logits_by_depth(logits_by_depth) -> str:
+    """Takes a function of model, ids."""
+    for n_layers, length in ((2, 9), (3, 4)):
+        model = _random_model(n_layers, seed=n_layers)
+        generator = torch.Generator().manual_seed(n_layers)
+        ids = torch.randint(11, (2, length), generator=generator)
+        with torch.no_grad():
+            given = returned(logits_by_depth(model, ids))
+            _check_depths(given, model, ids)
+    return "The last row is the model's own answer."
 
 
-def _check_average(path: object, seen: list[dict], decay: float) -> None:
-    first, given = returned(path.average()), returned(path.average())
-    expect(isinstance(given, dict), "`average` must return a dictionary, name to mean.")
+def _check_depths(given: object, model: LanguageModel, ids: Tensor) -> None:
     expect(
-        given.keys() == seen[-1].keys(),
-        f"The names must be {sorted(seen[-1])}; yours are {sorted(given)}.",
+        isinstance(given, Tensor),
+        f"Return one tensor; yours is a {type(given).__name__}. torch.stack makes one "
+        "of a list.",
     )
-    for name in given:
-        expect(
-            torch.equal(first[name], given[name]),
-            "Two calls of `average` give two answers: it must change nothing.",
-        )
-        expect(not given[name].requires_grad, "The means have a history: detach them.")
-        values = torch.stack([s[name] for s in seen])
-        right = _running_mean(values, decay) / (1 - decay ** len(values))
-        hint = hint_for_tensor(
-            given[name], _mean_mistakes(values, decay), "Count them."
-        )
-        expect(
-            torch.allclose(given[name], right, rtol=1e-3, atol=1e-5),
-            f"After {len(values)} updates with decay={decay} the mean of {name!r} is "
-            f"not right: it begins with {rounded(given[name])[0]}, it should with "
-            f"{rounded(right)[0]}. {hint}",
-        )
+    n_layers = len(model.blocks)
+    asked = (n_layers + 1, *ids.shape, 11)
+    short = "" if len(given) != n_layers else " Row 0 is before any block."
+    expect(
+        given.shape == asked,
+        f"With {n_layers} blocks and ids of shape {tuple(ids.shape)} the result must "
+        f"have the shape {asked}; yours is {tuple(given.shape)}.{short}",
+    )
+    stream = _stream(model, ids, causal_mask(ids.size(1)))
+    right = model.head(model.final_norm(stream))
+    hint = hint_for_tensor(
+        given,
+        _depth_mistakes(model, ids, stream),
+        "Feed each block what the block before it gave.",
+    )
+    if _near(given[0], model.head(model.final_norm(model.tokens(ids)))):
+        hint = "The positions are missing: the stream starts as token plus position."
+    expect(_near(given, right), f"The logits are not right. {hint}")
 
 
-def _running_mean(values: Tensor, decay: float, start: Tensor | float = 0.0) -> Tensor:
-    mean = start + torch.zeros_like(values[0])
-    for value in values:
-        mean = decay * mean + (1 - decay) * value
-    return mean
-
-
-def _mean_mistakes(values: Tensor, decay: float) -> dict[str, Tensor]:
-    n, plain = len(values), _running_mean(values, decay)
-    turned = _running_mean(values, 1 - decay)
+def _depth_mistakes(model: LanguageModel, ids: Tensor, stream: Tensor) -> dict:
+    bare, right = model.head(stream), model.head(model.final_norm(stream))
+    no_mask = model.head(model.final_norm(_stream(model, ids, None)))
     return {
-        "The correction is missing: divide by the share that it holds.": plain,
-        "That is the last model, not a mean. Is it the same memory?": values[-1],
-        "You started the mean at the first weights; start at 0 and correct, as AdamW "
-        "does.": _running_mean(values, decay, values[0]),
-        "That is the plain mean; newer weights count more.": values.mean(dim=0),
-        "`decay` is how much of the *old* mean stays, not of the new.": turned,
-        "It is turned: `decay` is how much of the *old* mean stays.": (
-            turned / (1 - (1 - decay) ** n)
+        "final_norm is missing: every row goes through final_norm and head.": bare,
+        "Only the last row went through final_norm; every row must.": torch.cat(
+            [bare[:-1], right[-1:]]
         ),
-        "The correction is 1 - decay ** n with n updates, not one more.": plain
-        / (1 - decay ** (n + 1)),
+        "Each block needs the causal mask, or it reads the future.": no_mask,
+        "The rows are in the wrong order: row 0 is before any block.": right.flip(0),
     }
+
+
+def _stream(model: LanguageModel, ids: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the vectors after 0, 1, 2 ... blocks, ``(n_layers + 1, B, T, D)``."""
+    vectors = [model.positions(model.tokens(ids))]
+    for block in model.blocks:
+        vectors.append(block(vectors[-1], mask))
+    return torch.stack(vectors)

@@ -1,293 +1,334 @@
-"""The checks of the exercises in lesson 10, generation."""
+"""The checks of the exercises in lesson 10, GPT."""
 
 from __future__ import annotations
 
-import math
+import operator
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
-from lib.checks import (
-    exercise,
-    expect,
-    hint_for,
-    hint_for_tensor,
-    number,
-    returned,
-    rounded,
-)
+from lib.attention import MultiHeadAttention
+from lib.checks import Mistake, exercise, expect, hint_for_tensor, number, returned
+from lib.models import count_parameters
 from lib.models.gpt import GPT, GPTConfig
-from lib.models.presets import preset_config
+from lib.models.presets import PRESETS, preset_config
 
 __all__ = [
-    "check_nucleus_size",
-    "check_keep_min_p",
-    "check_texts_that_fit",
-    "check_write_until",
+    "check_count_by_formula",
+    "check_shared_names",
+    "check_split_c_attn",
+    "check_widest",
 ]
 
+TINY = preset_config(
+    "demo",
+    vocab_size=11,
+    d_model=12,
+    n_heads=3,
+    n_layers=2,
+    d_ff=40,
+    context_length=7,
+    head_bias=False,
+)
+ON = {"attention_bias": True, "final_norm": True, "head_bias": True}
+
 
 @exercise
-def check_nucleus_size(nucleus_size) -> str:
-    """Takes a function of probabilities, p."""
-    unsure, sure = [0.05, 0.5, 0.15, 0.3], [0.01, 0.02, 0.95, 0.02]
-    rows = torch.tensor([unsure, sure, [0.25] * 4])  # sums equal to p only in the last
-    for p in (0.1, 0.4, 0.7, 0.9, 0.98, 0.75):
-        before = rows.clone()
-        given = returned(nucleus_size(rows, p))
-        expect(torch.equal(rows, before), "You changed `probabilities`; make a copy.")
+def check_count_by_formula(count_by_formula) -> str:
+    """Takes a function of a configuration."""
+    cases = [TINY, *(replace(TINY, **{name: True}) for name in ON)]
+    cases += [replace(TINY, tie_weights=True), replace(TINY, n_layers=5, n_heads=1)]
+    cases += [PRESETS["demo"], replace(TINY, **ON), PRESETS["toy"], PRESETS["gpt2"]]
+    for config in cases:
+        with torch.device("meta"):
+            right = count_parameters(GPT(config))
+        with mock.patch.object(nn.Module, "__init__", _no_model):
+            given = _integer(count_by_formula(config))
         expect(
-            isinstance(given, Tensor) and given.shape == (3,),
-            "Return one number for each row, a tensor of shape (B,).",
+            given == right,
+            f"{config} has {right:,} parameters; yours: {given:,}. "
+            + _count_hint(given - right, config),
         )
-        right = _sizes(rows, p)
-        expect(
-            torch.equal(given.long(), right),
-            f"For p={p} and the rows {[rounded(row) for row in rows]} top-p keeps "
-            f"{right.tolist()} tokens, you return {given.tolist()}. "
-            + hint_for_tensor(
-                given, _size_mistakes(rows, p), "How many sums are still below p?"
-            ),
-        )
-        expect(
-            not given.is_floating_point(),
-            "A number of tokens is an integer; yours are floats.",
-        )
-    return "A sure model needs one token, an unsure one many."
+    return "Every configuration comes out, up to GPT-2."
 
 
-def _sizes(rows: Tensor, p: float, descending: bool = True) -> Tensor:
-    sums = rows.sort(dim=-1, descending=descending).values.cumsum(dim=-1)
-    return (sums < p).sum(dim=-1) + 1
+def _no_model(*args, **kwargs) -> None:
+    raise Mistake("Build no model: the numbers of the configuration are enough.")
 
 
-def _size_mistakes(rows: Tensor, p: float) -> dict[str, Tensor]:
-    right = _sizes(rows, p)
-    return {
-        "The token that reaches p belongs to the set as well: one more.": right - 1,
-        "A sum equal to p is enough: count the sums that are *below* p.": (
-            (rows.sort(dim=-1, descending=True).values.cumsum(-1) <= p).sum(-1) + 1
-        ),
-        "Sort each row first, largest first.": (rows.cumsum(-1) < p).sum(-1) + 1,
-        "You sorted the smallest first.": _sizes(rows, p, descending=False),
-        "That is the number of tokens that fall away.": rows.size(-1) - right,
-        "You compare each probability with p; compare their running sum.": (
-            (rows >= p).sum(-1)
+def _integer(answer: object) -> int:
+    """Return the reader's integer, of whatever kind; `Mistake` for a fraction."""
+    try:
+        return operator.index(returned(answer))
+    except TypeError:
+        kind = type(answer).__name__
+    raise Mistake(f"Return an integer; yours is a {kind}: {answer!r}.")
+
+
+def _count_hint(excess: int, c: GPTConfig) -> str:
+    """Say what was left out or counted too much, if the difference tells."""
+    V, D, F, L, T = c.vocab_size, c.d_model, c.d_ff, c.n_layers, c.context_length
+    parts = {
+        "the positions": T * D,
+        "the biases of the attention (attention_bias)": c.attention_bias * 4 * L * D,
+        "the last norm (final_norm), gain and bias": 2 * D,
+        "half of the last norm: a norm has a gain and a bias": D,
+        "the bias of the head (head_bias)": V,
+        "one table of V x D; a tied head (tie_weights) has none of its own": V * D,
+        "half of each block's norms: each has a gain and a bias": 2 * L * D,
+        "the norms of the blocks": 4 * L * D,
+        "the biases of the feed-forward networks": L * (F + D),
+        "one of the two biases of the feed-forward networks": L * F,
+        "all blocks but one": (L - 1) * (4 * D * D + 2 * D * F + F + 5 * D),
+        "one of the four matrices of the attention": L * D * D,
+        "a part of the feed-forward networks; d_ff need not be 4 x d_model": (
+            L * (4 * D - F) * (2 * D + 1)
         ),
     }
+    if c.attention_bias is False and excess == 4 * L * D:
+        return "Too much: the biases of the attention; attention_bias is False here."
+    for part, size in parts.items():
+        if size and abs(excess) == abs(size):
+            return f"{'Too much' if excess > 0 else 'Missing'}: {part}."
+    return "Build the sum row by row, and print each row."
 
 
 @exercise
-def check_keep_min_p(keep_min_p) -> str:
-    """Takes a function of logits, min_p."""
-    generator = torch.Generator().manual_seed(0)
-    for min_p in (0.05, 0.3, 1.0):
-        logits = 2 * torch.randn(3, 8, generator=generator)
-        logits[0] += 5.0  # rows differ in level, and that must not matter
-        before = logits.clone()
-        given = returned(keep_min_p(logits, min_p))
-        expect(torch.equal(logits, before), "You changed `logits` itself; make a copy.")
+def check_shared_names(shared_names) -> str:
+    """Takes a function of a module."""
+    cases = {
+        "a tied GPT": GPT(replace(TINY, tie_weights=True)),
+        "a GPT with a head of its own": GPT(TINY),
+        "a GPT whose head is a copy, equal but not the same": _copied(),
+        "a GPT whose head is another parameter in the same memory": _same_memory(),
+        "a stack in which one layer stands three times": _thrice(),
+        "a model in which two pairs are shared": _two_pairs(),
+    }
+    for what, model in cases.items():
+        before = [p.detach().clone() for p in model.parameters()]
+        given = _as_groups(returned(shared_names(model)))
+        after = [*model.parameters()]
         expect(
-            isinstance(given, Tensor) and given.shape == logits.shape,
-            "Return logits of the shape of the given ones, (B, V).",
+            len(before) == len(after) and all(map(torch.equal, before, after)),
+            "Your function changed the model; it should only look.",
         )
-        right = _min_p(logits, min_p)
-        given = given.float()
-        good = torch.isclose(given, right).all(dim=-1)  # (3,)
-        row = int(good.int().argmin())  # the first that is wrong
+        right = _groups(model)
         expect(
-            bool(good.all()),
-            f"With min_p={min_p} row {row} of the logits, {rounded(logits[row])}, must "
-            f"become {rounded(right[row])}, yours is {rounded(given[row])}. "
-            + _min_p_hint(given, logits, min_p),
+            given == right,
+            f"For {what}, the answer is {sorted(map(list, right))}; yours: "
+            f"{sorted(map(list, given))}. " + _shared_hint(given, right, model),
         )
-    return "min_p=1 leaves the likeliest token alone: greedy."
+    return "It tells the same from the equal."
 
 
-def _min_p(logits: Tensor, min_p: float) -> Tensor:
-    p = logits.softmax(dim=-1)
-    drop = p < min_p * p.max(dim=-1, keepdim=True).values
-    return logits.masked_fill(drop, -math.inf)
+def _copied() -> GPT:
+    model = GPT(TINY)
+    model.head.weight = nn.Parameter(model.tokens.weight.detach().clone())
+    return model
 
 
-def _min_p_hint(given: Tensor, logits: Tensor, min_p: float) -> str:
-    right = _min_p(logits, min_p)
-    drop = right.isinf()
-    low = given.isfinite() & (given < -100)
-    if torch.equal(low, drop) and torch.allclose(given[~drop], right[~drop]):
-        return "The right ones fall away, but not quite: use minus infinity."
-    mistakes = _min_p_mistakes(logits, min_p)
-    return hint_for_tensor(given, mistakes, "Compare with the row's largest.")
+def _same_memory() -> GPT:
+    model = GPT(TINY)
+    model.head.weight = nn.Parameter(model.tokens.weight.data)
+    return model
 
 
-def _min_p_mistakes(logits: Tensor, min_p: float) -> dict[str, Tensor]:
-    p, right = logits.softmax(dim=-1), _min_p(logits, min_p)
-    drop = right.isinf()
-    largest = p.max(dim=-1, keepdim=True).values
-    return {
-        "The likeliest token fell away: at least min_p times means >=.": (
-            logits.masked_fill(p <= min_p * largest, -math.inf)
-        ),
-        "You compare logits with logits; min_p is a share of a *probability*.": (
-            logits.masked_fill(
-                logits < min_p * logits.max(dim=-1, keepdim=True).values, -math.inf
+def _thrice() -> nn.Module:
+    layer = nn.Linear(3, 3)
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(3, 3), layer)
+
+
+def _two_pairs() -> nn.Module:
+    model = GPT(replace(TINY, tie_weights=True))
+    model.blocks[1].ffn.up.weight = model.blocks[0].ffn.up.weight
+    return model
+
+
+def _groups(model: nn.Module) -> set[tuple[str, ...]]:
+    """Return the names of each parameter that has more than one, sorted."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return {tuple(sorted(group)) for group in names.values() if len(group) > 1}
+
+
+def _as_groups(given: object) -> set[tuple[str, ...]]:
+    """Check the form of an answer, and return it as a set."""
+    expect(
+        isinstance(given, Iterable) and not isinstance(given, str | dict),
+        "Return a list, with one list of names for each shared parameter.",
+    )
+    groups = [*given]
+    for group in groups:
+        expect(
+            isinstance(group, list | tuple) and all(type(n) is str for n in group),
+            f"Each entry must be a list of names; one of yours is {group!r}.",
+        )
+        expect(
+            list(group) == sorted(group),
+            f"The names of an entry must be in alphabetical order: {group!r}.",
+        )
+    expect(
+        len({tuple(group) for group in groups}) == len(groups),
+        "The same entry stands in your list more than once.",
+    )
+    return {tuple(group) for group in groups}
+
+
+def _shared_hint(given: set, right: set, model: nn.Module) -> str:
+    """Say what a wrong list of shared names looks like."""
+    if not given:
+        return (
+            "named_parameters() leaves out the second name of a parameter; "
+            "remove_duplicate=False keeps it."
+        )
+    if any(len(group) == 1 for group in given):
+        return "A parameter with one name is not shared: leave it out."
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    different = [g for g in given if len({id(parameters.get(n)) for n in g}) > 1]
+    if different:
+        return (
+            f"{different[0]} are not the same object: equal numbers, equal shapes or "
+            "the same memory are not enough. Compare with `is`, or by id()."
+        )
+    joined = {n for g in given for n in g} == {n for g in right for n in g}
+    if joined:
+        return "One entry per parameter, with all of its names."
+    return "Some shared parameter is missing."
+
+
+@exercise
+def check_split_c_attn(split_c_attn) -> str:
+    """Takes a function of weight, bias."""
+    for d_model, seed in ((6, 0), (4, 1), (32, 2)):
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.randn(d_model, 3 * d_model, generator=generator)
+        bias = torch.randn(3 * d_model, generator=generator)
+        before = weight.clone(), bias.clone()
+        given = returned(split_c_attn(weight, bias))
+        expect(
+            torch.equal(weight, before[0]) and torch.equal(bias, before[1]),
+            "You changed `weight` or `bias`; leave them as they are.",
+        )
+        _check_keys(given)
+        _check_entries(given, weight, bias)
+        attention = MultiHeadAttention(d_model, 2)
+        attention.load_state_dict(given, strict=False)
+    return "The six tensors fit, and give the same queries, keys and values."
+
+
+def _check_keys(given: object) -> None:
+    keys = {f"{x}_proj.{kind}" for x in "qkv" for kind in ("weight", "bias")}
+    expect(
+        isinstance(given, dict),
+        f"Return a dictionary; yours is a {type(given).__name__}.",
+    )
+    expect(
+        set(given) == keys,
+        f"The keys must be {sorted(keys)}; yours are {sorted(map(str, given))}.",
+    )
+
+
+def _check_entries(given: dict, weight: Tensor, bias: Tensor) -> None:
+    d_model = len(weight)
+    for i, x in enumerate("qkv"):
+        columns = weight[:, i * d_model : (i + 1) * d_model]
+        right = {"weight": columns.T, "bias": bias[i * d_model : (i + 1) * d_model]}
+        for kind, wanted in right.items():
+            name, tensor = f"{x}_proj.{kind}", given[f"{x}_proj.{kind}"]
+            expect(
+                isinstance(tensor, Tensor) and tensor.shape == wanted.shape,
+                f"{name} must be a tensor of shape {tuple(wanted.shape)}; yours: "
+                f"{tuple(getattr(tensor, 'shape', ()))}.",
             )
-        ),
-        "The bar is the same for all rows; each row has its own largest "
-        "probability.": logits.masked_fill(p < min_p * p.max(), -math.inf),
-        "The bar is min_p itself; it must be min_p times the largest probability of "
-        "the row.": logits.masked_fill(p < min_p, -math.inf),
-        "You return probabilities; return logits.": p.masked_fill(drop, 0.0),
-        "You return probabilities; return logits, unchanged where kept.": (
-            right.softmax(dim=-1)
-        ),
-        "What falls away must be minus infinity; a logit of 0 can still be drawn.": (
-            logits.masked_fill(drop, 0.0)
-        ),
-        "You keep what should fall away.": logits.masked_fill(~drop, -math.inf),
-    }
-
-
-@exercise
-def check_texts_that_fit(texts_that_fit) -> str:
-    """Takes a function of config, n_bytes, bytes_per_number."""
-    sizes = {"d_model": 48, "n_heads": 6, "n_layers": 5, "context_length": 100}
-    for n_kv_heads, width in ((None, 4), (2, 4), (1, 2)):
-        config = preset_config("demo", n_kv_heads=n_kv_heads, **sizes)
-        kv = n_kv_heads or config.n_heads
-        one = 2 * 5 * kv * 8 * 100 * width
-        for n_bytes in (7 * one + one // 2, 3 * one, one - 1):
-            given = number(texts_that_fit(config, n_bytes, width))
-            right = n_bytes // one
-            hint = hint_for(
-                given, _fit_mistakes(config, kv, n_bytes, width), "Count one text."
+            hint = hint_for_tensor(
+                tensor, _split_mistakes(weight, bias, i, kind), "Which columns is it?"
             )
             expect(
-                given == right,
-                f"With {n_bytes:,} bytes, n_kv_heads={n_kv_heads}, d_model=48, "
-                "n_heads=6, n_layers=5, context_length=100 and "
-                f"{width} bytes per number, {right} texts fit; you return {given:g}. "
-                f"{hint}",
+                torch.allclose(tensor.double(), wanted.double(), atol=1e-6),
+                f"{name} has the right shape but not the right numbers. {hint}",
             )
-    return "One text is 2 * layers * heads * numbers * positions * bytes."
 
 
-def _fit_mistakes(
-    config: GPTConfig, kv: int, n_bytes: int, width: int
-) -> dict[float, str]:
-    """Return what known mistakes give, later ones first where they agree."""
-    numbers = 2 * 5 * kv * 8 * 100  # one text
-    one = numbers * width
-    whole = "Only whole texts count: round down."
-    shared = "There are n_kv_heads heads, not n_heads, of d_model // n_heads numbers."
-    heads = "A head has d_model // n_heads numbers, not d_model."
-    return {
-        n_bytes // (numbers * 4): "Use the bytes_per_number that is passed in.",
-        n_bytes // numbers: "Multiply by the bytes of one number.",
-        n_bytes // (one * config.n_heads // kv): shared,
-        n_bytes // (2 * 5 * kv * 48 * 100 * width): heads,
-        n_bytes // (one // 100): "Each text has a key at every position.",
-        n_bytes // (one // 5): "Every layer has a cache of its own.",
-        n_bytes // (one // 2): "Keys *and* values are kept: twice as much.",
-        -(-n_bytes // one): whole,
-        n_bytes / one: whole,
+def _split_mistakes(weight: Tensor, bias: Tensor, i: int, kind: str) -> dict:
+    """Return what common slips give, by the words that name them."""
+    order = "q comes first, then k, then v; you have another order."
+    mixed = (
+        "You take every third column; queries, keys and values lie side by side, each "
+        "in one piece."
+    )
+    whole = weight if kind == "weight" else bias
+    pieces = whole.chunk(3, dim=-1)
+    turn = (lambda t: t.T) if kind == "weight" else (lambda t: t)
+    mistakes = {
+        order: turn(pieces[(i + 1) % 3]),
+        order + " ": turn(pieces[(i + 2) % 3]),
     }
+    mistakes[mixed] = turn(whole[..., i::3])
+    if kind == "weight":
+        mistakes["It is not turned: an nn.Linear has one row per output."] = pieces[i]
+        mistakes["reshape does not turn or cut: take columns, then .T."] = (
+            weight.reshape(3, len(weight), -1)[i]
+        )
+    return mistakes
 
 
-class _Watched(nn.Module):
-    """A GPT that counts the tokens that it is given."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        sizes = {"vocab_size": 7, "d_model": 16, "n_heads": 2, "context_length": 40}
-        self.gpt, self.n_read = GPT(preset_config("demo", **sizes)), 0
-        for parameter in self.gpt.parameters():  # far from each other: no close calls
-            nn.init.normal_(parameter, std=0.6)
-        self.context_length, self.config = 40, self.gpt.config
-
-    def forward(self, ids: Tensor, cache: list | None = None) -> Tensor:
-        self.n_read += ids.size(1)
-        return self.gpt(ids, cache)
-
-    def new_cache(self) -> list:
-        return self.gpt.new_cache()
+def _size(d_model: int, V: int, T: int, L: int) -> int:
+    return (V + T) * d_model + L * (12 * d_model**2 + 13 * d_model) + 2 * d_model
 
 
 @exercise
-def check_write_until(write_until) -> str:
-    """Takes a function of model, ids, n_new, stop_id."""
-    state = torch.get_rng_state()
-    try:
-        for seed in range(8):
-            _check_writing(write_until, _Watched(seed).eval(), seed)
-    finally:
-        torch.set_rng_state(state)
-    return "Each row ends where it should, and no token is read twice."
-
-
-@torch.no_grad()
-def _check_writing(write_until, model: _Watched, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    ids, n_new = torch.randint(7, (4, 5), generator=generator), 12
-    for stop_id in (3, int(ids[0, 2])):
-        free, right = _written(model, ids, n_new, stop_id)
-        model.n_read = 0
-        given = returned(write_until(model, ids.clone(), n_new, stop_id))
-        n_steps = right.size(1) - 5
-        expect(
-            isinstance(given, Tensor) and given.dim() == 2 and len(given) == 4,
-            "Return one tensor (B, T + n).",
-        )
-        hint = _writing_hint(given, ids, free, right, stop_id)
-        expect(torch.equal(given, right), f"The tokens are not right. {hint}")
-        expect(
-            model.n_read <= 5 + n_steps,
-            f"The texts are right, but the model was given {model.n_read} tokens per "
-            f"row, and {5 + n_steps - 1} are enough: the prompt once, then each new "
-            "token once. Use the cache.",
-        )
-
-
-def _written(
-    model: _Watched, ids: Tensor, n_new: int, stop_id: int
-) -> tuple[Tensor, Tensor]:
-    """Return what greedy choice writes without an end, and with it."""
-    free = ids
-    for _ in range(n_new):
-        free = torch.cat([free, model(free)[:, -1].argmax(-1, keepdim=True)], dim=1)
-    new = free[:, ids.size(1) :]
-    ended = (new == stop_id).cumsum(dim=1) > 0
-    stopped = torch.where(ended, stop_id, new)
-    n_steps = int((~ended).sum(dim=1).max()) + 1  # the longest row and its stop
-    return free, torch.cat([ids, stopped[:, : min(n_steps, n_new)]], dim=1)
-
-
-def _writing_hint(
-    given: Tensor, ids: Tensor, free: Tensor, right: Tensor, stop_id: int
-) -> str:
-    """Return words for the likely mistake."""
-    length, T = given.size(1), ids.size(1)
-    if length < T or not torch.equal(given[:, :T], ids):
-        return "The prompts come first, unchanged: return prompts and new tokens."
-    ended = (free[:, T:] == stop_id).cumsum(dim=1) > 0
-    firsts = ended.int().argmax(dim=1)[ended.any(dim=1)]
-    same = min(length, right.size(1))
-    if torch.equal(given[:, :same], right[:, :same]):
-        if length > right.size(1):
-            return (
-                f"All rows are done after {right.size(1) - T} steps, yours go on to "
-                f"{length - T}: stop when `done.all()`."
-            )
-        if len(firsts) and length - T == int(firsts.min()) + 1:
-            return "You stop when the first row is done; wait for all of them."
-        return (
-            f"It ends after {length - T} steps; {right.size(1) - T} are needed. Does a "
-            "stop in the prompt count for you? Is the stop itself in the text?"
-        )
-    if torch.equal(given[:, :same], free[:, :same]):
-        return "A row that has chosen stop_id goes on with other tokens."
-    return (
-        "Take the likeliest token of the *last* position, look for stop_id among the "
-        "new tokens only, and feed the cache each token once."
+def check_widest(widest) -> str:
+    """Takes a function of budget, vocab_size, context_length, n_layers, n_heads."""
+    sizes = [
+        (50_257, 1_024, 12, 12),
+        (65, 64, 3, 4),
+        (65, 32, 1, 1),
+        (2_048, 256, 8, 8),
+    ]
+    start = time.process_time()
+    for V, T, L, H in sizes:
+        for width in (0, H, 16 * H, 64 * H):
+            exact = _size(width, V, T, L)
+            for budget in {exact, max(exact - 1, 1), exact + 1}:
+                _check_width(widest, budget, V, T, L, H)
+    for width in (25_000, 1_000_000, 41_666_600):  # 3.6e11, 5.8e14, 1e18 parameters
+        exact = _size(width, 50_257, 1_024, 48)
+        for budget in (exact - 1, exact, 124_439_808, 10**18):
+            _check_width(widest, budget, 50_257, 1_024, 48, 25)
+    expect(
+        time.process_time() - start < 5,
+        "The answers are right, but slow: a large budget needs larger steps.",
     )
+    return "Not one parameter too many, for budgets up to a billion billions."
+
+
+def _check_width(widest, budget: int, V: int, T: int, L: int, H: int) -> None:
+    low, high = 0, 1  # in units of H: low fits, high does not
+    while _size(high * H, V, T, L) <= budget:
+        high *= 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = _size(middle * H, V, T, L) <= budget
+        low, high = (middle, high) if fits else (low, middle)
+    right, given = low * H, number(widest(budget, V, T, L, H))
+    asked = (
+        f"For budget={budget:,}, vocab_size={V}, context_length={T}, n_layers={L}, "
+        f"n_heads={H} the answer is {right:,}; yours: {given:,.12g}."
+    )
+    expect(given % H == 0, f"{asked} It must be a multiple of n_heads.")
+    if given > right:
+        need = _size(int(given), V, T, L)
+        last_bit = " A root of floats is not exact." if need - budget < 10 else ""
+        expect(
+            False,
+            f"{asked} A model that wide has {need:,} parameters: too many."
+            + (last_bit if budget > 2**53 else ""),
+        )
+    at_budget = _size(right, V, T, L) == budget
+    edge = " It has exactly as many parameters as allowed." if at_budget else ""
+    expect(given == right, f"{asked} A wider model fits.{edge}")

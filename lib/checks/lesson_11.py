@@ -1,230 +1,306 @@
-"""The checks of the exercises in lesson 11, tokenization."""
+"""The checks of the exercises in lesson 11, training."""
 
 from __future__ import annotations
 
-import codecs
 import math
 
-from lib.checks import exercise, expect, hint_for, number, returned
-from lib.text.bpe import split_words
+import torch
+from torch import Tensor, nn
+
+from lib.checks import (
+    exercise,
+    expect,
+    hint_for,
+    hint_for_tensor,
+    number,
+    returned,
+    rounded,
+)
+from lib.models.gpt import GPT
+from lib.models.presets import preset_config
+from lib.train import next_token_loss
 
 __all__ = [
-    "check_bits_per_byte",
-    "check_longest_match",
-    "check_split_digits",
-    "check_decode_stream",
+    "check_inverse_root_schedule",
+    "check_clip_gradients",
+    "check_accumulate",
+    "check_WeightAverage",
 ]
 
 
 @exercise
-def check_bits_per_byte(bits_per_byte) -> str:
-    """Takes a function of loss, n_tokens, text."""
-    for loss, n_tokens, text in ((4.0, 6, "déjà vu 😀"), (2.5, 3, "plain text")):
-        given = number(bits_per_byte(loss, n_tokens, text))
-        n_bytes, bit = len(text.encode("utf-8")), math.log(2)
-        right = loss * n_tokens / n_bytes / bit
-        hints = {
-            right * bit: "That is in nats: divide by ln 2.",
-            right * bit * bit: "One bit is ln 2 nats, so fewer nats are more bits: "
-            "divide by ln 2, do not multiply.",
-            loss * n_tokens / len(text) / bit: "That is per character; count the bytes "
-            "of text.encode('utf-8').",
-            loss * n_bytes / n_tokens / bit: "The other way round: the total is loss "
-            "times tokens, and the bytes share it.",
-            loss / n_bytes / bit: "The loss is per token: multiply by their number "
-            "first.",
-            loss * n_tokens / bit: "That is the total; divide it by the bytes.",
-            loss / bit: "That is in bits per token.",
-        }
-        nearly = math.isclose(given, right, rel_tol=0.02)
-        otherwise = "Nearly: do not round." if nearly else "Total nats, then bits."
-        expect(
-            math.isclose(given, right, rel_tol=1e-6),
-            f"{loss} nats per token, {n_tokens} tokens, {n_bytes} bytes make "
-            f"{right:.6f} bits per byte; you return {given:.6f}. "
-            + hint_for(given, hints, otherwise),
-        )
-    return "Now losses can be compared across tokenizers and languages."
-
-
-def _longest(word: bytes, tokens: list[bytes], pick=max) -> list[int]:
-    """Take, place by place, the token that `pick` chooses by its length."""
-    ids, i = [], 0
-    while i < len(word):
-        fitting = [token for token in tokens if word.startswith(token, i)]
-        ids.append(tokens.index(pick(fitting, key=len)))
-        i += len(tokens[ids[-1]])
-    return ids
-
-
-def _from_the_end(word: bytes, tokens: list[bytes]) -> list[int]:
-    ids: list[int] = []
-    while word:
-        best = max((token for token in tokens if word.endswith(token)), key=len)
-        ids.insert(0, tokens.index(best))
-        word = word[: -len(best)]
-    return ids
-
-
-def _longest_anywhere(word: bytes, tokens: list[bytes]) -> list[int]:
-    """Take the longest token of all that occurs, then cut what is left and right."""
-    if not word:
-        return []
-    best = max((token for token in tokens if token in word), key=len)
-    left, _, right = word.partition(best)
-    middle = [tokens.index(best)]
-    return _longest_anywhere(left, tokens) + middle + _longest_anywhere(right, tokens)
-
-
-def _growing(word: bytes, tokens: list[bytes]) -> list[int]:
-    """Let the piece grow only as long as it is a token."""
-    ids, i = [], 0
-    while i < len(word):
-        end = i + 1
-        while end < len(word) and word[i : end + 1] in tokens:
-            end += 1
-        ids.append(tokens.index(word[i:end]))
-        i = end
-    return ids
-
-
-@exercise
-def check_longest_match(longest_match) -> str:
-    """Takes a function of word, tokens."""
-    learnt = [b"ab", b"bc", b"abc", b"cd", b"bcde", b"\xc3\xa9"]
-    alphabet = [bytes([byte]) for byte in range(256)]
-    # In "abcd" the longest token of all comes first; in "bcde", "bcd" is no token.
-    words = b"abcd", b"abcde", b"bcabxcd", b"bcde", b"xbcde", "éab".encode(), b"z", b""
-    for word in words:
-        # The order says nothing about the length: long tokens first, then last.
-        for tokens in ([*alphabet, *learnt], [*reversed(learnt), *alphabet]):
-            given = returned(longest_match(word, list(tokens)))
-            given = [i if isinstance(i, bytes) else int(i) for i in given]
-            right = _longest(word, tokens)
+def check_inverse_root_schedule(inverse_root_schedule) -> str:
+    """Takes a function of step, n_warmup."""
+    for n_warmup in (10, 400, 1):
+        for n in (4 * n_warmup, 9 * n_warmup, n_warmup + 2, n_warmup, 2, 1, 100_000):
+            given = number(inverse_root_schedule(n - 1, n_warmup))
+            right = _inverse_root(n, n_warmup)
+            hint = hint_for(given, _schedule_mistakes(n, n_warmup), "Draw two lines.")
             expect(
-                given == right,
-                f"With the tokens {learnt} and the bytes, the word {word!r} becomes "
-                f"{right}; you return {given}. "
-                + _longest_hint(given, word, tokens, right),
+                math.isclose(given, right, rel_tol=1e-4, abs_tol=1e-7),
+                f"With n_warmup={n_warmup} step {n - 1} must get {right:.4f}, yours is "
+                f"{given:.4f}. {hint}",
             )
-    return "It asks how long tokens are, never when they were merged."
+    return "It rises, and never quite ends."
 
 
-def _longest_hint(
-    given: list, word: bytes, tokens: list[bytes], right: list[int]
-) -> str:
-    if given == [tokens[i] for i in right]:
-        return "Those are the tokens; return their ids, their places in the list."
-    if given == list(word) or given == _longest(word, tokens, min):
-        return "You took the shortest; begin with the longest piece and shrink it."
-    if given == _growing(word, tokens):
-        return "A longer token may fit although a shorter piece is none."
-    if given == _longest_anywhere(word, tokens):
-        return (
-            "You began with the longest token anywhere in the word; begin at its left."
-        )
-    if given == _from_the_end(word, tokens):
-        return (
-            "Did you go from the end, or in the order of merges? Begin at the left, "
-            "with the longest token that fits there."
-        )
-    if given == right[: len(given)]:
-        return "Go on behind the token until the word is used up."
-    if sum(len(tokens[i]) for i in given if isinstance(i, int)) > len(word):
-        return "After a token of n bytes, go on n bytes further, not one."
-    return "At each place try the longest piece first, and look it up in `tokens`."
+def _inverse_root(n: int, n_warmup: int) -> float:
+    return min(n / n_warmup, math.sqrt(n_warmup / max(n, 1)))
 
 
-@exercise
-def check_split_digits(split_digits) -> str:
-    """Takes a function of text."""
-    cases = {
-        "to 42": ["to", " 4", "2"],
-        "1984": ["1", "9", "8", "4"],
-        "In 10 days, 3.5 or x86?\n": None,
-        "they'll  pay\n\n $100   or 7½": None,
+def _schedule_mistakes(n: int, n_warmup: int) -> dict[float, str]:
+    rise, fall = n / n_warmup, math.sqrt(n_warmup / n)
+    anew = min(rise, 1 / math.sqrt(max(n - n_warmup, 1)))
+    return {
+        max(rise, fall): "Take the smaller of the two lines, not the larger.",
+        anew: "The fall does not begin anew after the warm-up: n counts from the very "
+        "first step.",
+        min(1.0, rise): "That only warms up: after the warm-up it must fall.",
+        fall: "In the warm-up it must rise: step 0 is 1 / n_warmup.",
+        1 / math.sqrt(n): "It must be 1 at the end of the warm-up.",
+        min(rise, n_warmup / n): "It falls with one over the *root* of n.",
+        _inverse_root(n - 1, n_warmup): "Steps are counted from 0: step 0 is already "
+        "the first update.",
+        _inverse_root(n + 1, n_warmup): "You are one step ahead.",
     }
-    for text, right in cases.items():
-        given = list(returned(split_digits(text)))
-        expect(
-            all(isinstance(word, str) for word in given),
-            "Return a list of strings: a group in the pattern makes findall return it.",
-        )
-        right = right or _split_after_digits(split_words(text))
-        expect(
-            given == right,
-            f"{text!r} must become {right}; you return {given}. "
-            + _digits_hint(text, given, right),
-        )
-    return "No token will ever hold two digits."
-
-
-def _split_after_digits(words: list[str]) -> list[str]:
-    cut: list[str] = []
-    for word in words:
-        if word.strip().isnumeric():
-            first = len(word) - len(word.strip()) + 1
-            cut += [word[:first], *word[first:]]
-        else:
-            cut.append(word)
-    return cut
-
-
-def _digits_hint(text: str, given: list[str], right: list[str]) -> str:
-    if "".join(given) != text:
-        return "The words together must be the whole text."
-    if given == split_words(text):
-        return (
-            "Numbers are still whole: the `+` behind \\p{N} takes all digits at once."
-        )
-    loose = [part for w in right for part in ([" ", w[1:]] if _spaced(w) else [w])]
-    if given == loose:
-        return "A space before a number stays with its first digit."
-    if all(len(word) == 1 for word in given):
-        return "Only digits stand alone; letters and signs are cut as before."
-    return "Change nothing but the part of the pattern that takes digits."
-
-
-def _spaced(word: str) -> bool:
-    return word[0] == " " and word[1:].isnumeric()
 
 
 @exercise
-def check_decode_stream(decode_stream) -> str:
-    """Takes a function of tokens."""
-    emoji = "😀".encode()
-    cases = [
-        [b"so", b" long"],
-        [b"caf", b"\xc3", b"\xa9", b"!"],
-        [b"a" + emoji[:1], emoji[1:3], emoji[3:] + b"b\xc3", b"\xa9"],
-        [bytes([byte]) for byte in "né中😀".encode()],
-        ["a\ufffd".encode(), b"b\xef\xbf", b"\xbd", b"c"],
-        [],
-    ]
-    for tokens in cases:
-        given = list(returned(decode_stream(list(tokens))))
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        right = [decoder.decode(token) for token in tokens]
+def check_clip_gradients(clip_gradients) -> str:
+    """Takes a function of gradients, limit."""
+    generator = torch.Generator().manual_seed(0)
+    random = [torch.randn(*s, generator=generator) for s in ((3, 4), (5,), (2, 1, 2))]
+    small = [g / 100 for g in random]
+    zeros = [torch.zeros(2, 2), torch.zeros(3)]
+    pair = [torch.tensor([3.0]), torch.tensor([4.0])]
+    cases = (random, 2.0), (random, 0.1), (small, 1.0), (pair, 1.0), (zeros, 1.0)
+    for gradients, limit in cases:
+        before = [g.clone() for g in gradients]
+        answer = returned(clip_gradients(gradients, limit))
         expect(
-            given == right,
-            f"After the tokens {tokens} the pieces to show are {right}; you return "
-            f"{given}. " + _stream_hint(tokens, given, right),
+            all(torch.equal(g, b) for g, b in zip(gradients, before)),
+            "You changed the gradients that were given; make new tensors.",
         )
-    return "No half character is ever shown, and none is lost."
+        _check_clipped(answer, gradients, limit)
+    return "One factor for all, and zeros stay zeros."
 
 
-def _stream_hint(tokens: list[bytes], given: list[str], right: list[str]) -> str:
-    joined = [b"".join(tokens[: k + 1]) for k in range(len(tokens))]
-    if given == [token.decode("utf-8", "replace") for token in tokens]:
-        return "A character that is not complete must wait, not become \ufffd."
-    if given == [token.decode("utf-8", "ignore") for token in tokens]:
-        return "The bytes of an unfinished character are lost; keep them for later."
-    if given == [text.decode("utf-8", "ignore") for text in joined]:
-        return "Each piece is what is new; you show the text from the start each time."
-    if "\ufffd" in "".join(right):
-        return "A \ufffd of the text itself is whole: do not hold it back or drop it."
-    if len(given) != len(tokens):
-        return f"{len(tokens)} tokens need {len(tokens)} strings; some may be empty."
-    if "".join(given) == "".join(right):
-        return "Show what is complete at once; only the unfinished character waits."
-    return "Keep the bytes that were not shown, and put the next token behind them."
+def _check_clipped(answer: object, gradients: list[Tensor], limit: float) -> None:
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 2,
+        "Return a pair: the list of clipped gradients, and the length before.",
+    )
+    clipped, length = list(answer[0]), number(answer[1])
+    shapes = [tuple(g.shape) for g in gradients]
+    found = [tuple(g.shape) for g in clipped]
+    expect(
+        found == shapes,
+        f"The clipped gradients must have the shapes of the given ones, {shapes}; "
+        f"yours: {found}.",
+    )
+    flat = torch.cat([g.flatten() for g in gradients]).double()
+    _check_length(length, flat, [g.norm().item() for g in gradients], limit)
+    given = torch.cat([g.flatten() for g in clipped]).double()
+    hint = "Gradients of zeros: 0 / 0 is not a number. Ask before you divide."
+    expect(not given.isnan().any(), hint)
+    right = flat * min(1.0, limit / max(flat.norm().item(), 1e-12))
+    mistakes = _clip_mistakes(gradients, limit)
+    expect(
+        torch.allclose(given, right, rtol=1e-3, atol=1e-6),
+        f"For gradients of the length {flat.norm():.3f} and the limit {limit} the "
+        f"first number must become {right[0]:.4f}, yours is {given[0]:.4f}. "
+        + hint_for_tensor(given, mistakes, "The same factor for all of them."),
+    )
+
+
+def _check_length(length: float, flat: Tensor, each: list[float], limit: float) -> None:
+    right = flat.norm().item()
+    hints = {
+        min(right, limit): "That is the length after clipping; return the one before.",
+        right**2: "The root is missing.",
+        sum(each): "Lengths do not add up; their squares do.",
+        max(each): "That is the longest single gradient; take all of them together.",
+        flat.abs().sum().item(): "That is the sum of the sizes; take the root of the "
+        "sum of the squares.",
+        flat.abs().max().item(): "That is the largest number; take the length of all.",
+    }
+    expect(
+        math.isclose(length, right, rel_tol=1e-4, abs_tol=1e-7),
+        f"For gradients of the lengths {[round(x, 3) for x in each]} the length of all "
+        f"is {right:.4f}, you return {length:.4f}. "
+        + hint_for(length, hints, "Square, add up, take the root."),
+    )
+
+
+def _clip_mistakes(gradients: list[Tensor], limit: float) -> dict[str, Tensor]:
+    flat = torch.cat([g.flatten() for g in gradients]).double()
+    each = [g * min(1.0, limit / max(g.norm().item(), 1e-12)) for g in gradients]
+    length = flat.norm().clamp(min=1e-12)
+    return {
+        "A length below the limit must stay as it is.": flat * limit / length,
+        "They are not clipped.": flat,
+        "You clipped each gradient by its own length; take all of them together.": (
+            torch.cat([g.flatten() for g in each]).double()
+        ),
+        "You clipped number by number; shorten the whole vector.": flat.clamp(
+            -limit, limit
+        ),
+        "Divide by the length and multiply by the limit.": flat / length,
+    }
+
+
+def _parts(seed: int) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((3, 8), (1, 2), (2, 5)) if seed else ((2, 3), (4, 8))
+    ids = [torch.randint(10, (b, t + 1), generator=generator) for b, t in shapes]
+    return [(x[:, :-1], x[:, 1:]) for x in ids]
+
+
+def _all_gradients(model: nn.Module) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def _weighted(model: nn.Module, parts: list, weights: list[float]) -> Tensor:
+    """Return the gradient of a weighted sum of the parts' mean losses."""
+    model.zero_grad()
+    losses = [next_token_loss(model, *part) for part in parts]
+    sum(w * loss for w, loss in zip(weights, losses)).backward()
+    return _all_gradients(model)
+
+
+@exercise
+def check_accumulate(accumulate) -> str:
+    """Takes a function of model, parts."""
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model, parts = GPT(preset_config("demo", init="fan_in")), _parts(seed)
+        _weighted(model, parts, [5.0] * len(parts))  # what stood there before
+        stale = _all_gradients(model).clone()
+        before = [p.detach().clone() for p in model.parameters()]
+        given_loss = number(accumulate(model, parts))
+        expect(
+            all(torch.equal(p, b) for p, b in zip(model.parameters(), before)),
+            "You changed the parameters; only their gradients are asked for.",
+        )
+        expect(
+            all(p.grad is not None for p in model.parameters()),
+            "There are parameters without a gradient: is a `backward` missing?",
+        )
+        _check_accumulated(
+            given_loss, _all_gradients(model).clone(), model, parts, stale
+        )
+    return "Every target has the same say."
+
+
+def _shares(parts: list) -> dict[str, list[float]]:
+    """Return what a mistake does -> the weights that it gives to the parts."""
+    targets, rows = [y.numel() for _, y in parts], [len(y) for _, y in parts]
+    right = [n / sum(targets) for n in targets]
+    return {
+        "": right,
+        "You weigh by rows; a longer row has more targets.": [
+            n / sum(rows) for n in rows
+        ],
+        "That is the mean of the means; a part with more targets must weigh more.": (
+            [1 / len(parts)] * len(parts)
+        ),
+        "That is the sum of the means.": [1.0] * len(parts),
+        "That is the sum over all targets; divide by their number.": targets,
+        "Only the last part has arrived: backward() adds, do not clear the gradients "
+        "in between.": [0.0] * (len(parts) - 1) + right[-1:],
+    }
+
+
+def _check_accumulated(
+    given_loss: float, given: Tensor, model: nn.Module, parts: list, stale: Tensor
+) -> None:
+    ways = _shares(parts)
+    gradients = {way: _weighted(model, parts, w).clone() for way, w in ways.items()}
+    losses = [next_token_loss(model, *part).item() for part in parts]
+    sums = {way: sum(w * x for w, x in zip(ws, losses)) for way, ws in ways.items()}
+    right, right_loss = gradients.pop(""), sums.pop("")
+    gradients["The old gradients are still in there: clear them first."] = right + stale
+    expect(
+        torch.allclose(given, right, rtol=1e-3, atol=1e-6),
+        "The gradient is not that of the mean over all targets. "
+        + hint_for_tensor(given, gradients, "What weight does each part get?"),
+    )
+    hints = {loss: way for way, loss in sums.items()}
+    expect(
+        math.isclose(given_loss, right_loss, rel_tol=1e-4),
+        f"The gradient is right, but the loss must be {right_loss:.4f}, you return "
+        f"{given_loss:.4f}. " + hint_for(given_loss, hints, "Weigh the losses, too."),
+    )
+
+
+@exercise
+def check_WeightAverage(WeightAverage) -> str:
+    """Takes a class with update(model) and average()."""
+    for decay in (0.9, 0.5):
+        torch.manual_seed(0)
+        model, path = nn.Linear(3, 2), WeightAverage(decay)
+        seen = []
+        for n_updates in (1, 2, 3, 4):
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.add_(torch.randn_like(p))
+            seen.append({n: p.detach().clone() for n, p in model.named_parameters()})
+            path.update(model)
+            for name, parameter in model.named_parameters():
+                expect(
+                    torch.equal(parameter, seen[-1][name]),
+                    "`update` changed the model; it must only look.",
+                )
+            _check_average(path, seen, decay)
+    return "A mean of the whole path, corrected for its start."
+
+
+def _check_average(path: object, seen: list[dict], decay: float) -> None:
+    first, given = returned(path.average()), returned(path.average())
+    expect(isinstance(given, dict), "`average` must return a dictionary, name to mean.")
+    expect(
+        given.keys() == seen[-1].keys(),
+        f"The names must be {sorted(seen[-1])}; yours are {sorted(given)}.",
+    )
+    for name in given:
+        expect(
+            torch.equal(first[name], given[name]),
+            "Two calls of `average` give two answers: it must change nothing.",
+        )
+        expect(not given[name].requires_grad, "The means have a history: detach them.")
+        values = torch.stack([s[name] for s in seen])
+        right = _running_mean(values, decay) / (1 - decay ** len(values))
+        hint = hint_for_tensor(
+            given[name], _mean_mistakes(values, decay), "Count them."
+        )
+        expect(
+            torch.allclose(given[name], right, rtol=1e-3, atol=1e-5),
+            f"After {len(values)} updates with decay={decay} the mean of {name!r} is "
+            f"not right: it begins with {rounded(given[name])[0]}, it should with "
+            f"{rounded(right)[0]}. {hint}",
+        )
+
+
+def _running_mean(values: Tensor, decay: float, start: Tensor | float = 0.0) -> Tensor:
+    mean = start + torch.zeros_like(values[0])
+    for value in values:
+        mean = decay * mean + (1 - decay) * value
+    return mean
+
+
+def _mean_mistakes(values: Tensor, decay: float) -> dict[str, Tensor]:
+    n, plain = len(values), _running_mean(values, decay)
+    turned = _running_mean(values, 1 - decay)
+    return {
+        "The correction is missing: divide by the share that it holds.": plain,
+        "That is the last model, not a mean. Is it the same memory?": values[-1],
+        "You started the mean at the first weights; start at 0 and correct, as AdamW "
+        "does.": _running_mean(values, decay, values[0]),
+        "That is the plain mean; newer weights count more.": values.mean(dim=0),
+        "`decay` is how much of the *old* mean stays, not of the new.": turned,
+        "It is turned: `decay` is how much of the *old* mean stays.": (
+            turned / (1 - (1 - decay) ** n)
+        ),
+        "The correction is 1 - decay ** n with n updates, not one more.": plain
+        / (1 - decay ** (n + 1)),
+    }

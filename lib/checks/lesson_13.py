@@ -1,11 +1,8 @@
-"""The checks of the exercises in lesson 13, translation."""
+"""The checks of the exercises in lesson 13, generation."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from numbers import Integral
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -19,310 +16,278 @@ from lib.checks import (
     returned,
     rounded,
 )
+from lib.models.gpt import GPT, GPTConfig
+from lib.models.presets import preset_config
 
 __all__ = [
-    "check_lowest_loss",
-    "check_run_matches",
-    "check_log_probability",
-    "check_forbidden",
+    "check_nucleus_size",
+    "check_keep_min_p",
+    "check_texts_that_fit",
+    "check_write_until",
 ]
 
 
-NOTHING = "0 times ln 0 counts as 0: what never happens adds nothing."
-
-
 @exercise
-def check_lowest_loss(lowest_loss) -> str:
-    """Takes a function of smoothing, vocab_size."""
-    for smoothing, vocab_size in ((0.3, 4), (0.1, 157), (1.0, 10), (0.0, 50)):
-        right = _lowest(smoothing, vocab_size)
-        try:
-            given = number(lowest_loss(smoothing, vocab_size))
-        except (ValueError, ZeroDivisionError) as error:
-            expect(smoothing > 0, f"With smoothing=0: {error}. {NOTHING}")
-            raise
-        hint = hint_for(
-            given,
-            _lowest_mistakes(smoothing, vocab_size),
-            "Which probabilities does the smoothed target have?",
-        )
-        if smoothing == 0 and not math.isfinite(given):
-            hint = NOTHING
-        expect(
-            math.isclose(given, right, rel_tol=1e-4, abs_tol=1e-5),
-            f"With smoothing={smoothing} and {vocab_size} words the lowest loss is "
-            f"{right:.4f} nats, you return {given:.4f}. {hint}",
-        )
-    return "A smoothed loss never comes to 0; compare it with its floor."
-
-
-def _lowest(smoothing: float, vocab_size: int) -> float:
-    share = smoothing / vocab_size
-    parts = [1 - smoothing + share] + [share] * (vocab_size - 1)
-    return -sum(p * math.log(p) for p in parts if p > 0)
-
-
-def _lowest_mistakes(smoothing: float, vocab_size: int) -> dict[float, str]:
-    share, top = smoothing / vocab_size, 1 - smoothing + smoothing / vocab_size
-    if not share:
-        return {}
-    others = -(vocab_size - 1) * share * math.log(share)
-    apart = smoothing / (vocab_size - 1)
-    apart = (
-        -smoothing * math.log(apart) - (1 - smoothing) * math.log(1 - smoothing)
-        if smoothing < 1
-        else math.inf
-    )
-    return {
-        math.log(vocab_size): "That is the loss of a model that knows nothing.",
-        -math.log(top): "That is the part of the right word, without its weight. The "
-        "other words count, too.",
-        -top * math.log(top): "The other words are part of the loss, too.",
-        others: "The right word is part of the loss, too.",
-        _lowest(smoothing, vocab_size) - share * math.log(share): "The right word is "
-        "not one of the others: they are V - 1.",
-        apart: "The right word also gets its share of what is spread: epsilon / V "
-        "for each of V words.",
-        _lowest(smoothing, vocab_size) / math.log(2): "That is in bits; take the "
-        "natural logarithm.",
-        -_lowest(smoothing, vocab_size): "A loss is a surprise: minus the logarithm.",
-    }
-
-
-CASES = (  # candidate, references, n
-    ("the the the the the cat is", ("the cat sat", "the the is", "a cat"), 1),
-    ("the the the the the cat is", ("the cat is here", "a cat is on the the mat"), 2),
-    ("le chat noir", ("le chat noir", "le chat noir"), 2),
-    ("elle la voit ici", ("elle ne la voit pas", "il la voit ici"), 3),
-    ("oui", ("oui oui",), 2),
-    ("le", ("le chat noir",), 4),
-    ("le chat", ("le chaton",), 2),
-    ("a a a", ("a a a",), 2),
-)
-
-
-@exercise
-def check_run_matches(run_matches) -> str:
-    """Takes a function of candidate, references, n."""
-    for candidate, kept, n in CASES:
-        references = list(kept)
-        given = returned(run_matches(candidate, references, n))
-        expect(references == list(kept), "You changed the list of references.")
-        expect(
-            isinstance(given, tuple | list)
-            and len(given) == 2
-            and all(isinstance(one, Integral) for one in given),
-            "Return two integers: matches, and runs of the candidate.",
-        )
-        right = _run_matches(candidate, references, n)
-        given = tuple(map(int, given))
-        hints = _run_mistakes(candidate, references, n)
-        hint = next((words for words, wrong in hints if wrong == given), "")
-        expect(
-            given == right,
-            f"{candidate!r} against {references} with n={n}: {right[0]} of {right[1]} "
-            f"runs match, you return {given[0]} of {given[1]}. "
-            + (hint or "Count the runs of each text."),
-        )
-    return "More references can only help a translation."
-
-
-def _runs(text: str, n: int) -> Counter:
-    words = text.split()
-    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
-
-
-def _run_matches(candidate: str, references: list[str], n: int) -> tuple[int, int]:
-    runs, wanted = _runs(candidate, n), Counter()
-    for reference in references:
-        wanted |= _runs(reference, n)
-    return (runs & wanted).total(), runs.total()
-
-
-def _in_text(runs: Counter, references: list[str]) -> int:
-    """Return the matches that a search in the text finds."""
-    texts = {run: " ".join(run) for run in runs}
-    most = {run: max(r.count(texts[run]) for r in references) for run in runs}
-    return sum(min(count, most[run]) for run, count in runs.items())
-
-
-def _run_mistakes(
-    candidate: str, references: list[str], n: int
-) -> list[tuple[str, tuple[int, int]]]:
-    """Return known mistakes with what they give."""
-    runs = _runs(candidate, n)
-    each = [_runs(reference, n) for reference in references]
-    added, common = sum(each, Counter()), each[0]
-    for other in each[1:]:
-        common = common & other
-    found, total = _run_matches(candidate, references, n)
-    n_words = len(candidate.split())
-    return [
-        ("You took only the first reference.", ((runs & each[0]).total(), total)),
-        ("You took only the last reference.", ((runs & each[-1]).total(), total)),
-        ("The references are not added up; take the larger count.", (
-            (runs & added).total(), total,
-        )),
-        ("It need not stand in *all* references.", ((runs & common).total(), total)),
-        ("A run counts at most as often as in a reference.", (
-            sum(count for run, count in runs.items() if added[run]), total,
-        )),
-        ("A run that comes twice counts twice.", (
-            len(runs.keys() & added.keys()), len(runs),
-        )),
-        ("The second number counts runs of n words, not words.", (found, n_words)),
-        ("A text of fewer than n words has no runs.", (found, n_words - n + 1)),
-        ("Compare whole words, and runs that overlap; str.count does neither.", (
-            _in_text(runs, references), total,
-        )),
-        ("Matches first, then all runs.", (total, found)),
-        ("The matches of the references are added up; take the best for each run.", (
-            sum((runs & one).total() for one in each), total,
-        )),
-    ]  # fmt: skip
-
-
-class _Fixed(nn.Module):
-    """Logits that depend on the source and on the past, at no cost."""
-
-    def __init__(self, pad_id: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.table = 2 * torch.randn(9, 9, generator=generator)
-        self.config = SimpleNamespace(pad_id=pad_id, bos_id=1, eos_id=2)
-
-    def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
-        past = self.table[tgt].cumsum(dim=1)  # (B, T, V)
-        return past + self.table.T[src].mean(dim=1, keepdim=True)
-
-
-@exercise
-def check_log_probability(log_probability) -> str:
-    """Takes a function of model, src, tgt."""
-    src = torch.tensor([[3, 4, 2], [5, 2, 0], [6, 7, 2]])
-    for pad_id in (0, 8):
-        tgt = torch.tensor([[1, 4, 5, 6, 2], [1, 7, 2, 0, 0], [1, 3, 3, 2, 0]])
-        tgt = tgt.masked_fill(tgt == 0, pad_id)
-        model = _Fixed(pad_id)
-        given = returned(log_probability(model, src, tgt))
+def check_nucleus_size(nucleus_size) -> str:
+    """Takes a function of probabilities, p."""
+    unsure, sure = [0.05, 0.5, 0.15, 0.3], [0.01, 0.02, 0.95, 0.02]
+    rows = torch.tensor([unsure, sure, [0.25] * 4])  # sums equal to p only in the last
+    for p in (0.1, 0.4, 0.7, 0.9, 0.98, 0.75):
+        before = rows.clone()
+        given = returned(nucleus_size(rows, p))
+        expect(torch.equal(rows, before), "You changed `probabilities`; make a copy.")
         expect(
             isinstance(given, Tensor) and given.shape == (3,),
-            "Return one number for each target, a tensor of shape (B,).",
+            "Return one number for each row, a tensor of shape (B,).",
         )
-        given, right = given.detach().float(), _log_probability(model, src, tgt)
-        hint = hint_for_tensor(
-            given, _log_mistakes(model, src, tgt), "Which tokens are predicted?"
+        right = _sizes(rows, p)
+        expect(
+            torch.equal(given.long(), right),
+            f"For p={p} and the rows {[rounded(row) for row in rows]} top-p keeps "
+            f"{right.tolist()} tokens, you return {given.tolist()}. "
+            + hint_for_tensor(
+                given, _size_mistakes(rows, p), "How many sums are still below p?"
+            ),
         )
         expect(
-            torch.allclose(given, right, rtol=1e-4, atol=1e-4),
-            f"The targets {tgt.tolist()} with padding {pad_id} have the log "
-            f"probabilities {rounded(right)}, you return {rounded(given)}. {hint}",
+            not given.is_floating_point(),
+            "A number of tokens is an integer; yours are floats.",
         )
-    return "With it you can tell a bad model from a bad search."
+    return "A sure model needs one token, an unsure one many."
 
 
-def _token_logs(model: nn.Module, src: Tensor, tgt: Tensor) -> Tensor:
-    logs = model(src, tgt[:, :-1]).log_softmax(dim=-1)  # (B, T - 1, V)
-    return logs.gather(-1, tgt[:, 1:].unsqueeze(-1)).squeeze(-1)
+def _sizes(rows: Tensor, p: float, descending: bool = True) -> Tensor:
+    sums = rows.sort(dim=-1, descending=descending).values.cumsum(dim=-1)
+    return (sums < p).sum(dim=-1) + 1
 
 
-def _log_probability(model: nn.Module, src: Tensor, tgt: Tensor) -> Tensor:
-    real = tgt[:, 1:] != model.config.pad_id
-    return (_token_logs(model, src, tgt) * real).sum(dim=-1)
-
-
-def _log_mistakes(model: nn.Module, src: Tensor, tgt: Tensor) -> dict[str, Tensor]:
-    logs, c = _token_logs(model, src, tgt), model.config
-    real, right = tgt[:, 1:] != c.pad_id, _log_probability(model, src, tgt)
-    logits = model(src, tgt[:, :-1])
-    raw = logits.gather(-1, tgt[:, 1:].unsqueeze(-1)).squeeze(-1)
-    same = model(src, tgt).log_softmax(dim=-1).gather(-1, tgt.unsqueeze(-1)).squeeze(-1)
+def _size_mistakes(rows: Tensor, p: float) -> dict[str, Tensor]:
+    right = _sizes(rows, p)
     return {
-        "The padding's id is model.config.pad_id, not always 0.": (
-            (logs * (tgt[:, 1:] != 0)).sum(dim=-1)
+        "The token that reaches p belongs to the set as well: one more.": right - 1,
+        "A sum equal to p is enough: count the sums that are *below* p.": (
+            (rows.sort(dim=-1, descending=True).values.cumsum(-1) <= p).sum(-1) + 1
         ),
-        "Padding counts in yours.": logs.sum(dim=-1),
-        "That is the mean; a probability of the whole needs the sum.": (
-            right / real.sum(dim=-1)
+        "Sort each row first, largest first.": (rows.cumsum(-1) < p).sum(-1) + 1,
+        "You sorted the smallest first.": _sizes(rows, p, descending=False),
+        "That is the number of tokens that fall away.": rows.size(-1) - right,
+        "You compare each probability with p; compare their running sum.": (
+            (rows >= p).sum(-1)
         ),
-        "<eos> counts, too.": (logs * (real & (tgt[:, 1:] != c.eos_id))).sum(dim=-1),
-        "Yours are raw logits: take log_softmax.": (raw * real).sum(dim=-1),
-        "The logits at a token speak about the token *after* it: shift.": (
-            (same * (tgt != c.pad_id)).sum(dim=-1)
-        ),
-        "That is a loss; a log probability is at most 0.": -right,
-        "That is the probability; return its logarithm.": right.exp(),
     }
 
 
 @exercise
-def check_forbidden(forbidden) -> str:
-    """Takes a function of ids, vocab_size, n."""
+def check_keep_min_p(keep_min_p) -> str:
+    """Takes a function of logits, min_p."""
     generator = torch.Generator().manual_seed(0)
-    hand = torch.tensor([[5, 6, 7, 5], [5, 5, 5, 5], [1, 2, 3, 4]])
-    drawn = torch.randint(3, (6, 12), generator=generator)
-    for ids, n in ((hand, 2), (hand, 1), (drawn, 3), (drawn, 4), (hand[:, :1], 3)):
-        before = ids.clone()
-        given = returned(forbidden(ids, 8, n))
-        expect(torch.equal(ids, before), "You changed `ids` itself; make a copy.")
+    for min_p in (0.05, 0.3, 1.0):
+        logits = 2 * torch.randn(3, 8, generator=generator)
+        logits[0] += 5.0  # rows differ in level, and that must not matter
+        before = logits.clone()
+        given = returned(keep_min_p(logits, min_p))
+        expect(torch.equal(logits, before), "You changed `logits` itself; make a copy.")
         expect(
-            isinstance(given, Tensor) and given.shape == (len(ids), 8),
-            "Return a tensor (B, V): a row for each row of ids, a column per token.",
+            isinstance(given, Tensor) and given.shape == logits.shape,
+            "Return logits of the shape of the given ones, (B, V).",
         )
-        expect(given.dtype == torch.bool, "Return bools, True where forbidden.")
-        right = _forbidden(ids, 8, n)
-        if torch.equal(given, right):
-            continue
-        row = int(
-            (given == right).all(dim=-1).int().argmin()
-        )  # the first that is wrong
+        right = _min_p(logits, min_p)
+        given = given.float()
+        good = torch.isclose(given, right).all(dim=-1)  # (3,)
+        row = int(good.int().argmin())  # the first that is wrong
         expect(
-            False,
-            f"With n={n} and the row {ids[row].tolist()} the tokens "
-            f"{_tokens(right[row])} are forbidden, yours are {_tokens(given[row])}. "
-            + _forbidden_hint(given, ids, n),
+            bool(good.all()),
+            f"With min_p={min_p} row {row} of the logits, {rounded(logits[row])}, must "
+            f"become {rounded(right[row])}, yours is {rounded(given[row])}. "
+            + _min_p_hint(given, logits, min_p),
         )
-    return "Every row has its own past, and nothing but its own."
+    return "min_p=1 leaves the likeliest token alone: greedy."
 
 
-def _tokens(row: Tensor) -> list[int]:
-    return row.nonzero().flatten().tolist()
+def _min_p(logits: Tensor, min_p: float) -> Tensor:
+    p = logits.softmax(dim=-1)
+    drop = p < min_p * p.max(dim=-1, keepdim=True).values
+    return logits.masked_fill(drop, -math.inf)
 
 
-def _forbidden(ids: Tensor, vocab_size: int, n: int, skipped: int = 0) -> Tensor:
-    """Return which tokens are forbidden; so many of the last places are skipped."""
-    mask = torch.zeros(len(ids), vocab_size, dtype=torch.bool)
-    length = ids.size(1)
-    for i, row in enumerate(ids.tolist()):
-        start = row[max(0, length - n + 1) :]
-        for place in range(length - n + 1 - skipped):
-            if row[place : place + n - 1] == start:
-                mask[i, row[place + n - 1]] = True
-    return mask
+def _min_p_hint(given: Tensor, logits: Tensor, min_p: float) -> str:
+    right = _min_p(logits, min_p)
+    drop = right.isinf()
+    low = given.isfinite() & (given < -100)
+    if torch.equal(low, drop) and torch.allclose(given[~drop], right[~drop]):
+        return "The right ones fall away, but not quite: use minus infinity."
+    mistakes = _min_p_mistakes(logits, min_p)
+    return hint_for_tensor(given, mistakes, "Compare with the row's largest.")
 
 
-def _forbidden_hint(given: Tensor, ids: Tensor, n: int) -> str:
-    right = _forbidden(ids, 8, n)
-    wrong = {
-        "True stands for forbidden, not for allowed.": ~right,
-        "All rows together are forbidden in yours; each row has its own past.": (
-            right.any(dim=0).expand_as(right)
+def _min_p_mistakes(logits: Tensor, min_p: float) -> dict[str, Tensor]:
+    p, right = logits.softmax(dim=-1), _min_p(logits, min_p)
+    drop = right.isinf()
+    largest = p.max(dim=-1, keepdim=True).values
+    return {
+        "The likeliest token fell away: at least min_p times means >=.": (
+            logits.masked_fill(p <= min_p * largest, -math.inf)
         ),
-        "Rows are independent; yours looks at the first row only.": (
-            right[:1].expand_as(right)
+        "You compare logits with logits; min_p is a share of a *probability*.": (
+            logits.masked_fill(
+                logits < min_p * logits.max(dim=-1, keepdim=True).values, -math.inf
+            )
         ),
-        "Rows are independent; yours forbids nothing in those after the first.": (
-            torch.cat([right[:1], torch.zeros_like(right[1:])])
+        "The bar is the same for all rows; each row has its own largest "
+        "probability.": logits.masked_fill(p < min_p * p.max(), -math.inf),
+        "The bar is min_p itself; it must be min_p times the largest probability of "
+        "the row.": logits.masked_fill(p < min_p, -math.inf),
+        "You return probabilities; return logits.": p.masked_fill(drop, 0.0),
+        "You return probabilities; return logits, unchanged where kept.": (
+            right.softmax(dim=-1)
         ),
-        "That forbids every token that was there; compare the n - 1 tokens before "
-        "it.": _forbidden(ids, 8, 1),
-        "The last token may complete an earlier run: one place more.": (
-            _forbidden(ids, 8, n, skipped=1)
+        "What falls away must be minus infinity; a logit of 0 can still be drawn.": (
+            logits.masked_fill(drop, 0.0)
         ),
-        "Your runs have one token too many.": _forbidden(ids, 8, n + 1),
-        "For n=1 the beginning is empty, and fits everywhere; row[-0:] is the whole "
-        "row.": torch.zeros_like(right) if n == 1 else right,
+        "You keep what should fall away.": logits.masked_fill(~drop, -math.inf),
     }
-    if n > 1:
-        wrong["Your runs have one token too few."] = _forbidden(ids, 8, n - 1)
-    return hint_for_tensor(given, wrong, "Where did the last n - 1 tokens stand?")
+
+
+@exercise
+def check_texts_that_fit(texts_that_fit) -> str:
+    """Takes a function of config, n_bytes, bytes_per_number."""
+    sizes = {"d_model": 48, "n_heads": 6, "n_layers": 5, "context_length": 100}
+    for n_kv_heads, width in ((None, 4), (2, 4), (1, 2)):
+        config = preset_config("demo", n_kv_heads=n_kv_heads, **sizes)
+        kv = n_kv_heads or config.n_heads
+        one = 2 * 5 * kv * 8 * 100 * width
+        for n_bytes in (7 * one + one // 2, 3 * one, one - 1):
+            given = number(texts_that_fit(config, n_bytes, width))
+            right = n_bytes // one
+            hint = hint_for(
+                given, _fit_mistakes(config, kv, n_bytes, width), "Count one text."
+            )
+            expect(
+                given == right,
+                f"With {n_bytes:,} bytes, n_kv_heads={n_kv_heads}, d_model=48, "
+                "n_heads=6, n_layers=5, context_length=100 and "
+                f"{width} bytes per number, {right} texts fit; you return {given:g}. "
+                f"{hint}",
+            )
+    return "One text is 2 * layers * heads * numbers * positions * bytes."
+
+
+def _fit_mistakes(
+    config: GPTConfig, kv: int, n_bytes: int, width: int
+) -> dict[float, str]:
+    """Return what known mistakes give, later ones first where they agree."""
+    numbers = 2 * 5 * kv * 8 * 100  # one text
+    one = numbers * width
+    whole = "Only whole texts count: round down."
+    shared = "There are n_kv_heads heads, not n_heads, of d_model // n_heads numbers."
+    heads = "A head has d_model // n_heads numbers, not d_model."
+    return {
+        n_bytes // (numbers * 4): "Use the bytes_per_number that is passed in.",
+        n_bytes // numbers: "Multiply by the bytes of one number.",
+        n_bytes // (one * config.n_heads // kv): shared,
+        n_bytes // (2 * 5 * kv * 48 * 100 * width): heads,
+        n_bytes // (one // 100): "Each text has a key at every position.",
+        n_bytes // (one // 5): "Every layer has a cache of its own.",
+        n_bytes // (one // 2): "Keys *and* values are kept: twice as much.",
+        -(-n_bytes // one): whole,
+        n_bytes / one: whole,
+    }
+
+
+class _Watched(nn.Module):
+    """A GPT that counts the tokens that it is given."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        sizes = {"vocab_size": 7, "d_model": 16, "n_heads": 2, "context_length": 40}
+        self.gpt, self.n_read = GPT(preset_config("demo", **sizes)), 0
+        for parameter in self.gpt.parameters():  # far from each other: no close calls
+            nn.init.normal_(parameter, std=0.6)
+        self.context_length, self.config = 40, self.gpt.config
+
+    def forward(self, ids: Tensor, cache: list | None = None) -> Tensor:
+        self.n_read += ids.size(1)
+        return self.gpt(ids, cache)
+
+    def new_cache(self) -> list:
+        return self.gpt.new_cache()
+
+
+@exercise
+def check_write_until(write_until) -> str:
+    """Takes a function of model, ids, n_new, stop_id."""
+    state = torch.get_rng_state()
+    try:
+        for seed in range(8):
+            _check_writing(write_until, _Watched(seed).eval(), seed)
+    finally:
+        torch.set_rng_state(state)
+    return "Each row ends where it should, and no token is read twice."
+
+
+@torch.no_grad()
+def _check_writing(write_until, model: _Watched, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    ids, n_new = torch.randint(7, (4, 5), generator=generator), 12
+    for stop_id in (3, int(ids[0, 2])):
+        free, right = _written(model, ids, n_new, stop_id)
+        model.n_read = 0
+        given = returned(write_until(model, ids.clone(), n_new, stop_id))
+        n_steps = right.size(1) - 5
+        expect(
+            isinstance(given, Tensor) and given.dim() == 2 and len(given) == 4,
+            "Return one tensor (B, T + n).",
+        )
+        hint = _writing_hint(given, ids, free, right, stop_id)
+        expect(torch.equal(given, right), f"The tokens are not right. {hint}")
+        expect(
+            model.n_read <= 5 + n_steps,
+            f"The texts are right, but the model was given {model.n_read} tokens per "
+            f"row, and {5 + n_steps - 1} are enough: the prompt once, then each new "
+            "token once. Use the cache.",
+        )
+
+
+def _written(
+    model: _Watched, ids: Tensor, n_new: int, stop_id: int
+) -> tuple[Tensor, Tensor]:
+    """Return what greedy choice writes without an end, and with it."""
+    free = ids
+    for _ in range(n_new):
+        free = torch.cat([free, model(free)[:, -1].argmax(-1, keepdim=True)], dim=1)
+    new = free[:, ids.size(1) :]
+    ended = (new == stop_id).cumsum(dim=1) > 0
+    stopped = torch.where(ended, stop_id, new)
+    n_steps = int((~ended).sum(dim=1).max()) + 1  # the longest row and its stop
+    return free, torch.cat([ids, stopped[:, : min(n_steps, n_new)]], dim=1)
+
+
+def _writing_hint(
+    given: Tensor, ids: Tensor, free: Tensor, right: Tensor, stop_id: int
+) -> str:
+    """Return words for the likely mistake."""
+    length, T = given.size(1), ids.size(1)
+    if length < T or not torch.equal(given[:, :T], ids):
+        return "The prompts come first, unchanged: return prompts and new tokens."
+    ended = (free[:, T:] == stop_id).cumsum(dim=1) > 0
+    firsts = ended.int().argmax(dim=1)[ended.any(dim=1)]
+    same = min(length, right.size(1))
+    if torch.equal(given[:, :same], right[:, :same]):
+        if length > right.size(1):
+            return (
+                f"All rows are done after {right.size(1) - T} steps, yours go on to "
+                f"{length - T}: stop when `done.all()`."
+            )
+        if len(firsts) and length - T == int(firsts.min()) + 1:
+            return "You stop when the first row is done; wait for all of them."
+        return (
+            f"It ends after {length - T} steps; {right.size(1) - T} are needed. Does a "
+            "stop in the prompt count for you? Is the stop itself in the text?"
+        )
+    if torch.equal(given[:, :same], free[:, :same]):
+        return "A row that has chosen stop_id goes on with other tokens."
+    return (
+        "Take the likeliest token of the *last* position, look for stop_id among the "
+        "new tokens only, and feed the cache each token once."
+    )

@@ -23,7 +23,7 @@ def attention_entropy(weights: Tensor) -> Tensor:
 
     Source: Shannon (1948), section 6.
 
-    Home lesson: 04_attention
+    Home lesson: 06_attention
     """
     return torch.special.entr(at_least_float32(weights)).sum(dim=-1)
 
@@ -42,7 +42,7 @@ def attention_distance(weights: Tensor) -> Tensor:
 
     Source: Clark et al. (2019) describe heads by where they look in this way.
 
-    Home lesson: 05_multi_head_attention
+    Home lesson: 07_multi_head_attention
     """
     n_queries, n_keys = weights.shape[-2:]
     if n_queries != n_keys:
@@ -63,7 +63,7 @@ def attention_maps(model: nn.Module, *inputs: Tensor) -> list[Tensor]:
     Returns:
         One ``(B, H, T_q, T_k)`` per attention, in the order in which they ran.
 
-    Home lesson: 05_multi_head_attention
+    Home lesson: 07_multi_head_attention
     """
     maps, hooks = [], []
     for module in model.modules():

@@ -28,7 +28,7 @@ def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
 
     Source: Papineni et al. (2002), section 2.3; the rule for no match: Post (2018).
 
-    Home lesson: 13_translation
+    Home lesson: 16_translation
     """
     if not candidates or len(candidates) != len(references):
         raise ValueError(

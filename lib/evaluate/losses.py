@@ -99,7 +99,7 @@ def mean_over(counts: Callable[..., Tensor]) -> Callable[[Callable], Callable]:
     Returns:
         A decorator for a loss ``loss_of(model, *batch)``.
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
 
     def mark(loss_of: Callable) -> Callable:
@@ -132,7 +132,7 @@ def label_smoothing_loss(
 
     Source: Szegedy et al. (2016), section 7; Vaswani et al. (2017), section 5.4.
 
-    Home lesson: 13_translation
+    Home lesson: 16_translation
     """
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
@@ -156,6 +156,6 @@ def masked_loss(
 ) -> Tensor:
     """Return the mean loss in nats at the hidden positions only, all ``(B, T)``.
 
-    Home lesson: 14_masked_language_model
+    Home lesson: 17_masked_language_model
     """
     return cross_entropy(model(inputs)[hidden], targets[hidden])

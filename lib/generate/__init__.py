@@ -69,7 +69,7 @@ def window_start(length: int, context_length: int) -> int:
     Returns:
         A multiple of a quarter of the context, 0 while all fit.
 
-    Home lesson: 10_generation
+    Home lesson: 13_generation
     """
     step = max(1, context_length // 4)
     return -(-max(0, length - context_length) // step) * step  # rounded up
@@ -100,7 +100,7 @@ def stream(
         ValueError: for an empty prompt, a negative ``n_new``, or a setting outside its
             range.
 
-    Home lesson: 10_generation
+    Home lesson: 13_generation
     """
     _check_request(ids, n_new)
     with in_mode(model, training=False):
@@ -150,7 +150,7 @@ def generate(model: nn.Module, ids: Tensor, n_new: int, **options) -> Tensor:
     Raises:
         ValueError: for an empty prompt or a setting outside its range.
 
-    Home lesson: 10_generation
+    Home lesson: 13_generation
     """
     return torch.cat([ids, *stream(model, ids, n_new, **options)], dim=1)
 
@@ -181,7 +181,7 @@ def stream_text(
         ValueError: for an empty prompt or stop, characters outside the vocabulary, or
             a setting outside its range.
 
-    Home lesson: 10_generation
+    Home lesson: 13_generation
     """
     if not prompt:
         raise ValueError("prompt='' is empty; give the model something to go on from")

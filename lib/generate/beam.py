@@ -31,7 +31,7 @@ def length_penalty(length: Tensor | int, alpha: float) -> Tensor | float:
 
     Source: Wu et al. (2016), equation (14).
 
-    Home lesson: 13_translation
+    Home lesson: 16_translation
     """
     if not 0 <= alpha < math.inf:
         raise ValueError(f"alpha={alpha} must be 0 or more, and finite")
@@ -69,7 +69,7 @@ def beam_search(
 
     Source: Wu et al. (2016), section 7.
 
-    Home lesson: 13_translation
+    Home lesson: 16_translation
     """
     c = model.config
     require_between(1, c.tgt_vocab_size, n_beams=n_beams)

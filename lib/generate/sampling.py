@@ -58,7 +58,7 @@ def sharpen(logits: Tensor, temperature: float) -> Tensor:
     The largest of a row is taken away first. That changes no probability, and then
     nothing can become too large.
 
-    Home lesson: 10_generation
+    Home lesson: 13_generation
     """
     logits = at_least_float32(logits)
     least = torch.finfo(logits.dtype).tiny  # 0 would be divided by 0
@@ -83,7 +83,7 @@ def penalize_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
 
     Source: Keskar et al. (2019), section 4.1, which divides negative logits, too.
 
-    Home lesson: 10_generation
+    Home lesson: 13_generation
     """
     if not 0 < penalty < math.inf:
         raise ValueError(f"penalty={penalty} must be above 0, and finite")
@@ -107,7 +107,7 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
     Source: Fan, Lewis and Dauphin (2018), section 5.4.
 
-    Home lesson: 10_generation
+    Home lesson: 13_generation
     """
     require_sizes(k=k)
     order = logits.argsort(dim=-1, descending=True, stable=True)
@@ -130,7 +130,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
     Source: Holtzman et al. (2020), section 3.1.
 
-    Home lesson: 10_generation
+    Home lesson: 13_generation
     """
     if not 0 < p <= 1:
         raise ValueError(f"p={p} must be above 0 and at most 1")
@@ -171,7 +171,7 @@ def choose_next(
     Raises:
         ValueError: for a setting outside its range.
 
-    Home lesson: 10_generation
+    Home lesson: 13_generation
     """
     if repetition_penalty != 1:
         logits = penalize_repetition(logits, ids, repetition_penalty)

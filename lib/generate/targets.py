@@ -41,7 +41,7 @@ def generate_targets(
 
     Source: Vaswani et al. (2017), section 3.1, "auto-regressive".
 
-    Home lesson: 12_encoder_decoder
+    Home lesson: 15_encoder_decoder
     """
     c = model.config
     with in_mode(model, training=False):

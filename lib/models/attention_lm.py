@@ -1,4 +1,4 @@
-"""Attention alone as a language model: the presets of lessons 04 and 05."""
+"""Attention alone as a language model: the presets of lessons 06 and 07."""
 
 from __future__ import annotations
 

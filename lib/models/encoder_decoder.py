@@ -71,7 +71,7 @@ class Encoder(_Stack):
 
     Source: Vaswani et al. (2017), section 3.1.
 
-    Home lesson: 12_encoder_decoder
+    Home lesson: 15_encoder_decoder
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -103,7 +103,7 @@ class Decoder(_Stack):
 
     Source: Vaswani et al. (2017), section 3.1.
 
-    Home lesson: 12_encoder_decoder
+    Home lesson: 15_encoder_decoder
     """
 
     has_memory = True
@@ -160,7 +160,7 @@ class TransformerConfig:
 
     Source: Vaswani et al. (2017), table 3, row "base".
 
-    Home lesson: 12_encoder_decoder
+    Home lesson: 15_encoder_decoder
     """
 
     src_vocab_size: int = 10_000
@@ -211,7 +211,7 @@ class Transformer(nn.Module):
 
     Source: Vaswani et al. (2017), section 3.
 
-    Home lesson: 12_encoder_decoder
+    Home lesson: 15_encoder_decoder
     """
 
     def __init__(self, config: TransformerConfig) -> None:

@@ -71,7 +71,7 @@ class GPTConfig:
 
     Source: Radford et al. (2019), section 2.3.
 
-    Home lesson: 08_gpt
+    Home lesson: 10_gpt
     """
 
     vocab_size: int = 65
@@ -121,7 +121,7 @@ class GPT(Module):
 
     Source: Radford et al. (2018), section 3.1; Radford et al. (2019), section 2.3.
 
-    Home lesson: 08_gpt
+    Home lesson: 10_gpt
     """
 
     def __init__(self, config: GPTConfig) -> None:

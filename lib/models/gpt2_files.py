@@ -94,7 +94,7 @@ def gpt2_config(hf: dict) -> GPTConfig:
 
     Source: Radford et al. (2019), section 2.3.
 
-    Home lesson: 08_gpt
+    Home lesson: 10_gpt
     """
     hf = {"n_positions": hf.get("n_ctx"), "activation_function": "gelu_new", **hf}
     if hf.get("n_inner") is None:
@@ -149,7 +149,7 @@ def load_gpt2(path_or_name: str | Path) -> GPT:
 
     Source: Radford et al. (2019), section 2.3.
 
-    Home lesson: 08_gpt
+    Home lesson: 10_gpt
     """
     released = path_or_name in RELEASED
     folder = fetch(path_or_name) if released else Path(path_or_name)
@@ -251,7 +251,7 @@ def export_gpt2(model: GPT, folder: str | Path) -> None:
 
     Source: Radford et al. (2019), section 2.3.
 
-    Home lesson: 08_gpt
+    Home lesson: 10_gpt
     """
     config, folder = _hf_config(model.config), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ class LanguageModel(nn.Module):
 
     Source: Radford et al. (2018), section 3.1.
 
-    Home lesson: 04_attention
+    Home lesson: 06_attention
     """
 
     def __init__(

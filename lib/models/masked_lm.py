@@ -37,7 +37,7 @@ def mask_tokens(
 
     Source: Devlin et al. (2019), section 3.1, without its random and unchanged tokens.
 
-    Home lesson: 14_masked_language_model
+    Home lesson: 17_masked_language_model
     """
     if not 0 < share <= 1:
         raise ValueError(f"share={share} must be above 0 and at most 1")
@@ -63,7 +63,7 @@ class MaskedLMConfig:
     Raises:
         ValueError: for a size below 1.
 
-    Home lesson: 14_masked_language_model
+    Home lesson: 17_masked_language_model
     """
 
     vocab_size: int
@@ -96,7 +96,7 @@ class MaskedLM(nn.Module):
 
     Source: Devlin et al. (2019), section 3.
 
-    Home lesson: 14_masked_language_model
+    Home lesson: 17_masked_language_model
     """
 
     def __init__(self, config: MaskedLMConfig) -> None:

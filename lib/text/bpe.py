@@ -42,7 +42,7 @@ def split_words(text: str) -> list[str]:
 
     Source: Radford et al. (2019), section 2.2; the pattern is in GPT-2's own code.
 
-    Home lesson: 11_tokenization
+    Home lesson: 14_tokenization
     """
     return SPLIT.findall(text)
 
@@ -54,7 +54,7 @@ def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
 
     Source: Gage (1994), where one unused byte takes the place of two.
 
-    Home lesson: 11_tokenization
+    Home lesson: 14_tokenization
     """
     merged: list[int] = []
     for i in ids:
@@ -76,7 +76,7 @@ class Chain:
         before: the place of the id before each.
         after: the place of the id after each; after the last comes the first.
 
-    Home lesson: 11_tokenization
+    Home lesson: 14_tokenization
     """
 
     def __init__(self, ids: Iterable[int]) -> None:
@@ -107,7 +107,7 @@ class PairTable:
         counts: how often each pair occurs.
         places: where each pair begins, or once began.
 
-    Home lesson: 11_tokenization
+    Home lesson: 14_tokenization
     """
 
     def __init__(self, words: Mapping[str, int]) -> None:
@@ -154,7 +154,7 @@ def learn_merges(words: Mapping[str, int], n_merges: int) -> list[Pair]:
 
     Source: Gage (1994); Sennrich et al. (2016), section 3.2.
 
-    Home lesson: 11_tokenization
+    Home lesson: 14_tokenization
     """
     table = PairTable(words)
     queue = [(-count, pair) for pair, count in table.counts.items()]
@@ -176,7 +176,7 @@ def apply_merges(ids: list[int], ranks: Mapping[Pair, int]) -> list[int]:
 
     Source: Sennrich et al. (2016), section 3.2.
 
-    Home lesson: 11_tokenization
+    Home lesson: 14_tokenization
     """
     chain = Chain([*ids, -1])
     queue = [(ranks[p], i) for i, p in enumerate(zip(ids, ids[1:])) if p in ranks]
@@ -199,7 +199,7 @@ def gpt2_bytes() -> dict[str, int]:
 
     Source: Radford et al. (2019), the function ``bytes_to_unicode`` of their code.
 
-    Home lesson: 11_tokenization
+    Home lesson: 14_tokenization
     """
     seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
     unseen = sorted(set(range(256)) - set(seen))
@@ -212,7 +212,7 @@ def read_gpt2_merges(path: str | Path) -> list[Pair]:
     Raises:
         ValueError: for a line that does not join two tokens of the lines above.
 
-    Home lesson: 11_tokenization
+    Home lesson: 14_tokenization
     """
     lines = Path(path).read_text("utf-8").removesuffix("\n").split("\n")
     ids = {character: i for i, character in enumerate(gpt2_bytes())}
@@ -245,7 +245,7 @@ class ByteBPE:
 
     Source: Sennrich et al. (2016), section 3.2; Radford et al. (2019), section 2.2.
 
-    Home lesson: 11_tokenization
+    Home lesson: 14_tokenization
     """
 
     def __init__(
@@ -309,7 +309,7 @@ class BPETokenizer(ByteBPE, StoredTokenizer):
 
     Source: Radford et al. (2019), section 2.2.
 
-    Home lesson: 11_tokenization
+    Home lesson: 14_tokenization
     """
 
     def __init__(

@@ -93,7 +93,7 @@ class WordTokenizer(StoredTokenizer):
             `encode` for a word outside the vocabulary (named with its place); in
             `decode` for an id outside ``0 .. vocab_size - 1``.
 
-    Home lesson: 13_translation
+    Home lesson: 16_translation
     """
 
     def __init__(self, sentences: Iterable[str]) -> None:
@@ -155,7 +155,7 @@ def pad_batch(rows: Sequence[Sequence[int]], pad_id: int = 0) -> Tensor:
     Raises:
         ValueError: if there are no rows.
 
-    Home lesson: 12_encoder_decoder
+    Home lesson: 15_encoder_decoder
     """
     if not rows:
         raise ValueError("rows=[] is empty; a batch needs one row or more")

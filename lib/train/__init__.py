@@ -107,7 +107,7 @@ def estimate_loss(
 def next_token_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean loss in nats of a language model on a batch, both ``(B, T)``.
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
     return cross_entropy(model(inputs), targets)
 
@@ -128,7 +128,7 @@ class Training:
         losses: the loss of each of them, in nats, measured before the update.
         validation: pairs of ``n_done`` and validation loss.
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
 
     def __init__(
@@ -208,7 +208,7 @@ def train(
 
     A progress bar is shown while it runs, unless ``COURSE_QUIET`` is set.
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
     if every < 0:
         raise ValueError(f"every={every} must be 0 or more")

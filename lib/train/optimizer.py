@@ -53,7 +53,7 @@ def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
 
     Source: Jordan et al. (2024); coefficients: Amsel et al. (2025), Polar Express.
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
     if not 1 <= rounds <= len(POLAR_EXPRESS):
         raise ValueError(f"rounds={rounds} must be in 1 .. {len(POLAR_EXPRESS)}")
@@ -80,7 +80,7 @@ class Muon(torch.optim.Muon):
 
     Source: Jordan et al. (2024), Muon.
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
 
     @torch.no_grad()
@@ -134,7 +134,7 @@ def make_optimizers(
 
     Source: Loshchilov and Hutter (2019); Jordan et al. (2024).
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
     c = config
     matrices = _inner_matrices(model) if c.optimizer == "muon" else []

@@ -27,7 +27,7 @@ def warmup(step: int, n_warmup: int) -> float:
 
     Source: Vaswani et al. (2017), section 5.3; Goyal et al. (2017), section 2.2.
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
     return min(1.0, (step + 1) / n_warmup) if n_warmup else 1.0
 
@@ -50,7 +50,7 @@ def cosine_schedule(step: int, n_steps: int, n_warmup: int, end: float = 0.1) ->
 
     Source: Loshchilov and Hutter (2017), equation (5).
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
     require_sizes(n_steps=n_steps)
     done = max(0.0, (step - n_warmup) / max(1, n_steps - n_warmup))  # 0 .. 1
@@ -79,7 +79,7 @@ def linear_schedule(
 
     Source: Hägele et al. (2024), section 3.
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
     require_sizes(n_steps=n_steps)
     left = max(0.0, 1 - step / n_steps)  # 1 .. 0
@@ -93,7 +93,7 @@ SCHEDULES = {
 }
 """The schedules by name, each called with ``(step, n_steps, n_warmup)``.
 
-Home lesson: 09_training
+Home lesson: 11_training
 """
 
 
@@ -117,7 +117,7 @@ def noam_schedule(step: int, n_steps: int, n_warmup: int) -> float:
 
     Source: Vaswani et al. (2017), section 5.3, equation (3).
 
-    Home lesson: 13_translation
+    Home lesson: 16_translation
     """
     require_sizes(n_warmup=n_warmup)
     risen = (step + 1) / n_warmup

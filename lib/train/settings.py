@@ -37,7 +37,7 @@ class TrainConfig:
             that is not above 0, a negative warm-up or weight decay, Noam without a
             warm-up, or an unknown name.
 
-    Home lesson: 09_training
+    Home lesson: 11_training
     """
 
     n_steps: int

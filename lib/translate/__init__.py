@@ -38,7 +38,7 @@ def encode_pairs(
     Raises:
         ValueError: for a word outside its vocabulary.
 
-    Home lesson: 13_translation
+    Home lesson: 16_translation
     """
     bos, end = target.ids["<bos>"], target.ids["<eos>"]
     sources = [source.encode(pair.english) + [source.ids["<eos>"]] for pair in pairs]
@@ -62,7 +62,7 @@ class PairBatches:
         ValueError: if there are no pairs, or not as many of both, or for a
             ``batch_size`` below 1.
 
-    Home lesson: 13_translation
+    Home lesson: 16_translation
     """
 
     def __init__(
@@ -105,7 +105,7 @@ def translation_loss(
 
     Source: Vaswani et al. (2017), section 5.4, for the smoothing.
 
-    Home lesson: 13_translation
+    Home lesson: 16_translation
     """
     logits = model(src, tgt[:, :-1])  # (B, T - 1, V)
     return label_smoothing_loss(logits, tgt[:, 1:], smoothing, model.config.pad_id)
@@ -130,7 +130,7 @@ def translate(
     Raises:
         ValueError: if there are no sentences, or for a word outside the vocabulary.
 
-    Home lesson: 13_translation
+    Home lesson: 16_translation
     """
     src = pad_batch([source.encode(s) + [source.ids["<eos>"]] for s in sentences])
     src = src.to(model.head.weight.device)

@@ -1,166 +1,218 @@
 """Wrong answers to the exercises of lesson 04, which their checks must reject.
 
-`WRONG` has an entry for each check of lib/checks/lesson_04.py: two wrong answers or
-more, each with a few words of the message that it must get. Plant the mistakes that a
-reader makes (off by one, the wrong axis, a forgotten bias), not nonsense, and quote the
-words that name the mistake. The right answers are the solutions.
+`WRONG` has an entry for each check of lib/checks/lesson_04.py: wrong answers, each with
+a few words of the message that it must get. The right answers are the solutions.
 """
 
-import math
-
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 
-def entropy(weights, dim=-1):
-    return -torch.xlogy(weights, weights).sum(dim=dim)
+def similarity(exponent=lambda d: torch.arange(0, d, 2) / d, start=0, wave=torch.cos):
+    """The similarity by distance with one mistake in it."""
+
+    def by_distance(d_model, base, n):
+        distances = torch.arange(start, start + n).unsqueeze(1)
+        return wave(distances * base ** -exponent(d_model)).sum(dim=1)
+
+    return by_distance
 
 
-def plain_log(weights):
-    return (-(weights * weights.log()).sum(dim=-1)).exp()
+def cosine_by_distance(d_model, base, n):
+    return similarity()(d_model, base, n) / (d_model / 2)
 
 
-def band(first: int = 0, extra: int = 0, future: bool = False):
-    """A local mask that begins or ends in the wrong place."""
-
-    def mask(length, window):
-        back = torch.arange(length)[:, None] - torch.arange(length)
-        if future:
-            back = back.abs()
-        return (back >= first) & (back < window + extra)
-
-    return mask
+def hands_apart(d_model, base, n):
+    speeds = base ** (-torch.arange(0, d_model, 2) / d_model)
+    return (torch.arange(n).unsqueeze(1) * speeds).cos()
 
 
-def causal(length):
-    return torch.ones(length, length, dtype=torch.bool).tril()
+def groups_of(table, pairs):
+    """The mean of a table over the pairs of each two groups."""
+
+    def means(vectors, groups):
+        g = int(groups.max()) + 1
+        result, entries, counted = torch.zeros(g, g), table(vectors), pairs(vectors)
+        for a in range(g):
+            for b in range(g):
+                inside = (groups == a).unsqueeze(1) & (groups == b)
+                total = (entries * counted.bool())[inside].sum()
+                result[a, b] = total / counted[inside].sum()
+        return result
+
+    return means
 
 
-def other(row):
-    """Other random numbers, always the same ones."""
-    return torch.randn(row.shape, generator=torch.Generator().manual_seed(7))
+def unit_products(vectors, dim=-1):
+    unit = F.normalize(vectors, dim=dim)
+    return unit @ unit.T
 
 
-def any_number(difference):
-    return difference.abs().amax(dim=-1) > 1e-6
+def without_self(vectors):
+    return 1 - torch.eye(len(vectors))
 
 
-def changed_rows(fresh: bool = True, copy: bool = True, new=other, moved=any_number):
-    """Dependencies with one mistake in how rows are changed, or compared."""
-
-    def dependencies(mix, x):
-        before, columns = mix(x), []
-        changed = x.clone() if copy else x
-        for j in range(len(x)):
-            changed = x.clone() if fresh else changed
-            changed[j] = new(changed[j].clone())
-            columns.append(moved(mix(changed) - before))
-        return torch.stack(columns, dim=1)
-
-    return dependencies
+def cosine_of_centres(vectors, groups):
+    g = int(groups.max()) + 1
+    return unit_products(torch.stack([vectors[groups == a].mean(0) for a in range(g)]))
 
 
-def first_number_only(row):
-    row[0] += 1
-    return row
+def self_as_zero(vectors, groups):
+    return groups_of(
+        lambda v: unit_products(v) - torch.eye(len(v)),
+        lambda v: torch.ones(len(v), len(v)),
+    )(vectors, groups)
 
 
-def changed_columns(mix, x):
-    before, columns = mix(x), []
-    for j in range(x.size(1)):
-        changed = x.clone()
-        changed[:, j] += 1
-        columns.append((mix(changed) - before).abs().amax(dim=-1) > 1e-6)
-    return torch.stack(columns, dim=1)
+def shifted(sign=1, factor=2, own_base=True, one_angle=False, apart=False, step=None):
+    """A shift with one mistake in it."""
+
+    def shift(p, k, base=10_000.0):
+        d = p.size(-1)
+        speeds = (base if own_base else 1e4) ** (-factor * torch.arange(d // 2) / d)
+        angles = (step or k) * (torch.ones(d // 2) if one_angle else speeds) * sign
+        s, c = p[..., 0::2], p[..., 1::2]
+        s, c = s * angles.cos() + c * angles.sin(), c * angles.cos() - s * angles.sin()
+        return torch.cat([s, c], -1) if apart else torch.stack([s, c], -1).flatten(-2)
+
+    return shift
 
 
-def numbers_instead_of_bools(mix, x):
-    return changed_rows()(mix, x).float()
+def shifted_halves(p, k, base=10_000.0):
+    d = p.size(-1)
+    angles = k * base ** (-torch.arange(0, d, 2) / d)
+    s, c = p[..., : d // 2], p[..., d // 2 :]
+    turned = s * angles.cos() + c * angles.sin(), c * angles.cos() - s * angles.sin()
+    return torch.cat(turned, dim=-1)
 
 
-def against_the_last(mix, x):
-    """Compares with the output of the row before instead of the first one."""
-    before, columns = mix(x), []
-    for j in range(len(x)):
-        changed = x.clone()
-        changed[j] = other(changed[j])
-        after = mix(changed)
-        columns.append((after - before).abs().amax(dim=-1) > 1e-6)
-        before = after
-    return torch.stack(columns, dim=1)
+def shifted_in_place(p, k, base=10_000.0):
+    p[..., :] = shifted()(p, k, base)
+    return p
 
 
-def one_hot(shift: int = 1, scale: float = 20.0):
-    """One-hot keys and queries, moved by a wrong number or of a wrong size."""
-
-    def previous_token(length):
-        k = torch.eye(length)
-        rows = (torch.arange(length) - shift).clamp(0, length - 1)
-        return scale * math.sqrt(length) * k[rows], k
-
-    return previous_token
+def not_joined(p, k, base=10_000.0):
+    return shifted()(p, k, base).unflatten(-1, (-1, 2))
 
 
-def not_enough_for_long(length):
-    k = torch.eye(length)
-    return 25 * k[(torch.arange(length) - 1).clamp(min=0)], k
+def added(p, k, base=10_000.0):
+    angles = k * base ** (-torch.arange(0, p.size(-1), 2) / p.size(-1))
+    return p + torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
-def infinite(length):
-    q, k = one_hot()(length)
-    return q * math.inf, k
+class Concat(nn.Module):
+    """The right model, for mistakes to inherit from."""
+
+    def __init__(self, vocab_size, context_length, d_model, d_hidden, bias=True):
+        super().__init__()
+        self.embed = nn.Embedding(vocab_size, d_model)
+        self.hidden = nn.Linear(context_length * d_model, d_hidden, bias)
+        self.head = nn.Linear(d_hidden, vocab_size)
+
+    def forward(self, ids):
+        return self.head(self.hidden(self.embed(ids).flatten(1)).relu())
+
+
+class Probabilities(Concat):
+    def forward(self, ids):
+        return super().forward(ids).softmax(dim=-1)
+
+
+class BentTwice(Concat):
+    def forward(self, ids):
+        return super().forward(ids).relu()
+
+
+class Summed(Concat):
+    def __init__(self, vocab_size, context_length, d_model, d_hidden):
+        super().__init__(vocab_size, 1, d_model, d_hidden)
+
+    def forward(self, ids):
+        return self.head(self.hidden(self.embed(ids).sum(dim=1)).relu())
+
+
+class Straight(Concat):
+    def forward(self, ids):
+        return self.head(self.hidden(self.embed(ids).flatten(1)))
+
+
+class Mixed(Concat):
+    def forward(self, ids):
+        x = self.embed(ids).transpose(0, 1).reshape(len(ids), -1)
+        return self.head(self.hidden(x).relu())
+
+
+class EveryPlace(Concat):
+    def forward(self, ids):
+        logits = super().forward(ids)
+        return logits.unsqueeze(1).repeat(1, ids.size(1), 1)
+
+
+class FirstOnly(Concat):
+    def forward(self, ids):
+        return super().forward(ids[:, :1].expand_as(ids))
+
+
+class Sorted(Concat):
+    def forward(self, ids):
+        return super().forward(ids.sort(dim=1).values)
+
+
+def overwritten(p, k, base=10_000.0):
+    angles = k * base ** (-torch.arange(0, p.size(-1), 2) / p.size(-1))
+    q = p.clone()
+    q[..., 0::2] = q[..., 0::2] * angles.cos() + q[..., 1::2] * angles.sin()
+    q[..., 1::2] = q[..., 1::2] * angles.cos() - q[..., 0::2] * angles.sin()
+    return q
 
 
 WRONG = {
-    "check_effective_positions": [
-        (entropy, "That is the entropy itself"),
-        (plain_log, "NaN: 0 times"),
-        (lambda w: (-entropy(w)).exp(), "The sign is the other way round"),
-        (lambda w: 2 ** entropy(w), "not 2 to the power"),
-        (lambda w: (w > 0).sum(dim=-1), "small ones must count less"),
-        (lambda w: 1 / w.square().sum(dim=-1), "another such measure"),
-        (lambda w: 1 / w.amax(dim=-1), "looks at one position only"),
-        (lambda w: entropy(w).mean().exp(), "must have the shape"),
-        (lambda w: entropy(w, dim=-2).exp(), "must have the shape"),
-        (lambda w: None, "is a `return` missing"),
+    "check_similarity_by_distance": [
+        (similarity(lambda d: torch.arange(d) / d), "The exponent counts columns"),
+        (similarity(lambda d: torch.arange(d // 2) / d), "the 2 is missing"),
+        (similarity(lambda d: -torch.arange(0, d, 2) / d), "exponent is negative"),
+        (similarity(lambda d: torch.arange(d) // 2 * 2 / d), "counts once"),
+        (similarity(start=1), "first distance is 1"),
+        (similarity(wave=torch.sin), "a cosine, not a sine"),
+        (cosine_by_distance, "do not divide"),
+        (hands_apart, "Add up over the hands"),
+        (lambda d, b, n: None, "is a `return` missing"),
     ],
-    "check_local_mask": [
-        (band(future=True), "The future is open"),
-        (lambda n, w: ~causal(n).tril(-w), "may not look at later ones"),
-        (band(extra=1), "One too many"),
-        (band(extra=-1), "One too few"),
-        (band(first=1), "position itself is missing"),
-        (lambda n, w: band()(n, w).T, "Rows and columns are exchanged"),
-        (lambda n, w: ~band()(n, w), "true is where looking is *allowed*"),
-        (lambda n, w: causal(n), "leave out what is too far back"),
-        (lambda n, w: causal(n).tril(-w), "You kept what is too far back"),
-        (lambda n, w: band()(n, w).float(), "a mask is torch.bool"),
-        (lambda n, w: band()(w, w), "must have the shape"),
-    ],
-    "check_dependencies": [
-        (lambda mix, x: changed_rows()(mix, x).T, "Rows and columns are exchanged"),
-        (lambda mix, x: ~changed_rows()(mix, x), "true is where something changes"),
-        (changed_rows(fresh=False), "a fresh copy of x"),
-        (changed_rows(fresh=False, copy=False), "You changed `x` itself"),
+    "check_mean_cosines": [
         (
-            changed_rows(moved=lambda d: d.abs().amax(dim=-1) > 0.1),
-            "You missed a change",
+            groups_of(unit_products, lambda v: torch.ones(len(v), len(v))),
+            "leave out the diagonal",
         ),
-        (changed_rows(new=lambda row: row + 1), "adding the same"),
-        (changed_rows(new=first_number_only), "Replace the row by random numbers"),
-        (changed_rows(moved=lambda d: (d != 0).all(-1)), "in any number"),
-        (changed_rows(moved=lambda d: d.sum(-1).abs() > 1e-6), "in any number"),
-        (changed_columns, "must have the shape (5, 5)"),
-        (numbers_instead_of_bools, "it must be torch.bool"),
-        (against_the_last, "Compare with the output for `x` itself"),
+        (self_as_zero, "the mean has fewer terms"),
+        (groups_of(lambda v: v @ v.T, without_self), "divide by both lengths"),
+        (groups_of(lambda v: unit_products(v, 0), without_self), "the rows must be"),
+        (cosine_of_centres, "not the mean of the cosines"),
+        (lambda v, g: unit_products(v), "groups, so the shape must be"),
     ],
-    "check_previous_token": [
-        (one_hot(shift=0), "It looks at itself"),
-        (one_hot(shift=-1), "look at the *next* position"),
-        (one_hot(scale=1.0), "make the scores larger"),
-        (not_enough_for_long, "a longer text has more rivals"),
-        (infinite, "The weights are NaN"),
-        (one_hot(shift=2), "position i - 1 alone"),
-        (lambda n: one_hot()(n)[0], "Return a pair"),
-        (lambda n: one_hot()(n + 1), "must be a tensor of shape"),
+    "check_shift_positions": [
+        (shifted(sign=-1), "the other way"),
+        (shifted(factor=1), "the 2 is missing"),
+        (shifted(own_base=False), "whatever `base` is"),
+        (shifted(one_angle=True), "each has its own speed"),
+        (shifted(apart=True), "interleave them"),
+        (shifted(step=1), "move k places"),
+        (overwritten, "take both from p"),
+        (shifted_halves, "columns 0 and 1"),
+        (shifted_in_place, "You changed `p` itself"),
+        (not_joined, "join the pairs"),
+        (added, "a shift is a turn"),
+    ],
+    "check_concat_lm": [
+        (Summed, "added up, not put side by side"),
+        (Probabilities, "no softmax"),
+        (BentTwice, "after the last layer"),
+        (Straight, "is there a ReLU"),
+        (Mixed, "keep dimension 0"),
+        (EveryPlace, "one prediction per window"),
+        (FirstOnly, "place 1 changes nothing"),
+        (Sorted, "the order is lost"),
+        (lambda v, t, d, h: Concat(v, t, d, h, bias=False), "first layer has no bias"),
+        (lambda v, t, d, h: nn.Embedding(v, v), "one prediction per window"),
     ],
 }

@@ -8,115 +8,159 @@ words that name the mistake. The right answers are the solutions.
 
 import math
 
-from torch.nn import functional as F
+import torch
 
 
-def exact_d_ff(d_model: int, d_ff: int) -> float:
-    return (2 * d_model * d_ff + d_ff + d_model) / (3 * d_model)
+def entropy(weights, dim=-1):
+    return -torch.xlogy(weights, weights).sum(dim=dim)
 
 
-def biased_d_ff(d_model: int, d_ff: int) -> int:
-    return round((2 * d_model * d_ff + d_ff) / (3 * d_model + 2))
+def plain_log(weights):
+    return (-(weights * weights.log()).sum(dim=-1)).exp()
 
 
-def tent(last: bool = True, down: float = -2.0, scale: bool = True, sign: float = -1.0):
-    """The weights of a tent with one mistake in it."""
+def band(first: int = 0, extra: int = 0, future: bool = False):
+    """A local mask that begins or ends in the wrong place."""
 
-    def weights(centre, width):
-        places = [centre - width, centre, centre + width]
-        c = [1.0, down, 1.0]
-        if not last:
-            places, c = places[:2], c[:2]
-        slope = 1 / width if scale else 1.0
-        ones = [1.0] * len(c)
-        return ones, [sign * place for place in places], [slope * y for y in c], 0.0
+    def mask(length, window):
+        back = torch.arange(length)[:, None] - torch.arange(length)
+        if future:
+            back = back.abs()
+        return (back >= first) & (back < window + extra)
 
-    return weights
+    return mask
 
 
-def lifted_tent(centre, width):
-    a, b, c, _ = tent()(centre, width)
-    return a, b, c, 1.0
+def causal(length):
+    return torch.ones(length, length, dtype=torch.bool).tril()
 
 
-def uneven_tent(centre, width):
-    return [1.0], [-centre, -width], [1.0], 0.0
+def other(row):
+    """Other random numbers, always the same ones."""
+    return torch.randn(row.shape, generator=torch.Generator().manual_seed(7))
 
 
-def on(ffn, x):
-    return ffn.up(x) > 0
+def any_number(difference):
+    return difference.abs().amax(dim=-1) > 1e-6
 
 
-def decides(
-    sign: int = 1,
-    other: bool = True,
-    active: bool = True,
-    relu: bool = False,
-    total: bool = False,
-):
-    """The contributions of the units with one mistake in them."""
+def changed_rows(fresh: bool = True, copy: bool = True, new=other, moved=any_number):
+    """Dependencies with one mistake in how rows are changed, or compared."""
 
-    def contributions(ffn, head, x, a, b):
-        votes = head.weight @ ffn.down.weight
-        bend = F.relu if relu else ffn.activation if active else lambda z: z
-        given = sign * bend(ffn.up(x)) * (votes[a] - other * votes[b])
-        return given.sum(dim=-1) if total else given
+    def dependencies(mix, x):
+        before, columns = mix(x), []
+        changed = x.clone() if copy else x
+        for j in range(len(x)):
+            changed = x.clone() if fresh else changed
+            changed[j] = new(changed[j].clone())
+            columns.append(moved(mix(changed) - before))
+        return torch.stack(columns, dim=1)
 
-    return contributions
+    return dependencies
 
 
-def votes_alone(ffn, head, x, a, b):
-    vote = (head.weight[a] - head.weight[b]) @ ffn.down.weight
-    return vote.expand(*x.shape[:-1], -1)
+def first_number_only(row):
+    row[0] += 1
+    return row
 
 
-def biases_spread(ffn, head, x, a, b):
-    bias = head(ffn.down.bias)
-    return decides()(ffn, head, x, a, b) + (bias[a] - bias[b]) / ffn.up.out_features
+def changed_columns(mix, x):
+    before, columns = mix(x), []
+    for j in range(x.size(1)):
+        changed = x.clone()
+        changed[:, j] += 1
+        columns.append((mix(changed) - before).abs().amax(dim=-1) > 1e-6)
+    return torch.stack(columns, dim=1)
 
 
-def without_up_bias(ffn, head, x, a, b):
-    votes = (head.weight[a] - head.weight[b]) @ ffn.down.weight
-    return ffn.activation(x @ ffn.up.weight.T) * votes
+def numbers_instead_of_bools(mix, x):
+    return changed_rows()(mix, x).float()
+
+
+def against_the_last(mix, x):
+    """Compares with the output of the row before instead of the first one."""
+    before, columns = mix(x), []
+    for j in range(len(x)):
+        changed = x.clone()
+        changed[j] = other(changed[j])
+        after = mix(changed)
+        columns.append((after - before).abs().amax(dim=-1) > 1e-6)
+        before = after
+    return torch.stack(columns, dim=1)
+
+
+def one_hot(shift: int = 1, scale: float = 20.0):
+    """One-hot keys and queries, moved by a wrong number or of a wrong size."""
+
+    def previous_token(length):
+        k = torch.eye(length)
+        rows = (torch.arange(length) - shift).clamp(0, length - 1)
+        return scale * math.sqrt(length) * k[rows], k
+
+    return previous_token
+
+
+def not_enough_for_long(length):
+    k = torch.eye(length)
+    return 25 * k[(torch.arange(length) - 1).clamp(min=0)], k
+
+
+def infinite(length):
+    q, k = one_hot()(length)
+    return q * math.inf, k
 
 
 WRONG = {
-    "check_equal_d_ff": [
-        (lambda d_model, d_ff: round(2 * d_ff / 3), "Count the biases"),
-        (lambda d_model, d_ff: 2 * d_ff // 3, "Count the biases"),
-        (lambda d_model, d_ff: d_ff, "third matrix"),
-        (lambda d_model, d_ff: int(exact_d_ff(d_model, d_ff)), "You rounded down"),
-        (lambda d_model, d_ff: math.ceil(exact_d_ff(d_model, d_ff)), "You rounded up"),
-        (exact_d_ff, "nearest integer"),
-        (biased_d_ff, "SwiGLU has none"),
+    "check_effective_positions": [
+        (entropy, "That is the entropy itself"),
+        (plain_log, "NaN: 0 times"),
+        (lambda w: (-entropy(w)).exp(), "The sign is the other way round"),
+        (lambda w: 2 ** entropy(w), "not 2 to the power"),
+        (lambda w: (w > 0).sum(dim=-1), "small ones must count less"),
+        (lambda w: 1 / w.square().sum(dim=-1), "another such measure"),
+        (lambda w: 1 / w.amax(dim=-1), "looks at one position only"),
+        (lambda w: entropy(w).mean().exp(), "must have the shape"),
+        (lambda w: entropy(w, dim=-2).exp(), "must have the shape"),
+        (lambda w: None, "is a `return` missing"),
     ],
-    "check_tent_weights": [
-        (tent(last=False), "never becomes level"),
-        (tent(down=-1.0), "the changes of slope must sum to 0"),
-        (tent(scale=False), "1 / width"),
-        (tent(sign=1.0), "b = -p"),
-        (lifted_tent, "Far to the left it must be 0"),
-        (uneven_tent, "one number for each unit"),
-        (lambda centre, width: [1.0, -2.0, 1.0], "Return four things"),
+    "check_local_mask": [
+        (band(future=True), "The future is open"),
+        (lambda n, w: ~causal(n).tril(-w), "may not look at later ones"),
+        (band(extra=1), "One too many"),
+        (band(extra=-1), "One too few"),
+        (band(first=1), "position itself is missing"),
+        (lambda n, w: band()(n, w).T, "Rows and columns are exchanged"),
+        (lambda n, w: ~band()(n, w), "true is where looking is *allowed*"),
+        (lambda n, w: causal(n), "leave out what is too far back"),
+        (lambda n, w: causal(n).tril(-w), "You kept what is too far back"),
+        (lambda n, w: band()(n, w).float(), "a mask is torch.bool"),
+        (lambda n, w: band()(w, w), "must have the shape"),
     ],
-    "check_dead_units": [
-        (lambda f, x: on(f, x).flatten(0, -2).any(0).sum().item(), "units that live"),
-        (lambda f, x: (~on(f, x)).flatten(0, -2).any(0).sum().item(), "at *some*"),
-        (lambda f, x: (~on(f, x)).sum().item(), "every pair"),
-        (lambda f, x: (f.up(x) < 0).flatten(0, -2).all(0).sum(), "exactly 0 is off"),
-        (lambda f, x: (~on(f, x)).flatten(0, -2).all(0).float().mean(), "a share"),
-        (lambda f, x: (~on(f, x)).all(0).sum().item(), "flatten all but the last"),
-        (lambda f, x: (~on(f, x)).flatten(0, -2).all(1).sum(), "ask the units"),
-        (lambda f, x: (~on(f, x)).float().flatten(0, -2).mean(0).gt(0.5).sum(), "most"),
+    "check_dependencies": [
+        (lambda mix, x: changed_rows()(mix, x).T, "Rows and columns are exchanged"),
+        (lambda mix, x: ~changed_rows()(mix, x), "true is where something changes"),
+        (changed_rows(fresh=False), "a fresh copy of x"),
+        (changed_rows(fresh=False, copy=False), "You changed `x` itself"),
+        (
+            changed_rows(moved=lambda d: d.abs().amax(dim=-1) > 0.1),
+            "You missed a change",
+        ),
+        (changed_rows(new=lambda row: row + 1), "adding the same"),
+        (changed_rows(new=first_number_only), "Replace the row by random numbers"),
+        (changed_rows(moved=lambda d: (d != 0).all(-1)), "in any number"),
+        (changed_rows(moved=lambda d: d.sum(-1).abs() > 1e-6), "in any number"),
+        (changed_columns, "must have the shape (5, 5)"),
+        (numbers_instead_of_bools, "it must be torch.bool"),
+        (against_the_last, "Compare with the output for `x` itself"),
     ],
-    "check_who_decides": [
-        (decides(sign=-1), "other way round"),
-        (decides(other=False), "vote for a alone"),
-        (decides(active=False), "left out the activation"),
-        (decides(relu=True), "use ffn.activation"),
-        (decides(total=True), "do not sum over them"),
-        (votes_alone, "how active the unit is"),
-        (without_up_bias, "The bias of ffn.up is missing"),
-        (biases_spread, "belong to no unit"),
+    "check_previous_token": [
+        (one_hot(shift=0), "It looks at itself"),
+        (one_hot(shift=-1), "look at the *next* position"),
+        (one_hot(scale=1.0), "make the scores larger"),
+        (not_enough_for_long, "a longer text has more rivals"),
+        (infinite, "The weights are NaN"),
+        (one_hot(shift=2), "position i - 1 alone"),
+        (lambda n: one_hot()(n)[0], "Return a pair"),
+        (lambda n: one_hot()(n + 1), "must be a tensor of shape"),
     ],
 }

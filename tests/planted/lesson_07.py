@@ -1,167 +1,145 @@
-"""Wrong answers to the exercises of lesson 07, which their checks must reject.
+"""Wrong answers to the exercises of lesson 07, which their checks must reject."""
 
-`WRONG` has an entry for each check of lib/checks/lesson_07.py: three wrong answers or
-more, each with a few words of the message that it must get. The right answers are the
-solutions.
-"""
+import copy
 
 import torch
 
-from lib.attention import MultiHeadAttention, causal_mask
-from lib.block import Block
-from lib.ffn import FeedForward
+from lib.attention import MultiHeadAttention, scaled_dot_product_attention
 
 
-def a_block(d_model, n_heads, d_ff, pre_norm: bool = True):
-    parts = MultiHeadAttention(d_model, n_heads), FeedForward(d_model, d_ff)
-    return Block(*parts, pre_norm=pre_norm)
+def work(projections=4, products=2, heads_in=False, wide=False, pairs=True, rows=True):
+    """A count of multiplications with one mistake in it."""
+
+    def multiplications(length, d_model, n_heads):
+        d_head = d_model // n_heads
+        narrow = d_model if wide else d_head
+        looking = (1 if heads_in else n_heads) * length * narrow
+        looking *= length if pairs else 1 / (n_heads if wide else 1)
+        return projections * (length if rows else 1) * d_model**2 + products * looking
+
+    return multiplications
 
 
-def blocks_with(change):
-    """Fresh blocks, with the sizes changed by a function."""
+def mask_from(compare=torch.lt, shape=(-1, 1, 1), flip=False, longest=False):
+    """A mask from lengths with one mistake in it."""
 
-    def make_blocks(n_layers, d_model, n_heads, d_ff):
-        return [a_block(*change(d_model, n_heads, d_ff)) for _ in range(n_layers)]
+    def lengths_mask(lengths, T):
+        places = torch.arange(int(lengths.max()) if longest else T)
+        mask = compare(places, lengths.unsqueeze(1))
+        mask = mask.flip(-1) if flip else mask
+        return mask.reshape(len(lengths), *shape[1:], len(places))
 
-    return make_blocks
-
-
-def one_ffn_for_all(n_layers, d_model, n_heads, d_ff):
-    ffn = FeedForward(d_model, d_ff)
-    return [Block(MultiHeadAttention(d_model, n_heads), ffn) for _ in range(n_layers)]
+    return lengths_mask
 
 
-def rms(
-    gained: bool = True,
-    outside: bool = False,
-    fixed: bool = False,
-    centred: bool = False,
-    total: bool = False,
-    rooted: bool = True,
-    dim=-1,
-):
-    """An RMS norm with one mistake in it."""
-
-    def rms_norm(x, gain, eps):
-        eps = 1e-5 if fixed else eps
-        x = x - x.mean(dim=-1, keepdim=True) if centred else x
-        squares = x.square()
-        size = (squares.sum if total else squares.mean)(dim=dim, keepdim=True)
-        root = size.sqrt() + eps if outside else (size + eps) ** (0.5 if rooted else 1)
-        return x / root * (gain if gained else 1)
-
-    return rms_norm
+def queries_last(lengths, T):
+    return (torch.arange(T) < lengths.unsqueeze(1))[:, None, :, None]
 
 
-def rms_in_place(x, gain, eps):
-    x /= (x.square().mean(dim=-1, keepdim=True) + eps).sqrt()
-    return x * gain
+def numbers_not_bool(lengths, T):
+    return (torch.arange(T) < lengths.unsqueeze(1))[:, None, None, :].float()
 
 
-def rms_flat(x, gain, eps):
-    return x.square().mean(dim=-1).add(eps).sqrt()
+def contributions(rows=False, share=0.0, masked=True, dim=0, project=True):
+    """The terms of the heads with one mistake in them."""
+
+    def head_contributions(attention, x, mask):
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        heads = [p(x).unflatten(-1, (-1, attention.d_head)) for p in projections]
+        q, k, v = (w.transpose(1, 2) for w in heads)
+        mixed = scaled_dot_product_attention(q, k, v, mask if masked else None)[0]
+        W, Dh, terms = attention.out_proj.weight, attention.d_head, []
+        for h in range(q.size(1)):
+            mine = slice(h * Dh, (h + 1) * Dh)
+            term = mixed[:, h] @ (W[mine] if rows else W[:, mine].T)
+            if not project:
+                term = torch.zeros_like(x)
+                term[..., mine] = mixed[:, h]
+            if attention.out_proj.bias is not None:
+                term = term + attention.out_proj.bias * share
+            terms.append(term)
+        return torch.stack(terms, dim=dim)
+
+    return head_contributions
 
 
-def notes(read=None, attend=None, give=None):
-    """The two notes of a block, with one mistake in them."""
-
-    def residual_parts(block, x, mask):
-        a = (attend or right_attention)(block, x, mask)
-        f = (read or right_network)(block, x, a)
-        return give(x, a, f) if give else (a, f)
-
-    return residual_parts
-
-
-def right_attention(block, x, mask):
-    return block.attention(block.attention_norm(x), mask)[0]
+def in_place(attention, x, mask):
+    H = attention.d_model // attention.d_head
+    weight, terms = attention.out_proj.weight.clone(), []
+    for h in range(H):
+        mine = slice(h * attention.d_head, (h + 1) * attention.d_head)
+        attention.out_proj.weight.data.zero_()
+        attention.out_proj.weight.data[:, mine] = weight[:, mine]
+        terms.append(attention(x, mask)[0])
+    return torch.stack(terms)
 
 
-def right_network(block, x, a):
-    return block.ffn(block.ffn_norm(x + a))
+def the_others(attention, x, mask):
+    terms = []
+    for h in range(attention.d_model // attention.d_head):
+        pruned = copy.deepcopy(attention)
+        mine = slice(h * attention.d_head, (h + 1) * attention.d_head)
+        pruned.out_proj.weight.data[:, mine] = 0
+        terms.append(pruned(x, mask)[0])
+    return torch.stack(terms)
 
 
-def depths(
-    norm: str = "all", masked: bool = True, places: bool = True, first: bool = True
-):
-    """A logit lens with one mistake in it."""
+def hand_made(scale=30.0, step=1, swap=False, values="letter", out=True, n_heads=2):
+    """Two heads with weights set by hand and one mistake in them."""
 
-    def logits_by_depth(model, ids):
-        mask = causal_mask(ids.size(1)) if masked else None
-        x = model.tokens(ids)
-        x = model.positions(x) if places else x
-        vectors = [x] if first else []
-        for block in model.blocks:
-            x = block(x, mask)
-            vectors.append(x)
-        if norm != "none":
-            kept = 0 if norm == "all" else -1
-            vectors[kept:] = [model.final_norm(vector) for vector in vectors[kept:]]
-        return torch.stack([model.head(vector) for vector in vectors])
+    def two_heads():
+        attention = MultiHeadAttention(16, n_heads, bias=False)
+        one, none = torch.eye(8), torch.zeros(8, 8)
+        back = one.roll(step, dims=1)
+        heads = (back, one) if swap else (one, back)
+        place, letter = torch.cat([none, one], dim=1), torch.cat([one, none], dim=1)
+        queries = [torch.cat([none, scale * wish], dim=1) for wish in heads]
+        carried = letter if values == "letter" else place
+        attention.q_proj.weight.data = torch.cat(queries)
+        attention.k_proj.weight.data = torch.cat([place, place])
+        attention.v_proj.weight.data = torch.cat([carried, carried])
+        attention.out_proj.weight.data = torch.eye(16) * (1 if out else -1)
+        return attention
 
-    return logits_by_depth
-
-
-def every_block_alone(model, ids):
-    x, mask = model.positions(model.tokens(ids)), causal_mask(ids.size(1))
-    vectors = [x] + [block(x, mask) for block in model.blocks]
-    return torch.stack([model.head(model.final_norm(vector)) for vector in vectors])
+    return two_heads
 
 
 WRONG = {
-    "check_make_blocks": [
-        (lambda n, d, h, f: [a_block(d, h, f)] * n, "share parameters"),
-        (one_ffn_for_all, "share parameters"),
-        (lambda n, d, h, f: a_block(d, h, f), "return a list"),
-        (lambda n, d, h, f: [a_block(d, h, f) for _ in range(n + 1)], "asks for 3"),
-        (blocks_with(lambda d, h, f: (d, d // h, f)), "must have 2 heads"),
-        (blocks_with(lambda d, h, f: (d, h, 4 * d)), "must go from 24 to 40"),
-        (blocks_with(lambda d, h, f: (d, h, f, False)), "post-norm"),
-        (lambda n, d, h, f: None, "is a `return` missing"),
+    "check_multiplications": [
+        (work(projections=3), "output projection is missing"),
+        (work(products=1), "Scores *and* mixing"),
+        (work(products=0), "scores and the mixing of the values are missing"),
+        (work(heads_in=True), "there are n_heads of them"),
+        (work(wide=True), "not d_model"),
+        (work(rows=False), "`length` positions is projected"),
+        (work(pairs=False), "each *pair* of positions"),
     ],
-    "check_rms_norm": [
-        (lambda x, gain, eps=0.0: rms()(x, gain, 0.0), "eps is missing"),
-        (rms(gained=False), "gain is missing"),
-        (rms(outside=True), "inside the root"),
-        (rms(fixed=True), "the eps that is passed in"),
-        (rms(centred=True), "Leave the mean out"),
-        (rms(total=True), "take their mean"),
-        (rms(rooted=False), "root is missing"),
-        (rms(dim=(0, 1, 2)), "dim=-1"),
-        (rms(dim=0), "first dimension"),
-        (rms_in_place, "You changed `x` itself"),
-        (rms_flat, "must have the shape of x"),
+    "check_lengths_mask": [
+        (mask_from(compare=torch.le), "positions count from 0"),
+        (mask_from(compare=torch.ge), "other way round"),
+        (mask_from(shape=(-1,)), "two dimensions of size 1"),
+        (mask_from(shape=(-1, 1)), "One dimension is missing"),
+        (mask_from(flip=True), "stands at the end"),
+        (mask_from(longest=True), "not the largest length"),
+        (queries_last, "The positions come last"),
+        (numbers_not_bool, "must be bool"),
     ],
-    "check_residual_parts": [
-        (lambda b, x, m: notes()(b, x, m)[::-1], "return the pair as (a, f)"),
-        (notes(read=lambda b, x, a: b.ffn(b.ffn_norm(x))), "after* the attention"),
-        (notes(read=lambda b, x, a: b.ffn(b.ffn_norm(a))), "not the note a alone"),
-        (notes(read=lambda b, x, a: b.ffn(x + a)), "ffn_norm comes first"),
-        (
-            notes(attend=lambda b, x, m: b.attention(x, m)[0]),
-            "attention_norm comes first",
-        ),
-        (
-            notes(attend=lambda b, x, m: b.attention(b.attention_norm(x))[0]),
-            "Pass the mask",
-        ),
-        (
-            notes(attend=lambda b, x, m: b.attention_norm(b.attention(x, m)[0])),
-            "post-norm order",
-        ),
-        (notes(give=lambda x, a, f: (x + a, f)), "return what is added"),
-        (notes(give=lambda x, a, f: (a, x + a + f)), "stream after the block"),
-        (notes(give=lambda x, a, f: a + f), "Return a pair"),
-        (notes(give=lambda x, a, f: ((a, None), f)), "take the first"),
+    "check_head_contributions": [
+        (contributions(rows=True), "not rows"),
+        (contributions(share=1.0), "leave it out"),
+        (contributions(masked=False), "The mask is not used"),
+        (contributions(project=False), "before the output projection"),
+        (contributions(dim=1), "The heads come first"),
+        (in_place, "You changed the weights"),
+        (the_others, "without the head; asked"),
     ],
-    "check_logits_by_depth": [
-        (depths(norm="none"), "final_norm is missing"),
-        (depths(norm="last"), "Only the last row"),
-        (depths(masked=False), "causal mask"),
-        (depths(places=False), "positions are missing"),
-        (depths(first=False), "before any block"),
-        (every_block_alone, "what the block before it gave"),
-        (lambda m, ids: list(depths()(m, ids)), "torch.stack"),
-        (lambda m, ids: depths()(m, ids).flip(0), "wrong order"),
+    "check_two_heads": [
+        (hand_made(swap=True), "two halves are swapped"),
+        (hand_made(scale=3.0), "make the queries larger"),
+        (hand_made(step=-1), "which the mask hides"),
+        (hand_made(step=0), "Both heads look at the own letter"),
+        (hand_made(values="place"), "values must be the letters"),
+        (hand_made(out=False), "is out_proj the identity"),
+        (hand_made(n_heads=4), "Use MultiHeadAttention(16, 2)"),
     ],
 }

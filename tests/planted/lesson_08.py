@@ -1,197 +1,122 @@
 """Wrong answers to the exercises of lesson 08, which their checks must reject.
 
-`WRONG` has an entry for each check of lib/checks/lesson_08.py: three wrong answers or
-more, each with a few words of the message that it must get. The right answers are the
-solutions.
+`WRONG` has an entry for each check of lib/checks/lesson_08.py: two wrong answers or
+more, each with a few words of the message that it must get. Plant the mistakes that a
+reader makes (off by one, the wrong axis, a forgotten bias), not nonsense, and quote the
+words that name the mistake. The right answers are the solutions.
 """
 
-import torch
+import math
 
-from lib.models import count_parameters
-from lib.models.gpt import GPT
+from torch.nn import functional as F
 
 
-def counting(
-    positions: bool = True,
-    attention_bias: bool = True,
-    final_norm: int = 2,
-    head_bias: bool = True,
-    tied: bool = True,
-    norms: int = 4,
-    four: bool = False,
-    blocks: bool = True,
-    always_biased: bool = False,
+def exact_d_ff(d_model: int, d_ff: int) -> float:
+    return (2 * d_model * d_ff + d_ff + d_model) / (3 * d_model)
+
+
+def biased_d_ff(d_model: int, d_ff: int) -> int:
+    return round((2 * d_model * d_ff + d_ff) / (3 * d_model + 2))
+
+
+def tent(last: bool = True, down: float = -2.0, scale: bool = True, sign: float = -1.0):
+    """The weights of a tent with one mistake in it."""
+
+    def weights(centre, width):
+        places = [centre - width, centre, centre + width]
+        c = [1.0, down, 1.0]
+        if not last:
+            places, c = places[:2], c[:2]
+        slope = 1 / width if scale else 1.0
+        ones = [1.0] * len(c)
+        return ones, [sign * place for place in places], [slope * y for y in c], 0.0
+
+    return weights
+
+
+def lifted_tent(centre, width):
+    a, b, c, _ = tent()(centre, width)
+    return a, b, c, 1.0
+
+
+def uneven_tent(centre, width):
+    return [1.0], [-centre, -width], [1.0], 0.0
+
+
+def on(ffn, x):
+    return ffn.up(x) > 0
+
+
+def decides(
+    sign: int = 1,
+    other: bool = True,
+    active: bool = True,
+    relu: bool = False,
+    total: bool = False,
 ):
-    """A count with one mistake in it."""
+    """The contributions of the units with one mistake in them."""
 
-    def count_by_formula(c):
-        V, D, F, T = c.vocab_size, c.d_model, c.d_ff, c.context_length
-        F = 4 * D if four else F
-        biases = 4 * D if always_biased else c.attention_bias * attention_bias * 4 * D
-        block = 4 * D * D + biases + 2 * D * F + F + D + norms * D
-        total = V * D + (T * D if positions else 0)
-        total += block * (c.n_layers if blocks else 1)
-        total += c.final_norm * final_norm * D
-        return total + (1 - c.tie_weights * tied) * V * D + c.head_bias * head_bias * V
+    def contributions(ffn, head, x, a, b):
+        votes = head.weight @ ffn.down.weight
+        bend = F.relu if relu else ffn.activation if active else lambda z: z
+        given = sign * bend(ffn.up(x)) * (votes[a] - other * votes[b])
+        return given.sum(dim=-1) if total else given
 
-    return count_by_formula
+    return contributions
 
 
-def building(config):
-    with torch.device("meta"):
-        return count_parameters(GPT(config))
+def votes_alone(ffn, head, x, a, b):
+    vote = (head.weight[a] - head.weight[b]) @ ffn.down.weight
+    return vote.expand(*x.shape[:-1], -1)
 
 
-def grouped(key, keep=lambda names: len(names) > 1, all_names: bool = True):
-    """A detector that takes parameters for the same when their keys are equal."""
-
-    def shared_names(model):
-        groups = {}
-        for name, p in model.named_parameters(remove_duplicate=not all_names):
-            groups.setdefault(key(p), []).append(name)
-        return [sorted(names) for names in groups.values() if keep(names)]
-
-    return shared_names
+def biases_spread(ffn, head, x, a, b):
+    bias = head(ffn.down.bias)
+    return decides()(ffn, head, x, a, b) + (bias[a] - bias[b]) / ffn.up.out_features
 
 
-def pairs(model):
-    named = list(model.named_parameters(remove_duplicate=False))
-    return [
-        sorted([a, b])
-        for i, (a, p) in enumerate(named)
-        for b, q in named[i + 1 :]
-        if p is q
-    ]
-
-
-def only_the_head(model):
-    if hasattr(model, "head") and model.head.weight is model.tokens.weight:
-        return [["head.weight", "tokens.weight"]]
-    return []
-
-
-def both_directions(model):
-    return [names for pair in pairs(model) for names in (pair, pair)]
-
-
-def flat(model):
-    return [name for names in grouped(id)(model) for name in names]
-
-
-def unsorted(model):
-    return [names[::-1] for names in grouped(id)(model)]
-
-
-def splitting(turn=lambda t: t.T, cut=None, order="qkv", biases: bool = True):
-    """A split with one mistake in it."""
-
-    def split_c_attn(weight, bias):
-        cut_ = cut or (lambda t: t.chunk(3, dim=-1))
-        entries = {}
-        for x, w, b in zip(order, cut_(weight), cut_(bias)):
-            entries[f"{x}_proj.weight"] = turn(w)
-            if biases:
-                entries[f"{x}_proj.bias"] = b
-        return entries
-
-    return split_c_attn
-
-
-def split_rows(weight, bias):
-    entries = splitting()(weight, bias)
-    for x, w in zip("qkv", weight.reshape(3, len(weight), -1)):
-        entries[f"{x}_proj.weight"] = w
-    return entries
-
-
-def split_tuple(weight, bias):
-    return weight.T.chunk(3)
-
-
-def size(D, V, T, L):
-    return (V + T) * D + L * (12 * D * D + 13 * D) + 2 * D
-
-
-def search(fits, multiple: bool = True, extra: int = 0):
-    """A width found by halving, with one mistake in it."""
-
-    def widest(budget, V, T, L, H):
-        step = H if multiple else 1
-        low, high = 0, 1
-        while fits(size(high * step, V, T, L), budget):
-            high *= 2
-        while high - low > 1:
-            middle = (low + high) // 2
-            if fits(size(middle * step, V, T, L), budget):
-                low = middle
-            else:
-                high = middle
-        return (low + extra) * step
-
-    return widest
-
-
-def rule_of_thumb(budget, V, T, L, H):
-    return int((budget / (12 * L)) ** 0.5) // H * H
-
-
-def float_root(budget, V, T, L, H):
-    a, b = 12 * L, V + T + 13 * L + 2
-    return int((-b + (b * b + 4 * a * budget) ** 0.5) / (2 * a)) // H * H
-
-
-def at_least_one(budget, V, T, L, H):
-    return max(H, search(lambda size, budget: size <= budget)(budget, V, T, L, H))
+def without_up_bias(ffn, head, x, a, b):
+    votes = (head.weight[a] - head.weight[b]) @ ffn.down.weight
+    return ffn.activation(x @ ffn.up.weight.T) * votes
 
 
 WRONG = {
-    "check_count_by_formula": [
-        (counting(positions=False), "Missing: the positions"),
-        (counting(attention_bias=False), "Missing: the biases of the attention"),
-        (counting(always_biased=True), "Too much: the biases of the attention"),
-        (counting(final_norm=0), "Missing: the last norm"),
-        (counting(final_norm=1), "Missing: half of the last norm"),
-        (counting(head_bias=False), "Missing: the bias of the head"),
-        (counting(tied=False), "a tied head"),
-        (counting(norms=2), "half of each block's norms"),
-        (counting(four=True), "d_ff need not be"),
-        (counting(blocks=False), "Missing: all blocks but one"),
-        (lambda config: None, "None"),
-        (lambda config: float(counting()(config)), "Return an integer"),
-        (building, "Build no model"),
+    "check_equal_d_ff": [
+        (lambda d_model, d_ff: round(2 * d_ff / 3), "Count the biases"),
+        (lambda d_model, d_ff: 2 * d_ff // 3, "Count the biases"),
+        (lambda d_model, d_ff: d_ff, "third matrix"),
+        (lambda d_model, d_ff: int(exact_d_ff(d_model, d_ff)), "You rounded down"),
+        (lambda d_model, d_ff: math.ceil(exact_d_ff(d_model, d_ff)), "You rounded up"),
+        (exact_d_ff, "nearest integer"),
+        (biased_d_ff, "SwiGLU has none"),
     ],
-    "check_shared_names": [
-        (grouped(id, all_names=False), "remove_duplicate=False"),
-        (grouped(lambda p: tuple(p.flatten().tolist())), "not the same object"),
-        (grouped(lambda p: p.shape), "not the same object"),
-        (grouped(lambda p: p.data_ptr()), "not the same object"),
-        (grouped(id, keep=lambda names: True), "leave it out"),
-        (pairs, "with all of its names"),
-        (only_the_head, "remove_duplicate=False"),
-        (both_directions, "more than once"),
-        (flat, "list of names"),
-        (unsorted, "alphabetical"),
-        (lambda model: True, "Return a list"),
+    "check_tent_weights": [
+        (tent(last=False), "never becomes level"),
+        (tent(down=-1.0), "the changes of slope must sum to 0"),
+        (tent(scale=False), "1 / width"),
+        (tent(sign=1.0), "b = -p"),
+        (lifted_tent, "Far to the left it must be 0"),
+        (uneven_tent, "one number for each unit"),
+        (lambda centre, width: [1.0, -2.0, 1.0], "Return four things"),
     ],
-    "check_split_c_attn": [
-        (splitting(turn=lambda t: t), "not turned"),
-        (splitting(order="kqv"), "another order"),
-        (splitting(order="vkq"), "another order"),
-        (splitting(cut=lambda t: [t[..., i::3] for i in range(3)]), "every third"),
-        (splitting(biases=False), "The keys must be"),
-        (splitting(cut=lambda t: t.chunk(3, dim=0)), "shape"),
-        (split_rows, "reshape does not turn"),
-        (split_tuple, "Return a dictionary"),
-        (lambda weight, bias: splitting()(weight.mul_(2), bias), "You changed"),
+    "check_dead_units": [
+        (lambda f, x: on(f, x).flatten(0, -2).any(0).sum().item(), "units that live"),
+        (lambda f, x: (~on(f, x)).flatten(0, -2).any(0).sum().item(), "at *some*"),
+        (lambda f, x: (~on(f, x)).sum().item(), "every pair"),
+        (lambda f, x: (f.up(x) < 0).flatten(0, -2).all(0).sum(), "exactly 0 is off"),
+        (lambda f, x: (~on(f, x)).flatten(0, -2).all(0).float().mean(), "a share"),
+        (lambda f, x: (~on(f, x)).all(0).sum().item(), "flatten all but the last"),
+        (lambda f, x: (~on(f, x)).flatten(0, -2).all(1).sum(), "ask the units"),
+        (lambda f, x: (~on(f, x)).float().flatten(0, -2).mean(0).gt(0.5).sum(), "most"),
     ],
-    "check_widest": [
-        (search(lambda size, budget: size < budget), "exactly as many"),
-        (search(lambda size, budget: size <= budget, extra=1), "too many"),
-        (search(lambda size, budget: size <= budget, multiple=False), "multiple"),
-        (search(lambda size, budget: 2 * size <= budget), "A wider model fits"),
-        (rule_of_thumb, "too many"),
-        (float_root, "A root of floats"),
-        (at_least_one, "too many"),
-        (lambda *sizes: torch.tensor(7.5), "multiple of n_heads"),
+    "check_who_decides": [
+        (decides(sign=-1), "other way round"),
+        (decides(other=False), "vote for a alone"),
+        (decides(active=False), "left out the activation"),
+        (decides(relu=True), "use ffn.activation"),
+        (decides(total=True), "do not sum over them"),
+        (votes_alone, "how active the unit is"),
+        (without_up_bias, "The bias of ffn.up is missing"),
+        (biases_spread, "belong to no unit"),
     ],
 }

@@ -5,222 +5,163 @@ more, each with a few words of the message that it must get. The right answers a
 solutions.
 """
 
-import math
-
 import torch
 
-from lib.train import next_token_loss
+from lib.attention import MultiHeadAttention, causal_mask
+from lib.block import Block
+from lib.ffn import FeedForward
 
 
-def inverse_root(start: int = 1, pick=min, power: float = 0.5, rise: bool = True):
-    """The schedule with one mistake in it."""
-
-    def schedule(step, n_warmup):
-        n = max(step + start, 1e-9)
-        fall = (n_warmup / n) ** power
-        return pick(n / n_warmup, fall) if rise else fall
-
-    return schedule
+def a_block(d_model, n_heads, d_ff, pre_norm: bool = True):
+    parts = MultiHeadAttention(d_model, n_heads), FeedForward(d_model, d_ff)
+    return Block(*parts, pre_norm=pre_norm)
 
 
-def only_warm(step, n_warmup):
-    return min(1.0, (step + 1) / n_warmup)
+def blocks_with(change):
+    """Fresh blocks, with the sizes changed by a function."""
+
+    def make_blocks(n_layers, d_model, n_heads, d_ff):
+        return [a_block(*change(d_model, n_heads, d_ff)) for _ in range(n_layers)]
+
+    return make_blocks
 
 
-def not_scaled(step, n_warmup):
-    return 1 / math.sqrt(step + 1) if step >= n_warmup else (step + 1) / n_warmup
+def one_ffn_for_all(n_layers, d_model, n_heads, d_ff):
+    ffn = FeedForward(d_model, d_ff)
+    return [Block(MultiHeadAttention(d_model, n_heads), ffn) for _ in range(n_layers)]
 
 
-def begins_anew(step, n_warmup):
-    n = step + 1
-    return min(n / n_warmup, 1 / math.sqrt(max(n - n_warmup, 1)))
-
-
-def clip(
-    length=lambda gs: math.sqrt(sum(g.square().sum().item() for g in gs)),
-    always: bool = False,
-    after: bool = False,
+def rms(
+    gained: bool = True,
+    outside: bool = False,
+    fixed: bool = False,
+    centred: bool = False,
+    total: bool = False,
+    rooted: bool = True,
+    dim=-1,
 ):
-    """Clipping with one mistake in it."""
+    """An RMS norm with one mistake in it."""
 
-    def clip_gradients(gradients, limit):
-        n = length(gradients)
-        factor = limit / (n + 1e-12) if always or n > limit else 1.0
-        return [g * factor for g in gradients], n * factor if after else n
+    def rms_norm(x, gain, eps):
+        eps = 1e-5 if fixed else eps
+        x = x - x.mean(dim=-1, keepdim=True) if centred else x
+        squares = x.square()
+        size = (squares.sum if total else squares.mean)(dim=dim, keepdim=True)
+        root = size.sqrt() + eps if outside else (size + eps) ** (0.5 if rooted else 1)
+        return x / root * (gain if gained else 1)
 
-    return clip_gradients
-
-
-def clip_each(gradients, limit):
-    clipped = [g * min(1.0, limit / max(g.norm().item(), 1e-12)) for g in gradients]
-    return clipped, torch.cat([g.flatten() for g in gradients]).norm().item()
+    return rms_norm
 
 
-def clip_numbers(gradients, limit):
-    length = torch.cat([g.flatten() for g in gradients]).norm().item()
-    return [g.clamp(-limit, limit) for g in gradients], length
+def rms_in_place(x, gain, eps):
+    x /= (x.square().mean(dim=-1, keepdim=True) + eps).sqrt()
+    return x * gain
 
 
-def clip_in_place(gradients, limit):
-    length = torch.cat([g.flatten() for g in gradients]).norm().item()
-    for g in gradients:
-        g.mul_(min(1.0, limit / max(length, 1e-12)))
-    return gradients, length
+def rms_flat(x, gain, eps):
+    return x.square().mean(dim=-1).add(eps).sqrt()
 
 
-def clip_zeros(gradients, limit):
-    length = torch.cat([g.flatten() for g in gradients]).norm()
-    return [
-        g * torch.clamp(limit / length, max=1) * length / length for g in gradients
-    ], (length)
+def notes(read=None, attend=None, give=None):
+    """The two notes of a block, with one mistake in them."""
+
+    def residual_parts(block, x, mask):
+        a = (attend or right_attention)(block, x, mask)
+        f = (read or right_network)(block, x, a)
+        return give(x, a, f) if give else (a, f)
+
+    return residual_parts
 
 
-def clip_flat(gradients, limit):
-    length = torch.cat([g.flatten() for g in gradients]).norm().item()
-    return [g.flatten() for g in gradients], length
+def right_attention(block, x, mask):
+    return block.attention(block.attention_norm(x), mask)[0]
 
 
-def accumulated(weigh, clear=lambda model, first: first, step: bool = False):
-    """Accumulation with one mistake in it."""
-
-    def accumulate(model, parts):
-        total = 0.0
-        for i, (inputs, targets) in enumerate(parts):
-            if clear(model, i == 0):
-                model.zero_grad()
-            loss = next_token_loss(model, inputs, targets) * weigh(parts, targets)
-            loss.backward()
-            total += loss.item()
-        if step:
-            torch.optim.SGD(model.parameters(), 0.1).step()
-        return total
-
-    return accumulate
+def right_network(block, x, a):
+    return block.ffn(block.ffn_norm(x + a))
 
 
-def by_targets(parts, targets):
-    return targets.numel() / sum(y.numel() for _, y in parts)
-
-
-def last_loss(model, parts):
-    accumulated(by_targets)(model, parts)
-    return sum(next_token_loss(model, *part).item() for part in parts)
-
-
-def no_backward(model, parts):
-    model.zero_grad()
-    return sum(
-        next_token_loss(model, *p).item() * by_targets(parts, p[1]) for p in parts
-    )
-
-
-def averaging(
-    corrected: bool = True,
-    turned: bool = False,
-    from_first: bool = False,
-    late: int = 0,
-    detached: bool = True,
-    drifting: bool = False,
+def depths(
+    norm: str = "all", masked: bool = True, places: bool = True, first: bool = True
 ):
-    """A class with one mistake in it."""
+    """A logit lens with one mistake in it."""
 
-    class WeightAverage:
-        def __init__(self, decay):
-            self.old = 1 - decay if turned else decay
-            self.n, self.means = 0, {}
+    def logits_by_depth(model, ids):
+        mask = causal_mask(ids.size(1)) if masked else None
+        x = model.tokens(ids)
+        x = model.positions(x) if places else x
+        vectors = [x] if first else []
+        for block in model.blocks:
+            x = block(x, mask)
+            vectors.append(x)
+        if norm != "none":
+            kept = 0 if norm == "all" else -1
+            vectors[kept:] = [model.final_norm(vector) for vector in vectors[kept:]]
+        return torch.stack([model.head(vector) for vector in vectors])
 
-        def update(self, model):
-            self.n += 1
-            for name, p in model.named_parameters():
-                p = p.detach() if detached else p
-                first = p if from_first else torch.zeros_like(p)
-                mean = self.means.get(name, first)
-                self.means[name] = self.old * mean + (1 - self.old) * p
-
-        def average(self):
-            share = 1 - self.old ** (self.n + late) if corrected else 1.0
-            self.n += drifting
-            return {name: mean / share for name, mean in self.means.items()}
-
-    return WeightAverage
+    return logits_by_depth
 
 
-class Last:
-    def __init__(self, decay):
-        self.seen = {}
-
-    def update(self, model):
-        self.seen = {name: p.detach() for name, p in model.named_parameters()}
-
-    def average(self):
-        return self.seen
-
-
-class PlainMean:
-    def __init__(self, decay):
-        self.seen = []
-
-    def update(self, model):
-        named = model.named_parameters()
-        self.seen.append({name: p.detach().clone() for name, p in named})
-
-    def average(self):
-        n = len(self.seen)
-        return {name: sum(s[name] for s in self.seen) / n for name in self.seen[0]}
-
-
-class Overwrites(Last):
-    def update(self, model):
-        super().update(model)
-        for p in self.seen.values():
-            p.mul_(0.9)
+def every_block_alone(model, ids):
+    x, mask = model.positions(model.tokens(ids)), causal_mask(ids.size(1))
+    vectors = [x] + [block(x, mask) for block in model.blocks]
+    return torch.stack([model.head(model.final_norm(vector)) for vector in vectors])
 
 
 WRONG = {
-    "check_inverse_root_schedule": [
-        (inverse_root(start=0), "counted from 0"),
-        (inverse_root(start=2), "one step ahead"),
-        (inverse_root(pick=max), "the smaller of the two"),
-        (inverse_root(power=1.0), "*root*"),
-        (inverse_root(rise=False), "In the warm-up it must rise"),
-        (only_warm, "only warms up"),
-        (not_scaled, "1 at the end of the warm-up"),
-        (begins_anew, "does not begin anew"),
+    "check_make_blocks": [
+        (lambda n, d, h, f: [a_block(d, h, f)] * n, "share parameters"),
+        (one_ffn_for_all, "share parameters"),
+        (lambda n, d, h, f: a_block(d, h, f), "return a list"),
+        (lambda n, d, h, f: [a_block(d, h, f) for _ in range(n + 1)], "asks for 3"),
+        (blocks_with(lambda d, h, f: (d, d // h, f)), "must have 2 heads"),
+        (blocks_with(lambda d, h, f: (d, h, 4 * d)), "must go from 24 to 40"),
+        (blocks_with(lambda d, h, f: (d, h, f, False)), "post-norm"),
+        (lambda n, d, h, f: None, "is a `return` missing"),
     ],
-    "check_clip_gradients": [
-        (clip(always=True), "below the limit must stay"),
-        (clip(after=True), "return the one before"),
-        (clip(lambda gs: sum(g.norm().item() for g in gs)), "their squares do"),
-        (clip(lambda gs: sum(g.square().sum().item() for g in gs)), "root is missing"),
-        (clip(lambda gs: max(g.norm().item() for g in gs)), "longest single"),
-        (clip_each, "by its own length"),
-        (clip_numbers, "number by number"),
-        (clip_in_place, "You changed the gradients"),
-        (clip_zeros, "0 / 0"),
-        (clip_flat, "the shapes of the given ones"),
-        (lambda gs, limit: [g / 2 for g in gs], "Return a pair"),
+    "check_rms_norm": [
+        (lambda x, gain, eps=0.0: rms()(x, gain, 0.0), "eps is missing"),
+        (rms(gained=False), "gain is missing"),
+        (rms(outside=True), "inside the root"),
+        (rms(fixed=True), "the eps that is passed in"),
+        (rms(centred=True), "Leave the mean out"),
+        (rms(total=True), "take their mean"),
+        (rms(rooted=False), "root is missing"),
+        (rms(dim=(0, 1, 2)), "dim=-1"),
+        (rms(dim=0), "first dimension"),
+        (rms_in_place, "You changed `x` itself"),
+        (rms_flat, "must have the shape of x"),
     ],
-    "check_accumulate": [
-        (accumulated(lambda parts, y: 1 / len(parts)), "mean of the means"),
-        (accumulated(lambda parts, y: 1.0), "sum of the means"),
-        (accumulated(lambda parts, y: len(y) / sum(len(b) for _, b in parts)), "rows"),
-        (accumulated(lambda parts, y: y.numel()), "divide by their number"),
-        (accumulated(by_targets, lambda m, first: True), "Only the last part"),
-        (accumulated(by_targets, lambda m, first: False), "old gradients"),
-        (accumulated(by_targets, step=True), "You changed the parameters"),
-        (no_backward, "is a `backward` missing"),
-        (last_loss, "the loss must be"),
-        (lambda model, parts: None, "is a `return` missing"),
+    "check_residual_parts": [
+        (lambda b, x, m: notes()(b, x, m)[::-1], "return the pair as (a, f)"),
+        (notes(read=lambda b, x, a: b.ffn(b.ffn_norm(x))), "after* the attention"),
+        (notes(read=lambda b, x, a: b.ffn(b.ffn_norm(a))), "not the note a alone"),
+        (notes(read=lambda b, x, a: b.ffn(x + a)), "ffn_norm comes first"),
+        (
+            notes(attend=lambda b, x, m: b.attention(x, m)[0]),
+            "attention_norm comes first",
+        ),
+        (
+            notes(attend=lambda b, x, m: b.attention(b.attention_norm(x))[0]),
+            "Pass the mask",
+        ),
+        (
+            notes(attend=lambda b, x, m: b.attention_norm(b.attention(x, m)[0])),
+            "post-norm order",
+        ),
+        (notes(give=lambda x, a, f: (x + a, f)), "return what is added"),
+        (notes(give=lambda x, a, f: (a, x + a + f)), "stream after the block"),
+        (notes(give=lambda x, a, f: a + f), "Return a pair"),
+        (notes(give=lambda x, a, f: ((a, None), f)), "take the first"),
     ],
-    "check_WeightAverage": [
-        (averaging(corrected=False), "correction is missing"),
-        (averaging(turned=True), "the *old* mean stays"),
-        (averaging(from_first=True, corrected=False), "start at 0 and correct"),
-        (averaging(late=1), "not one more"),
-        (averaging(detached=False), "detach them"),
-        (averaging(drifting=True), "must change nothing"),
-        (Last, "same memory"),
-        (PlainMean, "newer weights count more"),
-        (Overwrites, "changed the model"),
+    "check_logits_by_depth": [
+        (depths(norm="none"), "final_norm is missing"),
+        (depths(norm="last"), "Only the last row"),
+        (depths(masked=False), "causal mask"),
+        (depths(places=False), "positions are missing"),
+        (depths(first=False), "before any block"),
+        (every_block_alone, "what the block before it gave"),
+        (lambda m, ids: list(depths()(m, ids)), "torch.stack"),
+        (lambda m, ids: depths()(m, ids).flip(0), "wrong order"),
     ],
 }

@@ -1,158 +1,226 @@
 """Wrong answers to the exercises of lesson 11, which their checks must reject.
 
-`WRONG` has an entry for each check of lib/checks/lesson_11.py: two wrong answers or
-more, each with a few words of the message that it must get. Plant the mistakes that a
-reader makes (off by one, the wrong axis, a forgotten bias), not nonsense, and quote the
-words that name the mistake. The right answers are the solutions.
+`WRONG` has an entry for each check of lib/checks/lesson_11.py: three wrong answers or
+more, each with a few words of the message that it must get. The right answers are the
+solutions.
 """
 
 import math
 
-import regex
+import torch
 
-from lib.text.bpe import SPLIT, apply_merges, split_words
-
-
-def bits(loss, n_tokens, text):
-    return loss * n_tokens / math.log(2) / len(text.encode())
+from lib.train import next_token_loss
 
 
-def longest(shortest: bool = False, one_byte: bool = False, once: bool = False):
-    """The longest match with one mistake in it."""
+def inverse_root(start: int = 1, pick=min, power: float = 0.5, rise: bool = True):
+    """The schedule with one mistake in it."""
 
-    def match(word, tokens):
-        ids, i = [], 0
-        while i < len(word):
-            ends = range(i + 1, len(word) + 1)
-            ends = ends if shortest else reversed(ends)
-            end = next(end for end in ends if word[i:end] in tokens)
-            ids.append(tokens.index(word[i:end]))
-            i = i + 1 if one_byte else end
-            if once:
-                break
-        return ids
+    def schedule(step, n_warmup):
+        n = max(step + start, 1e-9)
+        fall = (n_warmup / n) ** power
+        return pick(n / n_warmup, fall) if rise else fall
 
-    return match
+    return schedule
 
 
-def from_the_end(word, tokens):
-    ids = []
-    while word:
-        start = next(i for i in range(len(word)) if word[i:] in tokens)
-        ids.insert(0, tokens.index(word[start:]))
-        word = word[:start]
-    return ids
+def only_warm(step, n_warmup):
+    return min(1.0, (step + 1) / n_warmup)
 
 
-def longest_anywhere(word, tokens):
-    for length in range(len(word), 0, -1):
-        for i in range(len(word) - length + 1):
-            if word[i : i + length] in tokens:
-                left = longest_anywhere(word[:i], tokens)
-                right = longest_anywhere(word[i + length :], tokens)
-                return [*left, tokens.index(word[i : i + length]), *right]
-    return []
+def not_scaled(step, n_warmup):
+    return 1 / math.sqrt(step + 1) if step >= n_warmup else (step + 1) / n_warmup
 
 
-def grow_while_a_token(word, tokens):
-    ids, piece = [], b""
-    for byte in word:
-        if piece + bytes([byte]) not in tokens:
-            ids.append(tokens.index(piece))
-            piece = b""
-        piece += bytes([byte])
-    return [*ids, tokens.index(piece)] if piece else ids
+def begins_anew(step, n_warmup):
+    n = step + 1
+    return min(n / n_warmup, 1 / math.sqrt(max(n - n_warmup, 1)))
 
 
-def earliest_token_first(word, tokens):
-    pairs = [(a, b) for a in range(len(tokens)) for b in range(len(tokens))]
-    spelt = {tokens[a] + tokens[b]: (a, b) for a, b in pairs}
-    ranks = {spelt[token]: i for i, token in enumerate(tokens) if token in spelt}
-    return apply_merges([tokens.index(bytes([byte])) for byte in word], ranks)
+def clip(
+    length=lambda gs: math.sqrt(sum(g.square().sum().item() for g in gs)),
+    always: bool = False,
+    after: bool = False,
+):
+    """Clipping with one mistake in it."""
+
+    def clip_gradients(gradients, limit):
+        n = length(gradients)
+        factor = limit / (n + 1e-12) if always or n > limit else 1.0
+        return [g * factor for g in gradients], n * factor if after else n
+
+    return clip_gradients
 
 
-def without_digits(text):
-    pattern = SPLIT.pattern.replace(r"| ?\p{N}+", r"|\p{N}")
-    return regex.findall(pattern, text)
+def clip_each(gradients, limit):
+    clipped = [g * min(1.0, limit / max(g.norm().item(), 1e-12)) for g in gradients]
+    return clipped, torch.cat([g.flatten() for g in gradients]).norm().item()
 
 
-def only_digits_apart(text):
-    return regex.findall(r"\d|\D+", text)
+def clip_numbers(gradients, limit):
+    length = torch.cat([g.flatten() for g in gradients]).norm().item()
+    return [g.clamp(-limit, limit) for g in gradients], length
 
 
-def rest_at_the_end(tokens):
-    shown = [""] * len(tokens)
-    if tokens:
-        shown[-1] = b"".join(tokens).decode()
-    return shown
+def clip_in_place(gradients, limit):
+    length = torch.cat([g.flatten() for g in gradients]).norm().item()
+    for g in gradients:
+        g.mul_(min(1.0, limit / max(length, 1e-12)))
+    return gradients, length
 
 
-def from_the_start(tokens):
-    data = [b"".join(tokens[: k + 1]) for k in range(len(tokens))]
-    return [text.decode("utf-8", "ignore") for text in data]
+def clip_zeros(gradients, limit):
+    length = torch.cat([g.flatten() for g in gradients]).norm()
+    return [
+        g * torch.clamp(limit / length, max=1) * length / length for g in gradients
+    ], (length)
 
 
-def whole_token_waits(tokens):
-    shown, kept = [], b""
-    for token in tokens:
-        kept += token
-        try:
-            shown.append(kept.decode())
-            kept = b""
-        except UnicodeDecodeError:
-            shown.append("")
-    return shown
+def clip_flat(gradients, limit):
+    length = torch.cat([g.flatten() for g in gradients]).norm().item()
+    return [g.flatten() for g in gradients], length
 
 
-def no_mark_at_the_end(tokens):
-    data = [b"".join(tokens[: k + 1]) for k in range(len(tokens))]
-    texts = ["", *(text.decode(errors="replace").rstrip("\ufffd") for text in data)]
-    return [text[len(before) :] for before, text in zip(texts, texts[1:])]
+def accumulated(weigh, clear=lambda model, first: first, step: bool = False):
+    """Accumulation with one mistake in it."""
+
+    def accumulate(model, parts):
+        total = 0.0
+        for i, (inputs, targets) in enumerate(parts):
+            if clear(model, i == 0):
+                model.zero_grad()
+            loss = next_token_loss(model, inputs, targets) * weigh(parts, targets)
+            loss.backward()
+            total += loss.item()
+        if step:
+            torch.optim.SGD(model.parameters(), 0.1).step()
+        return total
+
+    return accumulate
+
+
+def by_targets(parts, targets):
+    return targets.numel() / sum(y.numel() for _, y in parts)
+
+
+def last_loss(model, parts):
+    accumulated(by_targets)(model, parts)
+    return sum(next_token_loss(model, *part).item() for part in parts)
+
+
+def no_backward(model, parts):
+    model.zero_grad()
+    return sum(
+        next_token_loss(model, *p).item() * by_targets(parts, p[1]) for p in parts
+    )
+
+
+def averaging(
+    corrected: bool = True,
+    turned: bool = False,
+    from_first: bool = False,
+    late: int = 0,
+    detached: bool = True,
+    drifting: bool = False,
+):
+    """A class with one mistake in it."""
+
+    class WeightAverage:
+        def __init__(self, decay):
+            self.old = 1 - decay if turned else decay
+            self.n, self.means = 0, {}
+
+        def update(self, model):
+            self.n += 1
+            for name, p in model.named_parameters():
+                p = p.detach() if detached else p
+                first = p if from_first else torch.zeros_like(p)
+                mean = self.means.get(name, first)
+                self.means[name] = self.old * mean + (1 - self.old) * p
+
+        def average(self):
+            share = 1 - self.old ** (self.n + late) if corrected else 1.0
+            self.n += drifting
+            return {name: mean / share for name, mean in self.means.items()}
+
+    return WeightAverage
+
+
+class Last:
+    def __init__(self, decay):
+        self.seen = {}
+
+    def update(self, model):
+        self.seen = {name: p.detach() for name, p in model.named_parameters()}
+
+    def average(self):
+        return self.seen
+
+
+class PlainMean:
+    def __init__(self, decay):
+        self.seen = []
+
+    def update(self, model):
+        named = model.named_parameters()
+        self.seen.append({name: p.detach().clone() for name, p in named})
+
+    def average(self):
+        n = len(self.seen)
+        return {name: sum(s[name] for s in self.seen) / n for name in self.seen[0]}
+
+
+class Overwrites(Last):
+    def update(self, model):
+        super().update(model)
+        for p in self.seen.values():
+            p.mul_(0.9)
 
 
 WRONG = {
-    "check_bits_per_byte": [
-        (lambda loss, n, text: bits(loss, n, text) * math.log(2), "That is in nats"),
-        (lambda loss, n, text: bits(loss, n, text) * math.log(2) ** 2, "do not multip"),
-        (lambda loss, n, text: loss * n / len(text) / math.log(2), "per character"),
-        (
-            lambda loss, n, text: loss * len(text.encode()) / n / math.log(2),
-            "The other way round",
-        ),
-        (lambda loss, n, text: bits(loss, 1, text), "multiply by their number"),
-        (lambda loss, n, text: loss * n / math.log(2), "That is the total"),
-        (lambda loss, n, text: round(bits(loss, n, text), 4), "do not round"),
-        (lambda loss, n, text: round(bits(loss, n, text), 1), "do not round"),
-        (lambda loss, n, text: None, "is a `return` missing"),
+    "check_inverse_root_schedule": [
+        (inverse_root(start=0), "counted from 0"),
+        (inverse_root(start=2), "one step ahead"),
+        (inverse_root(pick=max), "the smaller of the two"),
+        (inverse_root(power=1.0), "*root*"),
+        (inverse_root(rise=False), "In the warm-up it must rise"),
+        (only_warm, "only warms up"),
+        (not_scaled, "1 at the end of the warm-up"),
+        (begins_anew, "does not begin anew"),
     ],
-    "check_longest_match": [
-        (longest(shortest=True), "You took the shortest"),
-        (longest(one_byte=True), "go on n bytes further"),
-        (longest(once=True), "until the word is used up"),
-        (from_the_end, "Did you go from the end"),
-        (longest_anywhere, "the longest token anywhere in the word"),
-        (grow_while_a_token, "although a shorter piece is none"),
-        (earliest_token_first, "or in the order of merges"),
-        (
-            lambda word, tokens: [tokens[i] for i in longest()(word, tokens)],
-            "return their ids",
-        ),
+    "check_clip_gradients": [
+        (clip(always=True), "below the limit must stay"),
+        (clip(after=True), "return the one before"),
+        (clip(lambda gs: sum(g.norm().item() for g in gs)), "their squares do"),
+        (clip(lambda gs: sum(g.square().sum().item() for g in gs)), "root is missing"),
+        (clip(lambda gs: max(g.norm().item() for g in gs)), "longest single"),
+        (clip_each, "by its own length"),
+        (clip_numbers, "number by number"),
+        (clip_in_place, "You changed the gradients"),
+        (clip_zeros, "0 / 0"),
+        (clip_flat, "the shapes of the given ones"),
+        (lambda gs, limit: [g / 2 for g in gs], "Return a pair"),
     ],
-    "check_split_digits": [
-        (split_words, "Numbers are still whole"),
-        (without_digits, "stays with its first digit"),
-        (only_digits_apart, "Change nothing but the part"),
-        (list, "Only digits stand alone"),
-        (lambda text: regex.findall(r"\p{L}+|\p{N}", text), "must be the whole text"),
-        (lambda text: regex.findall(r"( ?)(\p{N})|.", text), "a group in the pattern"),
+    "check_accumulate": [
+        (accumulated(lambda parts, y: 1 / len(parts)), "mean of the means"),
+        (accumulated(lambda parts, y: 1.0), "sum of the means"),
+        (accumulated(lambda parts, y: len(y) / sum(len(b) for _, b in parts)), "rows"),
+        (accumulated(lambda parts, y: y.numel()), "divide by their number"),
+        (accumulated(by_targets, lambda m, first: True), "Only the last part"),
+        (accumulated(by_targets, lambda m, first: False), "old gradients"),
+        (accumulated(by_targets, step=True), "You changed the parameters"),
+        (no_backward, "is a `backward` missing"),
+        (last_loss, "the loss must be"),
+        (lambda model, parts: None, "is a `return` missing"),
     ],
-    "check_decode_stream": [
-        (lambda tokens: [t.decode("utf-8", "replace") for t in tokens], "must wait"),
-        (lambda tokens: [t.decode("utf-8", "ignore") for t in tokens], "are lost"),
-        (from_the_start, "Each piece is what is new"),
-        (lambda tokens: [b"".join(tokens).decode()], "some may be empty"),
-        (rest_at_the_end, "Show what is complete at once"),
-        (whole_token_waits, "only the unfinished character waits"),
-        (no_mark_at_the_end, "of the text itself is whole"),
+    "check_WeightAverage": [
+        (averaging(corrected=False), "correction is missing"),
+        (averaging(turned=True), "the *old* mean stays"),
+        (averaging(from_first=True, corrected=False), "start at 0 and correct"),
+        (averaging(late=1), "not one more"),
+        (averaging(detached=False), "detach them"),
+        (averaging(drifting=True), "must change nothing"),
+        (Last, "same memory"),
+        (PlainMean, "newer weights count more"),
+        (Overwrites, "changed the model"),
     ],
 }

@@ -6,208 +6,151 @@ solutions.
 """
 
 import math
-from collections import Counter
-from functools import reduce
 
 import torch
 
 
-def entropy(*shares):
-    return -sum(p * math.log(p) for p in shares if p > 0)
+def sizes(descending: bool = True, ordered: bool = True, more: int = 1):
+    """A nucleus size with one mistake in it."""
+
+    def nucleus_size(probabilities, p):
+        rows = probabilities
+        if ordered:
+            rows = rows.sort(dim=-1, descending=descending).values
+        return (rows.cumsum(dim=-1) < p).sum(dim=-1) + more
+
+    return nucleus_size
 
 
-def lowest(top: bool = True, others: bool = True, apart: bool = False, base=math.e):
-    """The lowest loss with one mistake in it."""
-
-    def lowest_loss(smoothing, vocab_size):
-        share = smoothing / vocab_size
-        first = 1 - smoothing + share
-        if apart:
-            share, first = smoothing / (vocab_size - 1), 1 - smoothing
-        parts = [first] * top + [share] * (vocab_size - 1) * others
-        return entropy(*parts) / math.log(base)
-
-    return lowest_loss
+def sizes_beyond(probabilities, p):
+    sums = probabilities.sort(dim=-1, descending=True).values.cumsum(dim=-1)
+    return (sums <= p).sum(dim=-1) + 1
 
 
-def one_too_many(smoothing, vocab_size):
-    share = smoothing / vocab_size
-    return entropy(1 - smoothing + share, *[share] * vocab_size)
+def min_p(bar=None, value=-math.inf, strict: bool = False, answer=None):
+    """Min-p with one mistake in it."""
+
+    def keep_min_p(logits, share):
+        p = logits.softmax(dim=-1)
+        level = (bar or largest)(p) * share
+        drop = p <= level if strict else p < level
+        return logits.masked_fill(drop, value) if answer is None else answer(p, drop)
+
+    return keep_min_p
 
 
-def unguarded(smoothing, vocab_size):
-    share = smoothing / vocab_size
-    top = 1 - smoothing + share
-    return -top * math.log(top) - (vocab_size - 1) * share * math.log(share)
+def largest(p):
+    return p.max(dim=-1, keepdim=True).values
 
 
-def surprise_of_the_right(smoothing, vocab_size):
-    return -math.log(1 - smoothing + smoothing / vocab_size)
+def min_p_of_logits(logits, share):
+    return logits.masked_fill(logits < share * largest(logits), -math.inf)
 
 
-def runs(text, n):
-    words = text.split()
-    return Counter(zip(*(words[i:] for i in range(n))))
+def min_p_in_place(logits, share):
+    p = logits.softmax(dim=-1)
+    logits[p < share * largest(p)] = -math.inf
+    return logits
 
 
-def matches(join, clip: bool = True, once: bool = False, words: bool = False):
-    """Matches of runs with one mistake in it."""
-
-    def run_matches(candidate, references, n):
-        own, wanted = runs(candidate, n), join([runs(r, n) for r in references])
-        if once:
-            return len(own.keys() & wanted.keys()), len(own)
-        found = (own & wanted).total()
-        if not clip:
-            found = sum(count for run, count in own.items() if run in wanted)
-        return found, len(candidate.split()) if words else own.total()
-
-    return run_matches
-
-
-def largest(counters):
-    return reduce(lambda a, b: a | b, counters)
-
-
-def summed_matches(candidate, references, n):
-    own = runs(candidate, n)
-    return sum((own & runs(r, n)).total() for r in references), own.total()
-
-
-def matches_backwards(candidate, references, n):
-    return tuple(reversed(matches(largest)(candidate, references, n)))
-
-
-def negative_matches(candidate, references, n):
-    found, _ = matches(largest)(candidate, references, n)
-    return found, len(candidate.split()) - n + 1
-
-
-def matches_in_text(candidate, references, n):
-    own = runs(candidate, n)
-    found = sum(
-        min(count, max(text.count(" ".join(run)) for text in references))
-        for run, count in own.items()
-    )
-    return found, own.total()
-
-
-def eating_matches(candidate, references, n):
-    answer = matches(largest)(candidate, references, n)
-    references.clear()
-    return answer
-
-
-def logs(
-    shift: bool = True, soft: bool = True, pad_id=None, end: bool = True, total="sum"
+def texts(
+    both: int = 2,
+    layers: bool = True,
+    positions: bool = True,
+    shared: bool = True,
+    wide: bool = False,
+    width: int | None = None,
+    exact: bool = False,
 ):
-    """A log probability with one mistake in it."""
+    """A count of texts with one mistake in it."""
 
-    def log_probability(model, src, tgt):
-        c = model.config
-        read, wanted = (tgt[:, :-1], tgt[:, 1:]) if shift else (tgt, tgt)
-        values = model(src, read)
-        values = values.log_softmax(dim=-1) if soft else values
-        values = values.gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
-        real = wanted != (c.pad_id if pad_id is None else pad_id)
-        if not end:
-            real = real & (wanted != c.eos_id)
-        sums = (values * real).sum(dim=-1)
-        return sums / real.sum(dim=-1) if total == "mean" else sums
+    def texts_that_fit(config, n_bytes, bytes_per_number):
+        heads = (config.n_kv_heads or config.n_heads) if shared else config.n_heads
+        numbers = both * heads * config.d_model // (1 if wide else config.n_heads)
+        numbers *= config.n_layers if layers else 1
+        numbers *= config.context_length if positions else 1
+        one = numbers * (width or bytes_per_number)
+        return n_bytes / one if exact else n_bytes // one
 
-    return log_probability
+    return texts_that_fit
 
 
-def stutters(more: int = 0, skipped: int = 0, value: bool = True, any_row=False):
-    """What is forbidden, with one mistake in it."""
+def writer(
+    wait: bool = True,
+    fill: bool = True,
+    prompt: bool = False,
+    end: bool = True,
+    cached: bool = True,
+    whole: bool = True,
+    keep_stop: bool = True,
+    first: bool = False,
+):
+    """Writing until a stop, with one mistake in it."""
 
-    def forbidden(ids, vocab_size, n):
-        n += more
-        mask = torch.zeros(len(ids), vocab_size, dtype=torch.bool)
-        for i, row in enumerate(ids.tolist()):
-            start = row[max(0, len(row) - n + 1) :]
-            for place in range(len(row) - n + 1 - skipped):
-                if row[place : place + n - 1] == start:
-                    mask[i, row[place + n - 1]] = True
-        mask = mask.any(dim=0).expand_as(mask) if any_row else mask
-        return mask if value else ~mask
+    @torch.no_grad()
+    def write_until(model, ids, n_new, stop_id):
+        cache, unread, length = model.new_cache(), ids, ids.size(1)
+        done = torch.zeros(len(ids), 1, dtype=torch.bool)
+        if prompt:
+            done = (ids == stop_id).any(dim=1, keepdim=True)
+        for _ in range(n_new):
+            logits = model(unread, cache) if cached else model(ids)
+            chosen = logits[:, 0 if first else -1].argmax(dim=-1, keepdim=True)
+            unread = torch.where(done, stop_id, chosen) if fill else chosen
+            done = done | (chosen == stop_id)
+            if not keep_stop and done.all():
+                break
+            ids = torch.cat([ids, unread], dim=1)
+            if end and (done.all() if wait else done.any()):
+                break
+        return ids if whole else ids[:, length:]
 
-    return forbidden
-
-
-def first_row(ids, vocab_size, n, everywhere: bool):
-    mask = stutters()(ids, vocab_size, n)
-    if everywhere:
-        return mask[:1].repeat(len(ids), 1)
-    mask[1:] = False
-    return mask
-
-
-def all_that_were_there(ids, vocab_size, n):
-    return torch.zeros(len(ids), vocab_size, dtype=torch.bool).scatter(1, ids, True)
-
-
-def minus_zero(ids, vocab_size, n):
-    mask = torch.zeros(len(ids), vocab_size, dtype=torch.bool)
-    for i, row in enumerate(ids.tolist()):
-        start = row[-(n - 1) :]
-        for place in range(len(row) - n + 1):
-            if row[place : place + n - 1] == start:
-                mask[i, row[place + n - 1]] = True
-    return mask
+    return write_until
 
 
 WRONG = {
-    "check_lowest_loss": [
-        (lambda smoothing, vocab_size: 0.0, "Which probabilities"),
-        (lambda smoothing, vocab_size: math.log(vocab_size), "knows nothing"),
-        (surprise_of_the_right, "without its weight"),
-        (lowest(others=False), "The other words are part"),
-        (lowest(top=False), "The right word is part"),
-        (lowest(apart=True), "also gets its share"),
-        (lowest(base=2), "in bits"),
-        (lambda s, v: -lowest()(s, v), "minus the logarithm"),
-        (lambda s, v: lowest()(s, v) if s else math.nan, "0 times ln 0"),
-        (unguarded, "0 times ln 0"),
-        (one_too_many, "they are V - 1"),
+    "check_nucleus_size": [
+        (sizes(more=0), "one more"),
+        (sizes_beyond, "A sum equal to p is enough"),
+        (sizes(ordered=False), "Sort each row first"),
+        (sizes(descending=False), "smallest first"),
+        (lambda p, share: (p >= share).sum(dim=-1), "their running sum"),
+        (lambda p, share: p.size(-1) - sizes()(p, share), "fall away"),
+        (lambda p, share: int(sizes()(p, share)[0]), "shape (B,)"),
+        (lambda p, share: sizes()(p, share).float(), "is an integer"),
+        (lambda p, share: None, "is a `return` missing"),
     ],
-    "check_run_matches": [
-        (matches(lambda counters: counters[0]), "only the first"),
-        (matches(lambda counters: counters[-1]), "only the last"),
-        (matches(lambda counters: sum(counters, Counter())), "not added up"),
-        (matches(largest, clip=False), "at most as often"),
-        (matches(lambda c: reduce(lambda a, b: a & b, c)), "*all* references"),
-        (matches(largest, once=True), "counts twice"),
-        (matches(largest, words=True), "runs of n words, not words"),
-        (matches_backwards, "Matches first"),
-        (summed_matches, "the best for each run"),
-        (eating_matches, "changed the list"),
-        (lambda *a: matches(largest)(*a)[0], "two integers"),
-        (lambda *a: tuple(torch.tensor(matches(largest)(*a))), "two integers"),
-        (negative_matches, "fewer than n words"),
-        (matches_in_text, "Compare whole words"),
+    "check_keep_min_p": [
+        (min_p_of_logits, "share of a *probability*"),
+        (min_p(bar=torch.max), "the same for all rows"),
+        (min_p(bar=torch.max), "row 0 of the logits"),
+        (min_p(value=-1e9), "use minus infinity"),
+        (min_p(value=torch.finfo(torch.float32).min), "use minus infinity"),
+        (min_p(bar=lambda p: 1.0), "times the largest probability"),
+        (min_p(value=0.0), "can still be drawn"),
+        (min_p(strict=True), "means >="),
+        (min_p(answer=lambda p, drop: p.masked_fill(drop, 0.0)), "return logits"),
+        (min_p_in_place, "You changed `logits` itself"),
+        (lambda z, share: min_p()(z, share)[0], "the shape of the given ones"),
     ],
-    "check_log_probability": [
-        (logs(shift=False), "*after* it"),
-        (logs(soft=False), "raw logits"),
-        (logs(pad_id=-1), "Padding counts"),
-        (logs(pad_id=0), "not always 0"),
-        (logs(end=False), "<eos> counts"),
-        (logs(total="mean"), "needs the sum"),
-        (lambda *a: -logs()(*a), "at most 0"),
-        (lambda *a: logs()(*a).exp(), "return its logarithm"),
-        (lambda *a: logs()(*a).sum(), "shape (B,)"),
+    "check_texts_that_fit": [
+        (texts(both=1), "Keys *and* values"),
+        (texts(layers=False), "Every layer"),
+        (texts(positions=False), "every position"),
+        (texts(shared=False), "n_kv_heads heads, not n_heads"),
+        (texts(wide=True), "not d_model"),
+        (texts(width=1), "bytes of one number"),
+        (texts(width=4), "that is passed in"),
+        (texts(exact=True), "round down"),
     ],
-    "check_forbidden": [
-        (stutters(value=False), "not for allowed"),
-        (stutters(any_row=True), "its own past"),
-        (lambda *a: first_row(*a, True), "Rows are independent"),
-        (lambda *a: first_row(*a, False), "Rows are independent"),
-        (stutters(more=1), "one token too many"),
-        (stutters(skipped=1), "one place more"),
-        (all_that_were_there, "every token that was there"),
-        (minus_zero, "row[-0:]"),
-        (lambda *a: stutters()(*a).float(), "Return bools"),
-        (lambda *a: stutters()(*a).nonzero(), "tensor (B, V)"),
+    "check_write_until": [
+        (writer(wait=False), "wait for all of them"),
+        (writer(fill=False), "goes on with other tokens"),
+        (writer(end=False), "stop when `done.all()`"),
+        (writer(cached=False), "Use the cache"),
+        (writer(prompt=True), "new tokens only"),
+        (writer(whole=False), "prompts come first"),
+        (writer(keep_stop=False), "Is the stop itself in the text?"),
+        (writer(first=True), "*last* position"),
     ],
 }

@@ -1,200 +1,158 @@
-"""Wrong answers to the exercises of lesson 14, which their checks must reject."""
+"""Wrong answers to the exercises of lesson 14, which their checks must reject.
+
+`WRONG` has an entry for each check of lib/checks/lesson_14.py: two wrong answers or
+more, each with a few words of the message that it must get. Plant the mistakes that a
+reader makes (off by one, the wrong axis, a forgotten bias), not nonsense, and quote the
+words that name the mistake. The right answers are the solutions.
+"""
 
 import math
 
-import torch
+import regex
+
+from lib.text.bpe import SPLIT, apply_merges, split_words
 
 
-def losses(rows=True, steps=True, everywhere=False, least=1, rounded=round, late=False):
-    """A count of losses with one mistake in it."""
-
-    def count_losses(n_steps, batch_size, context_length, share):
-        blanks = max(least, rounded(share * context_length))
-        blanks = context_length if everywhere else blanks
-        if late:
-            return round(n_steps * batch_size * share * context_length)
-        return (n_steps if steps else 1) * (batch_size if rows else 1) * blanks
-
-    return count_losses
+def bits(loss, n_tokens, text):
+    return loss * n_tokens / math.log(2) / len(text.encode())
 
 
-def count_as(kind):
-    """The right count, not as an integer."""
+def longest(shortest: bool = False, one_byte: bool = False, once: bool = False):
+    """The longest match with one mistake in it."""
 
-    def count_losses(*sizes):
-        return kind(losses()(*sizes))
+    def match(word, tokens):
+        ids, i = [], 0
+        while i < len(word):
+            ends = range(i + 1, len(word) + 1)
+            ends = ends if shortest else reversed(ends)
+            end = next(end for end in ends if word[i:end] in tokens)
+            ids.append(tokens.index(word[i:end]))
+            i = i + 1 if one_byte else end
+            if once:
+                break
+        return ids
 
-    return count_losses
-
-
-def corrupted(
-    blank=0.8, random=0.1, twice=False, top=0, everywhere=False, generated=True,
-    by_column=False, one_token=False,
-):  # fmt: skip
-    """The corruption of BERT with one mistake in it."""
-
-    def corrupt(ids, hidden, mask_id, vocab_size, generator=None):
-        generator = generator if generated else None
-        shape = (1, ids.size(1)) if by_column else ids.shape
-        draws = torch.rand(shape, generator=generator).expand(ids.shape)
-        again = torch.rand(ids.shape, generator=generator)
-        others = torch.randint(vocab_size + top, ids.shape, generator=generator)
-        others = others[:1, :1].expand(ids.shape) if one_token else others
-        hidden = torch.ones_like(hidden) if everywhere else hidden
-        if twice:
-            inputs = ids.masked_fill(hidden & (draws < blank), mask_id)
-            return torch.where(hidden & (again < random), others, inputs)
-        inputs = torch.where(hidden & (draws < blank + random), others, ids)
-        return inputs.masked_fill(hidden & (draws < blank), mask_id)
-
-    return corrupt
+    return match
 
 
-def corrupt_the_rest(ids, hidden, mask_id, vocab_size, generator=None):
-    inputs = corrupted(random=0.0)(ids, hidden, mask_id, vocab_size, generator)
-    rest = hidden & (inputs != mask_id)
-    others = torch.randint(vocab_size, ids.shape, generator=generator)
-    again = torch.rand(ids.shape, generator=generator)
-    return torch.where(rest & (again < 0.1), others, inputs)
-
-
-def corrupt_never_right(ids, hidden, mask_id, vocab_size, generator=None):
-    draws = torch.rand(ids.shape, generator=generator)
-    step = torch.randint(1, vocab_size, ids.shape, generator=generator)
-    inputs = torch.where(hidden & (draws < 0.9), (ids + step) % vocab_size, ids)
-    return inputs.masked_fill(hidden & (draws < 0.8), mask_id)
-
-
-def corrupt_by_quota(ids, hidden, mask_id, vocab_size, generator=None):
-    places = hidden.flatten().nonzero()[:, 0]
-    n = len(places)
-    places = places[torch.randperm(n, generator=generator)]
-    inputs = ids.clone().flatten()
-    inputs[places[: int(0.8 * n)]] = mask_id
-    chosen = places[int(0.8 * n) : int(0.9 * n)]
-    inputs[chosen] = torch.randint(vocab_size, chosen.shape, generator=generator)
-    return inputs.view_as(ids)
-
-
-def corrupt_from_ids(ids, hidden, mask_id, vocab_size, generator=None):
-    draws = torch.rand(ids.shape, generator=generator)
-    order = torch.randperm(ids.numel(), generator=generator)
-    others = ids.flatten()[order].view_as(ids)
-    inputs = torch.where(hidden & (draws < 0.9), others, ids)
-    return inputs.masked_fill(hidden & (draws < 0.8), mask_id)
-
-
-def corrupt_in_place(ids, hidden, mask_id, vocab_size, generator=None):
-    ids[hidden] = mask_id
+def from_the_end(word, tokens):
+    ids = []
+    while word:
+        start = next(i for i in range(len(word)) if word[i:] in tokens)
+        ids.insert(0, tokens.index(word[start:]))
+        word = word[:start]
     return ids
 
 
-def corrupt_with_a_fixed_seed(ids, hidden, mask_id, vocab_size, generator=None):
-    fixed = torch.Generator().manual_seed(0)
-    return corrupted()(ids, hidden, mask_id, vocab_size, fixed)
+def longest_anywhere(word, tokens):
+    for length in range(len(word), 0, -1):
+        for i in range(len(word) - length + 1):
+            if word[i : i + length] in tokens:
+                left = longest_anywhere(word[:i], tokens)
+                right = longest_anywhere(word[i + length :], tokens)
+                return [*left, tokens.index(word[i : i + length]), *right]
+    return []
 
 
-def filled(
-    order="best", once=False, change=False, stop=0, logits=False, all_compete=False
-):
-    """Blanks filled one by one with one mistake in it."""
-
-    def fill_in(model, ids):
-        ids = ids if change else ids.clone()
-        first = None
-        while (ids == model.mask_id).sum() > stop:
-            blank = ids == model.mask_id
-            scores = model(ids[None])[0]
-            best, tokens = (scores if logits else scores.softmax(-1)).max(-1)
-            if once:
-                return torch.where(blank, tokens, ids)
-            first = best if first is None else first
-            places = torch.arange(float(len(ids)))
-            ranks = {"best": best, "worst": -best, "left": -places, "right": places}
-            ranks["first look"] = first
-            free = torch.ones_like(blank) if all_compete else blank
-            place = ranks[order].masked_fill(~free, -torch.inf).argmax()
-            ids[place] = tokens[place]
-        return ids
-
-    return fill_in
+def grow_while_a_token(word, tokens):
+    ids, piece = [], b""
+    for byte in word:
+        if piece + bytes([byte]) not in tokens:
+            ids.append(tokens.index(piece))
+            piece = b""
+        piece += bytes([byte])
+    return [*ids, tokens.index(piece)] if piece else ids
 
 
-def fills_everything(model, ids):
-    return model(ids[None])[0].argmax(-1)
+def earliest_token_first(word, tokens):
+    pairs = [(a, b) for a in range(len(tokens)) for b in range(len(tokens))]
+    spelt = {tokens[a] + tokens[b]: (a, b) for a, b in pairs}
+    ranks = {spelt[token]: i for i, token in enumerate(tokens) if token in spelt}
+    return apply_merges([tokens.index(bytes([byte])) for byte in word], ranks)
 
 
-def scored(hide="one", sign=1, form="log", dim=-1, best=False, total=False):
-    """Scores of each token with one mistake in it."""
+def without_digits(text):
+    pattern = SPLIT.pattern.replace(r"| ?\p{N}+", r"|\p{N}")
+    return regex.findall(pattern, text)
 
-    def scores(model, ids):
-        T = len(ids)
-        places, copies = torch.arange(T), ids.repeat(T, 1)
-        full = torch.ones(T, T, dtype=torch.bool)
-        hidden = {"one": torch.eye(T).bool(), "none": ~full, "all": full}
-        hidden["right"] = full.triu()
-        logits = model(copies.masked_fill(hidden[hide], model.mask_id))[places, places]
-        forms = {"log": logits.log_softmax(dim), "p": logits.softmax(dim)}
-        forms["base 2"] = forms["log"] / math.log(2)
-        table = (forms | {"logit": logits})[form]
-        picked = table.max(-1).values if best else table[places, ids]
-        return sign * (picked.sum() if total else picked)
 
-    return scores
+def only_digits_apart(text):
+    return regex.findall(r"\d|\D+", text)
+
+
+def rest_at_the_end(tokens):
+    shown = [""] * len(tokens)
+    if tokens:
+        shown[-1] = b"".join(tokens).decode()
+    return shown
+
+
+def from_the_start(tokens):
+    data = [b"".join(tokens[: k + 1]) for k in range(len(tokens))]
+    return [text.decode("utf-8", "ignore") for text in data]
+
+
+def whole_token_waits(tokens):
+    shown, kept = [], b""
+    for token in tokens:
+        kept += token
+        try:
+            shown.append(kept.decode())
+            kept = b""
+        except UnicodeDecodeError:
+            shown.append("")
+    return shown
+
+
+def no_mark_at_the_end(tokens):
+    data = [b"".join(tokens[: k + 1]) for k in range(len(tokens))]
+    texts = ["", *(text.decode(errors="replace").rstrip("\ufffd") for text in data)]
+    return [text[len(before) :] for before, text in zip(texts, texts[1:])]
 
 
 WRONG = {
-    "check_count_losses": [
-        (losses(everywhere=True), "only the blanks count"),
-        (losses(rows=False), "there are batch_size rows"),
-        (losses(steps=False), "there are n_steps of them"),
-        (losses(rounded=int), "not down"),
-        (losses(rounded=math.ceil), "not up"),
-        (count_as(float), "return an integer"),
-        (count_as(torch.tensor), "return an integer"),
-        (losses(least=0), "Even a short row has one blank"),
-        (losses(late=True), "round for one row first"),
+    "check_bits_per_byte": [
+        (lambda loss, n, text: bits(loss, n, text) * math.log(2), "That is in nats"),
+        (lambda loss, n, text: bits(loss, n, text) * math.log(2) ** 2, "do not multip"),
+        (lambda loss, n, text: loss * n / len(text) / math.log(2), "per character"),
+        (
+            lambda loss, n, text: loss * len(text.encode()) / n / math.log(2),
+            "The other way round",
+        ),
+        (lambda loss, n, text: bits(loss, 1, text), "multiply by their number"),
+        (lambda loss, n, text: loss * n / math.log(2), "That is the total"),
+        (lambda loss, n, text: round(bits(loss, n, text), 4), "do not round"),
+        (lambda loss, n, text: round(bits(loss, n, text), 1), "do not round"),
+        (lambda loss, n, text: None, "is a `return` missing"),
     ],
-    "check_corrupt": [
-        (corrupted(blank=1.0, random=0.0), "All of them became blanks"),
-        (corrupted(random=0.0), "None became random"),
-        (corrupted(random=0.2), "None stays as it is"),
-        (corrupted(twice=True), "decide once for each place"),
-        (corrupt_the_rest, "not of what is left"),
-        (corrupted(blank=0.1, random=0.8), "The shares are swapped"),
-        (corrupted(top=5), "it must be one of 0 to"),
-        (corrupted(one_token=True), "Not all tokens come equally often"),
-        (corrupted(everywhere=True), "not drawn has changed"),
-        (corrupted(by_column=True), "each place must decide"),
-        (corrupted(generated=False), "take every random number"),
-        (corrupt_with_a_fixed_seed, "use `generator`"),
-        (corrupt_never_right, "may happen to be the right one"),
-        (corrupt_by_quota, "not fill a fixed number"),
-        (corrupt_from_ids, "not from `ids`"),
-        (corrupt_in_place, "work on a copy"),
+    "check_longest_match": [
+        (longest(shortest=True), "You took the shortest"),
+        (longest(one_byte=True), "go on n bytes further"),
+        (longest(once=True), "until the word is used up"),
+        (from_the_end, "Did you go from the end"),
+        (longest_anywhere, "the longest token anywhere in the word"),
+        (grow_while_a_token, "although a shorter piece is none"),
+        (earliest_token_first, "or in the order of merges"),
+        (
+            lambda word, tokens: [tokens[i] for i in longest()(word, tokens)],
+            "return their ids",
+        ),
     ],
-    "check_fill_in": [
-        (filled(once=True), "all blanks at once"),
-        (filled(order="left"), "from left to right"),
-        (filled(order="right"), "from right to left"),
-        (filled(order="worst"), "*least* certain"),
-        (filled(order="first look"), "ask again after each blank"),
-        (filled(logits=True), "not logits"),
-        (filled(change=True), "work on a copy"),
-        (filled(stop=1), "There are blanks left"),
-        (filled(all_compete=True), "Only the blanks may compete"),
-        (fills_everything, "A visible token has changed"),
+    "check_split_digits": [
+        (split_words, "Numbers are still whole"),
+        (without_digits, "stays with its first digit"),
+        (only_digits_apart, "Change nothing but the part"),
+        (list, "Only digits stand alone"),
+        (lambda text: regex.findall(r"\p{L}+|\p{N}", text), "must be the whole text"),
+        (lambda text: regex.findall(r"( ?)(\p{N})|.", text), "a group in the pattern"),
     ],
-    "check_scores": [
-        (scored(hide="none"), "Nothing was hidden"),
-        (scored(hide="all"), "all tokens at once"),
-        (scored(hide="right"), "to the right"),
-        (scored(sign=-1), "without the minus"),
-        (scored(form="p"), "take their logarithm"),
-        (scored(form="base 2"), "to base 2"),
-        (scored(form="logit"), "normalise them"),
-        (scored(dim=0), "over the tokens"),
-        (scored(best=True), "what stands there"),
-        (scored(total=True), "one number for each"),
+    "check_decode_stream": [
+        (lambda tokens: [t.decode("utf-8", "replace") for t in tokens], "must wait"),
+        (lambda tokens: [t.decode("utf-8", "ignore") for t in tokens], "are lost"),
+        (from_the_start, "Each piece is what is new"),
+        (lambda tokens: [b"".join(tokens).decode()], "some may be empty"),
+        (rest_at_the_end, "Show what is complete at once"),
+        (whole_token_waits, "only the unfinished character waits"),
+        (no_mark_at_the_end, "of the text itself is whole"),
     ],
 }

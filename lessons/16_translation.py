@@ -14,7 +14,7 @@
 # - **Takes** about three hours to read and do; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
-# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+# @title Set-up: makes the course's library importable; on Colab it fetches the course
 import os
 import subprocess
 import sys

@@ -7,7 +7,7 @@
 # and what to learn from it.
 
 # %% tags=["remove-cell"]
-# Makes lib/, the course's own code, importable. On Colab it fetches the course first.
+# @title Set-up: makes the course's library importable; on Colab it fetches the course
 import os
 import subprocess
 import sys

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from build_notebooks import KEEP, METADATA
+from build_notebooks import METADATA, dressed
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from notebooks import (
@@ -49,10 +49,11 @@ def drift(path: Path) -> list[str]:
             found.append(f"cell {number}: {cell.cell_type}, not {wanted.cell_type}")
         if cell.source != wanted.source:
             found.append(f"cell {number}: another source: {cell.source[:60]!r}")
-        if tags(cell) != tags(wanted):
-            found.append(f"cell {number}: tags {tags(cell)}, not {tags(wanted)}")
-        if cell.metadata.get("mystnb") != wanted.metadata.get("mystnb"):
-            found.append(f"cell {number}: another mystnb setting")
+        for name, value in dressed(wanted).items():
+            if (got := cell.metadata.get(name)) != value:
+                found.append(f"cell {number}: {name} {got}, not {value}")
+        if extra := cell.metadata.keys() - dressed(wanted):
+            found.append(f"cell {number}: metadata {sorted(extra)}")
     return found
 
 
@@ -86,8 +87,6 @@ def flaws(notebook: NotebookNode) -> list[str]:
     if counts != list(range(1, len(counts) + 1)):
         found.append(f"not run once from top to bottom: {counts}")
     for number, cell in enumerate(notebook.cells, 1):
-        if extra := set(cell.metadata).difference(KEEP):
-            found.append(f"cell {number}: metadata {sorted(extra)}")
         if cell.cell_type == "code":
             found += [f"cell {number}: {flaw}" for flaw in cell_flaws(cell)]
     return found
@@ -161,7 +160,13 @@ def pair(tmp_path: Path) -> Path:
     cells = [
         new_markdown_cell("# 09 · A small lesson"),
         new_code_cell(
-            "count = 2", execution_count=1, metadata={"tags": ["remove-cell"]}
+            "count = 2",
+            execution_count=1,
+            metadata={
+                "tags": ["remove-cell"],
+                "cellView": "form",
+                "jupyter": {"source_hidden": True},
+            },
         ),
         new_code_cell(
             "print(count)", execution_count=2, metadata=alt, outputs=[printed, picture]
@@ -225,10 +230,30 @@ def test_an_expected_error_and_a_slash_in_prose_are_fine(pair: Path) -> None:
     pair.write_text(script, encoding="utf-8")
 
     def change(notebook: NotebookNode) -> None:
-        notebook.cells[1].metadata.tags = ["raises-exception"]
+        notebook.cells[1].metadata = {"tags": ["raises-exception"]}
         notebook.cells[1].outputs += [FAILED, says("play/work, data/tmp, 5/home\n")]
 
     assert broken(pair, change) == []
+
+
+def test_what_proves_is_folded_everywhere() -> None:
+    cell = new_code_cell("# @title Proof: equal\nassert True")
+    cell.metadata = {"tags": ["same:norm.LayerNorm", "proof"], "mystnb": {"image": {}}}
+    assert dressed(cell) == {
+        "tags": ["same:norm.LayerNorm", "proof", "hide-cell"],
+        "cellView": "form",
+        "jupyter": {"source_hidden": True, "outputs_hidden": True},
+        "mystnb": {
+            "image": {},
+            "code_prompt_show": "Proof: equal",
+            "code_prompt_hide": "Proof: equal",
+        },
+    }
+    cell.metadata = {"tags": ["hide-input"], "slideshow": {}}
+    hidden = dressed(cell)
+    assert hidden["tags"] == ["hide-input"]
+    assert hidden["jupyter"] == {"source_hidden": True}
+    assert dressed(new_code_cell("x = 1")) == {}
 
 
 def test_a_missing_half_is_found(pair: Path) -> None:

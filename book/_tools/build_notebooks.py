@@ -17,6 +17,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -31,7 +32,13 @@ ROOT = Path(__file__).resolve().parents[2]
 LADDER = ROOT / "data" / "ladder.json"
 DIGESTS = ROOT / "data" / "notebooks.json"
 AT_ONCE = 2  # notebooks that are executed at the same time
-KEEP = ("tags", "mystnb")  # cell metadata that a notebook may carry
+KEEP = ("tags", "mystnb")  # cell metadata that a script may carry
+FOLDED = {
+    "proof": "hide-cell",
+    "answer": "hide-cell",
+    "hide-input": "",
+    "remove-cell": "",
+}
 METADATA = {
     "kernelspec": {
         "display_name": "Python 3 (ipykernel)",
@@ -114,6 +121,29 @@ def pair(script: Path) -> str:
     return f"{script.parent.name}/{script.stem}"
 
 
+def dressed(cell: NotebookNode) -> dict:
+    """Return the metadata of a script's cell in its notebook.
+
+    A cell that only proves, or answers, is folded: on the site by a tag, in JupyterLab
+    and in Colab by settings of their own. Its title is its first line, `# @title ...`.
+    """
+    metadata = {k: v for k, v in cell.metadata.items() if k in KEEP}
+    found = [tag for tag in metadata.get("tags", []) if tag in FOLDED]
+    if not found:
+        return metadata
+    both = FOLDED[found[0]] == "hide-cell"  # its output, too
+    metadata["cellView"] = "form"
+    metadata["jupyter"] = {"source_hidden": True} | (
+        {"outputs_hidden": True} if both else {}
+    )
+    if both:
+        metadata["tags"] = [*metadata["tags"], "hide-cell"]
+    if title := re.match(r"# @title (.+)", cell.source):
+        prompt = {"code_prompt_show": title[1], "code_prompt_hide": title[1]}
+        metadata["mystnb"] = metadata.get("mystnb", {}) | prompt
+    return metadata
+
+
 def with_ids(notebook: NotebookNode, old: list[NotebookNode]) -> None:
     """Give each cell the id it had, or one made from its place and source."""
     known = {(cell.cell_type, cell.source): cell.id for cell in reversed(old)}
@@ -124,7 +154,7 @@ def with_ids(notebook: NotebookNode, old: list[NotebookNode]) -> None:
         while cell.id in used:
             cell.id += "x"
         used.add(cell.id)
-        cell.metadata = {k: v for k, v in cell.metadata.items() if k in KEEP}
+        cell.metadata = dressed(cell)
 
 
 def build(script: Path) -> list[dict]:

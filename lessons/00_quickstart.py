@@ -9,7 +9,7 @@
 # - **You will build** a training set, a training loop, and a test that a model can fail.
 # - **You will see** the whole life of a model: data, loss, predictions, attention.
 # - **Needs** a little Python. No mathematics beyond logarithms, no GPU.
-# - **Takes** about 90 minutes to read and do; the notebook runs in under 15 s.
+# - **Takes** about 60 minutes; the notebook runs in under 15 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -43,6 +43,17 @@ sys.path.insert(0, str(found[0]))
 # meaningless symbols.
 
 # %% [markdown]
+# ## The machine
+#
+# This is the whole life of a language model, one round of which takes milliseconds here and
+# seconds on thousands of processors elsewhere. Every box is a part of this page.
+
+# %% mystnb={"image": {"alt": "Diagram of a loop: text becomes numbers, the model turns them into probabilities of the next token, the loss compares them with the token that came, and the weights are changed a little; then the next text comes."}}
+from lib.show import diagrams
+
+diagrams.life_of_a_model()
+
+# %% [markdown]
 # ## By hand
 #
 # Take six digits from the middle of the sequence. At every position the model is asked
@@ -62,9 +73,10 @@ for length in range(1, len(piece)):
 # Before any learning, the best a model can do is to give each of the ten digits the same
 # probability, one tenth. How bad is that? We measure surprise: the
 # [loss](../book/glossary.md#loss) of one answer is $-\ln p$, where $p$ is the probability
-# that the model gave to the digit that came. Why a logarithm? A certainty, $p = 1$, then
-# costs nothing, and surprises add up: the probabilities of two answers multiply, their
-# logarithms add. The unit is the [nat](../book/glossary.md#nat).
+# that the model gave to the digit that came. Why a
+# [logarithm](../book/mathematics.md#logarithm)? A certainty, $p = 1$, then costs nothing, and
+# while the probabilities of two answers multiply, their surprises add up. The unit is the
+# [nat](../book/glossary.md#nat).
 
 # %%
 import math
@@ -97,7 +109,7 @@ for p in (0.1, 0.5, 0.9, 0.99):
 # power of each of the ten scores and divides by the sum of the ten.
 #
 # The mean surprise $L$ is called the [cross-entropy](../book/glossary.md#cross-entropy). Every
-# model in this course is trained with it, and so were the large ones.
+# model in this course is trained with it, and so are the large ones.
 
 # %% [markdown]
 # ## Build
@@ -106,7 +118,7 @@ for p in (0.1, 0.5, 0.9, 0.99):
 #
 # Each sequence starts at a random digit and counts on. One extra digit at the end makes
 # room for the shift between inputs and targets. (A column `(B, 1)` plus a row `(T + 1,)`
-# gives a table `(B, T + 1)`: PyTorch repeats the column and the row as often as needed. The
+# gives a table `(B, T + 1)`: that is [broadcasting](../book/mathematics.md#broadcasting). The
 # `generator` is the source of the random numbers; the same
 # [seed](../book/glossary.md#seed) gives the same batch.)
 
@@ -149,8 +161,7 @@ print(config)
 # [blocks](../book/glossary.md#block); a
 # [feed-forward network](../book/glossary.md#feed-forward-network) of 32 units in each block; at
 # most 32 digits of [context](../book/glossary.md#context). The other settings choose between
-# kinds of parts; later lessons build them. How many numbers does this model have to learn?
-# Count them by part.
+# kinds of parts. How many numbers does this model have to learn? Count them by part.
 
 # %%
 from collections import Counter
@@ -168,10 +179,9 @@ assert total == 5_162
 # %% [markdown]
 # The list shows the first of the two blocks; below it are the sums: 160 numbers for the
 # ten digits, 512 for the 32 positions, 4,320 in the blocks, 170 for the head that turns
-# a vector back into ten scores (an output head, not one of attention). Together 5,162
-# [parameters](../book/glossary.md#parameter). The names in the list, queries (`q`), keys and
-# values among them, get their meaning in lessons 04 to 09. GPT-2 is built from the same kinds
-# of parts, larger and more of them, with some of the other settings changed.
+# a vector back into ten scores. Together 5,162 [parameters](../book/glossary.md#parameter).
+# The names get their meaning in lessons 04 to 09. GPT-2 is built from the same kinds of parts,
+# larger and more of them, with some of the other settings changed.
 
 # %% [markdown]
 # ### Before training
@@ -229,9 +239,8 @@ def train_step(model, optimizer, inputs, targets):
 
 
 # %% [markdown]
-# `cross_entropy` does what we did by hand before training, in one function. Now a hundred steps,
-# each on 32 sequences of 16 digits from random starts. On the way we keep a copy of the model
-# now and then, to look at later.
+# `cross_entropy` does what we did by hand, in one function. Now a hundred steps, each on 32
+# sequences of 16 digits. On the way we keep a copy of the model now and then, to look at later.
 
 # %% tags=["measured"]
 import copy
@@ -285,14 +294,13 @@ claim(n_right == 10, "all ten rows are right for all 32 digits")
 
 # %% [markdown]
 # All 10 rows are right for all 32 digits, although no training sequence was longer
-# than 16. Half of the positions were never trained; the experiment below comes back to that.
-# <!-- from: the-training-loop "counting_batch(32, 16" --> <!-- from: does-it-count "n_new=32" -->
+# than 16. <!-- from: the-training-loop "counting_batch(32, 16" -->
+# <!-- from: does-it-count "n_new=32" -->
 #
-# ### Equal to PyTorch's own
-#
-# Our loss must be the same number as the one that PyTorch computes.
+# Our loss is the same number as the one that PyTorch computes.
 
-# %%
+# %% tags=["proof"]
+# @title Proof: the loss equals PyTorch's own
 ours = cross_entropy(logits, targets)
 torchs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 print("equal to PyTorch:", torch.allclose(ours, torchs, atol=1e-6))
@@ -369,6 +377,7 @@ assert gradients_pile_up(broken_step)
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
+# @title The slider
 from lib.show.frames import slider
 
 digits = [str(digit) for digit in range(10)]
@@ -464,9 +473,8 @@ claim(without["tokens"] < 0.2, "without tokens it guesses")
 # model did not need them. A picture of attention is no proof that the attention matters;
 # switching it off is.
 #
-# Positions are not missed either. (Zeros are not the same as positions that were never
-# trained: those still hold the small random numbers of the start. They are so small that they
-# did no harm when the model wrote 32 digits.)
+# Positions are not missed either. (The positions beyond 16 were never trained: they still hold
+# random numbers, too small to do harm.) <!-- from: the-training-loop "counting_batch(32, 16" -->
 #
 # The feed-forward networks *are* missed. So is counting what they are for? Careful: the table
 # says where *this* model has put the work, not where the work must be done. Train another one
@@ -536,8 +544,7 @@ def score(model, batch, skip):
 
 # %% [markdown]
 # Now two models from the same seed, with and without attention. The first target is left out of
-# the score: nobody can guess the second digit of a pair. (There are only a hundred different
-# pairs. The question is not what a model does with new ones, but what it can learn at all.)
+# the score: nobody can guess the second digit of a pair.
 
 # %%
 pair_models = {on: train_on(alternating_batch, on, n_steps=120) for on in (True, False)}
@@ -548,8 +555,7 @@ claim(scores[True] > 0.9, "with attention more than nine in ten digits are right
 claim(scores[False] < 0.2, "without attention the model guesses")
 
 # %% [markdown]
-# With attention more than nine in ten digits are right; without it about one in ten, pure
-# guessing. Now look at the weights again.
+# Without attention it is pure guessing. Now look at the weights again.
 
 # %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. All cells above the diagonal are white; below it the weight is spread unevenly, in each head in another way."}}
 sequence = torch.tensor([[7, 2] * 5])
@@ -557,11 +563,10 @@ maps = [weights[0] for weights in attention_maps(pair_models[True], sequence)]
 plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
 
 # %% [markdown]
-# *Each head spreads its weight in its own way, and in another training each would do it
-# differently.*
+# *Each head spreads its weight in its own way; another training would give other patterns.*
 #
-# Which head fetches the digit? The picture does not say. So switch off again, now the attention
-# of one layer at a time.
+# Which layer fetches the digit? The picture does not say. So switch off the attention of one
+# layer at a time.
 
 
 # %%
@@ -579,9 +584,8 @@ claim(without_first < 0.3, "without the attention of the first layer it guesses"
 claim(without_second > 0.7, "it hardly needs the attention of the second layer")
 
 # %% [markdown]
-# Without the attention of the first layer the model guesses; that of the second it hardly
-# needs. So the first layer fetches the digit. How a head finds its place is the subject of
-# lessons 06 and 07.
+# The first layer fetches the digit. How a head finds its place is the subject of lessons 06 and
+# 07.
 
 # %% [markdown]
 # ## Predict, then run
@@ -616,7 +620,8 @@ claim(without_second > 0.7, "it hardly needs the attention of the second layer")
 # Each exercise ends with a check that looks at *your* object. Until you start it prints
 # "not attempted yet".
 
-# %%
+# %% tags=["hide-input"]
+# @title The checks
 from lib.checks.lesson_00 import (
     check_accuracy,
     check_countdown_batch,

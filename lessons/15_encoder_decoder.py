@@ -139,7 +139,7 @@ print("it shall predict:    ", *[f"{token:6}" for token in target[1:]])
 # | $k$, $v$ | `(B, H, S, Dh)` | keys and values, from the memory |
 # | weights | `(B, H, T, S)` | how much each target position takes from each source position |
 # | $E$ | `(V, D)` | the table of token vectors, one for the source, one for the target |
-# | $P$ | `(T, D)` or `(S, D)` | the sines of lesson [04](04_embeddings.ipynb) |
+# | $P$ | `(T, D)` or `(S, D)` | the sines of lesson [05](05_positions.ipynb) |
 #
 # (Here $T$ counts the tokens that the decoder is given. In training it is given the
 # target without its last token: one less.)

@@ -233,7 +233,7 @@ except ValueError as error:
 # ### A model that names digits
 #
 # It has the patches, the learned positions of lesson
-# [04](04_embeddings.ipynb), the `Encoder` of lesson 15, and a head. The
+# [05](05_positions.ipynb), the `Encoder` of lesson 15, and a head. The
 # encoder gives a vector for each of the 16 patches, but we want one answer for the
 # whole picture. There are two ways.
 #
@@ -566,7 +566,7 @@ gallery(pixels[held_out[wrong]], names)
 #
 # ### What the positions are worth
 #
-# Lesson [04](04_embeddings.ipynb) said that a model without positions
+# Lesson [05](05_positions.ipynb) said that a model without positions
 # sees a bag of tokens. Is that true of patches? Put the tokens of each picture in
 # another order, the same for all, before the positions are added. `nn.Identity` is a
 # layer that does nothing; a second model gets it instead of positions, and is trained in

@@ -27,7 +27,7 @@ class LearnedPositions(Module):
 
     Source: Radford et al. (2018), section 3.1.
 
-    Home lesson: 04_embeddings
+    Home lesson: 05_positions
     """
 
     def __init__(self, context_length: int, d_model: int) -> None:
@@ -61,7 +61,7 @@ class SinusoidalPositions(Module):
 
     Source: Vaswani et al. (2017), section 3.5.
 
-    Home lesson: 04_embeddings
+    Home lesson: 05_positions
     """
 
     def __init__(self, context_length: int, d_model: int, base: float = 1e4) -> None:

@@ -25,16 +25,16 @@ sys.path.insert(0, str(found[0]))
 
 # %%
 import torch
+from torch import nn
 
 from lib.attention import (
     MultiHeadAttention,
     causal_mask,
-    padding_mask,
     scaled_dot_product_attention,
 )
 from lib.checks.lesson_07 import (
+    check_from_torch,
     check_head_contributions,
-    check_lengths_mask,
     check_multiplications,
     check_two_heads,
 )
@@ -48,10 +48,10 @@ from lib.checks.lesson_07 import (
 # %%
 def multiplications(length, d_model, n_heads):
     d_head = d_model // n_heads
-    projections = 4 * length * d_model * d_model
+    layers = 4 * length * d_model * d_model
     scores = n_heads * length * d_head * length  # (T, Dh) times (Dh, T), H times
     mixing = n_heads * length * length * d_head  # (T, T) times (T, Dh), H times
-    return projections + scores + mixing
+    return layers + scores + mixing
 
 
 # %% tags=["exercise"]
@@ -59,14 +59,13 @@ check_multiplications(multiplications)
 
 # %% [markdown]
 # `n_heads * d_head` is `d_model`, so the heads drop out: $4 T D^2 + 2 T^2 D$. The first
-# term grows with the length, the second with its square. They are equal where
-# $T = 2 D$:
+# term grows with the length, the second with its square. They are equal where $T = 2 D$:
 
 # %%
 d_model = 512
 for length in (128, 1_024, 8_192):
-    projections = 4 * length * d_model**2
-    share = 1 - projections / multiplications(length, d_model, n_heads=8)
+    layers = 4 * length * d_model**2
+    share = 1 - layers / multiplications(length, d_model, n_heads=8)
     print(f"{length:5,} tokens: {share:.0%} of the work is scores and mixing")
 assert multiplications(1_024, d_model, 8) == 2 * 4 * 1_024 * d_model**2
 
@@ -75,38 +74,38 @@ assert multiplications(1_024, d_model, 8) == 2 * 4 * 1_024 * d_model**2
 # expensive, and why lesson 20 looks for ways around the square.
 
 # %% [markdown]
-# ## Exercise 2: A mask from lengths
+# ## Exercise 2: Load PyTorch's weights
 #
-# [Exercise](../lessons/07_multi_head_attention.ipynb#exercise-2-a-mask-from-lengths)
+# [Exercise](../lessons/07_multi_head_attention.ipynb#exercise-2-load-pytorchs-weights)
+#
+# `copy_` writes numbers into the parameter that is there. It stays a parameter that can be
+# trained, and shares nothing with where the numbers came from.
 
 
 # %%
-def lengths_mask(lengths, T):
-    return (torch.arange(T) < lengths.unsqueeze(1))[:, None, None, :]
+def from_torch(torchs):
+    ours = MultiHeadAttention(torchs.embed_dim, torchs.num_heads, bias=False)
+    layers = (ours.q_proj, ours.k_proj, ours.v_proj)
+    for layer, matrix in zip(layers, torchs.in_proj_weight.chunk(3)):
+        layer.weight.data.copy_(matrix)
+    ours.out_proj.weight.data.copy_(torchs.out_proj.weight)
+    return ours
 
 
 # %% tags=["exercise"]
-check_lengths_mask(lengths_mask)
+check_from_torch(from_torch)
 
 # %% [markdown]
-# For the two sentences of the lesson it is the mask that `padding_mask` makes from the
-# ids.
-
-# %%
-ids = torch.tensor([[4, 7, 2, 9, 5], [3, 8, 0, 0, 0]])
-mask = lengths_mask(torch.tensor([5, 2]), 5)
-assert torch.equal(mask, padding_mask(ids, pad_id=0))
-print(mask.int().flatten(1).tolist())
-
-# %% [markdown]
-# It can do one thing more: here the id 0 could be a real token as well.
+# `ours.q_proj.weight.data = matrix` would pass every comparison of outputs, and still be
+# wrong: both modules would then hold the *same* numbers, and whoever trains one changes the
+# other.
 
 # %% [markdown]
 # ## Exercise 3: What each head adds
 #
 # [Exercise](../lessons/07_multi_head_attention.ipynb#exercise-3-what-each-head-adds)
 #
-# A row of side-by-side results times a matrix is a sum of products, one for each slice.
+# A row of results side by side, times a matrix, is a sum of products, one for each slice.
 # With $W^O$ cut into $H$ pieces of $D_h$ rows,
 # $\operatorname{Concat}(\text{head}_1, \ldots)\, W^O = \sum_h \text{head}_h W^O_h$.
 # PyTorch stores the transposed matrix, so the pieces are columns.
@@ -114,9 +113,10 @@ print(mask.int().flatten(1).tolist())
 
 # %%
 def head_contributions(attention, x, mask):
-    q = attention.q_proj(x).unflatten(-1, (-1, attention.d_head)).transpose(1, 2)
-    k, v = attention.read(x)  # by head, as q: (B, H, T, Dh)
-    mixed = scaled_dot_product_attention(q, k, v, mask)[0]  # (B, H, T, Dh)
+    layers = (attention.q_proj, attention.k_proj, attention.v_proj)
+    wide = [layer(x).unflatten(-1, (-1, attention.d_head)) for layer in layers]
+    q, k, v = (w.transpose(1, 2) for w in wide)  # each (B, H, T, Dh)
+    mixed = scaled_dot_product_attention(q, k, v, mask)[0]
     pieces = attention.out_proj.weight.split(attention.d_head, dim=1)  # H of (D, Dh)
     return torch.stack([mixed[:, h] @ piece.T for h, piece in enumerate(pieces)])
 
@@ -125,40 +125,46 @@ def head_contributions(attention, x, mask):
 check_head_contributions(head_contributions)
 
 # %% [markdown]
-# What is it good for? In the lesson's model nothing stands between the attention and
-# the last layer, so the logits are a sum over heads too. Train the model of the lesson
-# again and ask which head votes for what.
+# What is it good for? In the lesson's model nothing stands between the attention and the last
+# layer, so the logits are a sum over heads too. Train the model of the lesson again, and ask
+# which head votes for what.
 
 # %% tags=["corpus"]
-from torch import nn
-
 from lib.checks.claims import claim
-from lib.text.corpus import load_corpus
-from lib.text.batches import random_batch, split_text
 from lib.models.language_model import LanguageModel
+from lib.text.batches import random_batch, split_text
+from lib.text.corpus import load_corpus
 from lib.text.tokenizer import CharTokenizer
-from lib.train import fit
+from lib.train import estimate_loss, fit
 
 corpus = load_corpus()
 tokenizer = CharTokenizer(corpus.text)
-train = torch.tensor(tokenizer.encode(split_text(corpus.text)[0]))
+train, validation = (
+    torch.tensor(tokenizer.encode(text)) for text in split_text(corpus.text)
+)
 print(f"{corpus.name}: {len(train):,} tokens")
 
 
 # %%
-class CausalHeads(nn.Module):
-    def __init__(self, d_model, n_heads):
+class AttentionBlock(nn.Module):
+    def __init__(self, attention):
         super().__init__()
-        self.attention = MultiHeadAttention(d_model, n_heads, bias=False)
+        self.attention = attention
 
     def forward(self, x, mask):
         return self.attention(x, mask)[0]
 
 
-torch.manual_seed(0)
-model = LanguageModel(tokenizer.vocab_size, 64, 32, [CausalHeads(64, 4)])
-generator = torch.Generator().manual_seed(0)
-losses = fit(model, lambda: random_batch(train, 32, 32, generator), 600, 3e-3)
+def train_heads(n_heads):
+    torch.manual_seed(0)
+    block = AttentionBlock(MultiHeadAttention(64, n_heads, bias=False))
+    model = LanguageModel(tokenizer.vocab_size, 64, 32, [block])
+    generator = torch.Generator().manual_seed(0)
+    fit(model, lambda: random_batch(train, 32, 32, generator), 600, 3e-3)
+    return model, estimate_loss(model, validation, 32)
+
+
+model, four_loss = train_heads(4)
 
 # %% [markdown]
 # After `What is t` comes an `h`. How much does each head add to the logit of the `h`,
@@ -179,19 +185,31 @@ claim(for_h[1] > 0, "more than one head speaks for the h")
 claim(for_h[0] < 0.8 * for_h.sum(), "no head decides alone")
 
 # %% [markdown]
-# More than one head speaks for the `h`; none of them decides alone. The votes and the
-# bias of the last layer add up to the logits, which the assertion holds. In a deeper model
-# the norms and the feed-forward networks stand in between, and the sum is no longer
-# exact all the way to the logits.
+# More than one head speaks for the `h`; none of them decides alone. The votes and the bias of
+# the last layer add up to the logits, which the assertion holds. In a deeper model norms and
+# feed-forward networks stand in between, and the sum is no longer exact all the way to the
+# logits.
+#
+# Heads cost no parameters, and no multiplications. Then why not take sixteen, of four numbers
+# each?
+
+# %% tags=["corpus", "measured"]
+many_loss = train_heads(16)[1]
+print(f"4 heads {four_loss:.3f}, 16 heads {many_loss:.3f} nats")
+claim(many_loss > four_loss - 0.01, "sixteen heads are no better than four")
+
+# %% [markdown]
+# They are no better. Each head can look where it likes, but it compares queries and keys of
+# four numbers only, and hands over four numbers.
 
 # %% [markdown]
 # ## Exercise 4: Two heads by hand
 #
 # [Exercise](../lessons/07_multi_head_attention.ipynb#exercise-4-two-heads-by-hand)
 #
-# The key of a position is its number. The query of the first head is the own number,
-# that of the second the number before: row $i$ of the matrix `back` has its 1 in column
-# $i + 1$, so position $i + 1$ asks for position $i$.
+# The key of a position is its number. The query of the first head is the own number, that of
+# the second the number before: row $i$ of the matrix `back` has its 1 in column $i + 1$, so
+# position $i + 1$ asks for position $i$.
 
 
 # %%
@@ -212,8 +230,8 @@ def two_heads():
 check_two_heads(two_heads)
 
 # %% [markdown]
-# The trained heads of the lesson found something like these two by themselves. Here
-# they are in their pure form:
+# The trained heads of the lesson found something like these two by themselves. Here they are
+# in their pure form:
 
 # %% mystnb={"image": {"alt": "Two square heat maps for the word ABCABCAB. Head 1 has dark cells on the diagonal. Head 2 has them one step to the left of it, and one in the corner at the first position."}}
 from lib.show import plot
@@ -227,8 +245,8 @@ assert weights[0].diagonal().min() > 0.99 and weights[1].diagonal(-1).min() > 0.
 plot.attention_maps([weights], labels=list(word))
 
 # %% [markdown]
-# *One head looks at itself, the other one step back; the first position has only itself
-# to look at.*
+# *One head looks at itself, the other one step back; the first position has only itself to
+# look at.*
 #
-# A head that looks one step back will return in lesson 23, as the first half of a
-# mechanism that lets a model learn from its own prompt.
+# A head that looks one step back will return in lesson 23, as the first half of a mechanism
+# that lets a model learn from its own prompt.

@@ -57,8 +57,11 @@ def section_problems(sections: list[Section]) -> list[str]:
         if not whole(sections, title)
     ]
     top = [section.title for section in sections if section.level == 2]
-    if top[-2:] != ["Recap", "To read"]:
-        problems.append("the last two sections are not `## Recap` and `## To read`")
+    core = [title for title in top if not title.startswith("Deeper: ")]
+    if core[-2:] != ["Recap", "To read"] or top[: len(core)] != core:
+        problems.append(
+            "the last sections are not `## Recap`, `## To read`, and then `## Deeper: `"
+        )
     questions = whole(sections, "Predict, then run").count("<details>")
     problems += count_problem("folded answers in Predict, then run", questions, 2, 4)
     references = re.findall(r"(?m)^[-*] ", whole(sections, "To read"))
@@ -164,6 +167,7 @@ def problems_of(*cells: NotebookNode, old: str = "", new: str = "") -> list[str]
 
 def test_a_complete_lesson_is_accepted() -> None:
     assert not problems_of(PICTURE)
+    assert not problems_of(PICTURE, old="- Two\n", new="- Two\n\n## Deeper: why\n")
 
 
 def test_a_missing_part_is_found() -> None:
@@ -177,7 +181,8 @@ def test_a_missing_part_is_found() -> None:
         (ANSWER, ANSWER * 3, "Predict, then run: 6"),
         ("- Two\n", "", "items in To read: 1"),
         ("- Two\n", "- Two\n" * 5, "items in To read: 6"),
-        ("Done.\n", "Done.\n\n## One more thing\n", "the last two sections"),
+        ("Done.\n", "Done.\n\n## One more thing\n", "the last sections"),
+        ("## Recap", "## Deeper: why\n\nSo.\n\n## Recap", "the last sections"),
         ("### Exercise 2:", "### Task 2:", "Exercise 3: Count` is not `### Exercise 2"),
         ("### Exercise 3:", "#### Exercise 3:", "is not `### Exercise 3"),
         ("2: Count\n\n*core ·", "2: Count\n\n*hard ·", "2: Count: no line like"),

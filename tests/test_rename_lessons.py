@@ -111,7 +111,8 @@ def test_twice_changes_nothing_and_back_again_forwards_nothing(tmp_path: Path) -
 
     text = read(tmp_path, "book/course.yml")
     between = re.search(r"  - number: 1\n(?:    .*\n)+", text)[0]
-    (tmp_path / "book" / "course.yml").write_text(text.replace(between, ""))
+    course = tmp_path / "book" / "course.yml"
+    course.write_text(text.replace(between, ""), encoding="utf-8")
     rename(tmp_path, {})
     assert read(tmp_path, "lessons/01_big_and_small.py") == LESSON
     was = [one.was for one in read_course(tmp_path).lessons]

@@ -124,7 +124,7 @@ def tracked(root: Path) -> list[str]:
         cwd=root,
         check=True,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     kinds = (".py", ".ipynb", ".md", ".yml", ".json", ".toml", ".bib", "Makefile")
     names = dict.fromkeys(listed.stdout.splitlines())

@@ -13,6 +13,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ __all__ = [
     "expect",
     "returned",
     "number",
+    "tensor",
     "hint_for",
     "hint_for_tensor",
     "rounded",
@@ -64,7 +66,27 @@ def returned(answer: object) -> object:
 
 def number(answer: object) -> float:
     """Return the reader's number as a float; `Mistake` where there is none."""
-    return float(returned(answer))
+    answer = returned(answer)
+    single = isinstance(answer, Tensor) and answer.numel() == 1
+    expect(
+        single or (isinstance(answer, Real) and not isinstance(answer, bool)),
+        f"The answer must be a number; yours has the type {type(answer).__name__}.",
+    )
+    return float(answer)
+
+
+def tensor(answer: object, shape: tuple[int, ...], what: str = "The answer") -> Tensor:
+    """Return the reader's tensor; `Mistake` where it is none or has another shape."""
+    answer = returned(answer)
+    expect(
+        isinstance(answer, Tensor),
+        f"{what} must be a tensor; yours has the type {type(answer).__name__}.",
+    )
+    expect(
+        tuple(answer.shape) == shape,
+        f"{what} must have the shape {shape}; yours is {tuple(answer.shape)}.",
+    )
+    return answer
 
 
 def hint_for(given: float, hints: Mapping[float, str], otherwise: str) -> str:

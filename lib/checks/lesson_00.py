@@ -45,20 +45,30 @@ def check_parameter_count(count) -> str:
     return "Your formula fits models of four different sizes."
 
 
-def _digits(batch) -> Tensor:
-    """Look at the shape, shift and source of a batch; return it joined, (B, T + 1)."""
-    result = batch(300, 12, torch.Generator().manual_seed(0))
+def _pair(batch) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets of a batch; `Mistake` for another type or shape."""
+    result = returned(batch(300, 12, torch.Generator().manual_seed(0)))
     expect(
-        isinstance(result, tuple) and len(result) == 2,
+        isinstance(result, tuple | list) and len(result) == 2,
         "Return two tensors, inputs and targets.",
     )
     for name, ids in zip(("inputs", "targets"), result):
+        expect(
+            isinstance(ids, Tensor) and ids.dtype == torch.long,
+            f"{name} must be a tensor of whole numbers (torch.long); yours is "
+            f"{ids.dtype if isinstance(ids, Tensor) else type(ids).__name__}.",
+        )
         expect(
             tuple(ids.shape) == (300, 12),
             f"{name} has shape {tuple(ids.shape)}; batch(300, 12, generator) must give "
             "(300, 12). Make length + 1 digits; inputs and targets leave one out.",
         )
-    inputs, targets = result
+    return tuple(result)
+
+
+def _digits(batch) -> Tensor:
+    """Look at the shape, shift and source of a batch; return it joined, (B, T + 1)."""
+    inputs, targets = _pair(batch)
     joined = torch.cat([inputs, targets[:, -1:]], dim=1)
     expect(
         torch.equal(joined[:, 1:], targets),
@@ -100,30 +110,48 @@ def check_countdown_batch(batch) -> str:
 @exercise
 def check_accuracy(accuracy) -> str:
     """Takes a function of logits (B, T, V) and targets (B, T)."""
-    logits = torch.randn(6, 5, 4, generator=torch.Generator().manual_seed(0))
-    best = logits.argmax(dim=-1)
-    targets = best.clone()
-    targets[:3, 0] = (targets[:3, 0] + 1) % 4  # 3 of 30 positions are now wrong
-    given = returned(accuracy(logits, targets))
-    expect(
-        not isinstance(given, Tensor),
-        "You return a tensor; .item() makes it a Python float.",
-    )
+    for n_rows, length, n_wrong in ((6, 5, 3), (2, 8, 4)):
+        logits = torch.randn(
+            n_rows, length, 4, generator=torch.Generator().manual_seed(0)
+        )
+        best = logits.argmax(dim=-1)
+        targets = best.clone()
+        targets.view(-1)[:n_wrong] = (targets.view(-1)[:n_wrong] + 1) % 4
+        own = logits.clone(), targets.clone()
+        given = returned(accuracy(*own))
+        expect(
+            torch.equal(own[0], logits) and torch.equal(own[1], targets),
+            "You changed logits or targets; leave them as they are.",
+        )
+        expect(
+            not isinstance(given, Tensor),
+            "You return a tensor; .item() makes it a Python float.",
+        )
+        _expect_share(number(given), (best == targets).float())
+    return "Right for two shapes."
+
+
+def _expect_share(given: float, right: Tensor) -> None:
+    """Expect the share of ones in a table (B, T) that is 1 where a guess is right."""
+    share, n_right = right.mean().item(), int(right.sum())
     hints = {
-        0.1: "That is the share of wrong answers.",
-        1.0: "Did you look at the last position only?",
-        27.0: "That is how many are right; divide by the number of positions.",
-        4.5: "Divide by the number of positions, not by the number of rows.",
-        90.0: "That is percent; return a share between 0 and 1.",
+        round(share): "Do not round the share.",
+        1 - share: "That is the share of wrong answers.",
+        right[:, -1].mean().item(): "Did you look at the last position only?",
+        n_right: "That is how many are right; divide by the number of positions.",
+        n_right / len(right): "Divide by the number of positions, not of rows.",
+        right.sum().item() / right.size(1): "Divide by all positions, B times T.",
+        100 * share: "That is percent; return a share between 0 and 1.",
+        right.all(dim=1).float().mean().item(): "Count positions, not whole rows.",
     }
     expect(
-        math.isclose(given, 0.9, abs_tol=1e-6),
-        f"27 of 30 positions are right, so accuracy is 0.9; you return {given:.3f}. "
+        math.isclose(given, share, abs_tol=1e-6),
+        f"{n_right} of {right.numel()} positions are right, so accuracy is "
+        f"{share:.3f}; you return {given:.3f}. "
         + hint_for(
             given, hints, "Compare argmax over the last dimension with targets."
         ),
     )
-    return "27 of 30 is 0.9."
 
 
 @exercise

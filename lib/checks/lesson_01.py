@@ -44,34 +44,55 @@ def check_perplexity(perplexity) -> str:
 @exercise
 def check_unigram_loss(unigram_loss) -> str:
     """Takes a function of train_ids, other_ids, vocab_size."""
-    train, other = torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([0, 1, 3, 3])
-    counts = torch.tensor([3, 2, 1, 0])
+    for train, other, size in (
+        ([0, 0, 0, 1, 1, 2], [0, 1, 3, 3], 4),
+        ([4, 1, 4, 4, 0, 4, 2, 1], [2, 5, 4, 4, 4, 0], 6),
+    ):
+        train, other = torch.tensor(train), torch.tensor(other)
+        own = train.clone(), other.clone()
+        given, right = number(unigram_loss(*own, size)), _unigram(train, other, size)
+        expect(
+            torch.equal(own[0], train) and torch.equal(own[1], other),
+            "You changed train_ids or other_ids; leave them as they are.",
+        )
+        expect(
+            math.isclose(given, right, rel_tol=1e-4),
+            f"For train_ids {train.tolist()}, other_ids {other.tolist()} and {size} "
+            f"different tokens the loss is {right:.4f} nats, you return {given:.4f}. "
+            + hint_for(
+                given,
+                _unigram_mistakes(train, other, size),
+                "Smooth, divide, look up, take -log, take the mean.",
+            ),
+        )
+    return "A token that training never saw costs much, but not everything."
 
-    def loss(counts: Tensor, total: int, tokens: Tensor) -> float:
-        return -(counts / total).log()[tokens].mean().item()
 
-    given = number(unigram_loss(train, other, 4))
-    right = loss(counts + 1, 10, other)
-    hints = {
-        loss(counts, 6, other): "That is the loss without smoothing: add 1 to every "
-        "count, also to those that are 0.",
-        loss(counts + 1, 6, other): "After adding 1 to each count, divide by the new "
-        "sum.",
-        loss(counts + 1, 10, train): "You judged the model on its own training tokens; "
-        "take the mean over other_ids.",
-        loss(torch.tensor([2, 2, 1, 3]), 8, other): "You counted other_ids; count "
-        "train_ids and judge other_ids.",
+def _unigram(
+    train: Tensor, tokens: Tensor, size: int, add: int = 1, total: int | None = None
+) -> float:
+    counts = train.bincount(minlength=size) + add
+    return -(counts / (total or counts.sum())).log()[tokens].mean().item()
+
+
+def _unigram_mistakes(train: Tensor, other: Tensor, size: int) -> dict[float, str]:
+    right = _unigram(train, other, size)
+    return {
+        _unigram(train, other, size, add=0): "That is the loss without smoothing: add "
+        "1 to every count, also to those that are 0.",
+        _unigram(train, other, size, total=len(train)): "After adding 1 to each count, "
+        "divide by the new sum.",
+        _unigram(train, train, size): "You judged the model on its own training "
+        "tokens; take the mean over other_ids.",
+        _unigram(other, other, size): "You counted other_ids; count train_ids and "
+        "judge other_ids.",
+        _unigram(other, train, size): "The two texts are exchanged.",
+        _unigram(train, other.unique(), size): "Every token of other_ids counts, also "
+        "when it comes again.",
         -right: "The sign is wrong: surprise is minus the logarithm.",
         right * len(other): "Take the mean over the tokens, not the sum.",
         right / math.log(2): "That is in bits; nats use the natural logarithm.",
     }
-    expect(
-        math.isclose(given, right, rel_tol=1e-4),
-        f"For train_ids {train.tolist()}, other_ids {other.tolist()} and 4 different "
-        f"tokens the loss is {right:.4f} nats, you return {given:.4f}. "
-        + hint_for(given, hints, "Smooth, divide, look up, take -log, take the mean."),
-    )
-    return "A token that training never saw costs much, but not everything."
 
 
 @exercise
@@ -111,35 +132,46 @@ def check_safe_tokenizer(SafeTokenizer) -> str:
 @exercise
 def check_conditional_entropy(conditional_entropy) -> str:
     """Takes a function of ids, vocab_size."""
-    tokens = torch.tensor([0, 0, 1, 1, 1, 2, 0, 0, 0, 1, 2, 2, 2])
-    given, right = number(conditional_entropy(tokens, 3)), _conditional_entropy(tokens)
-    firsts = tokens[:-1].bincount() / 12
-    alone = -(firsts * firsts.log()).sum().item()
-    seconds, every = tokens[1:].bincount() / 12, tokens.bincount() / 13
-    hints = {
-        right + alone: "That is the entropy of the pairs; take off that of their first "
-        "tokens.",
-        -right: "The difference is the wrong way round.",
-        alone: "That is the entropy of single tokens; nothing was read yet.",
-        right / math.log(2): "That is in bits; nats use the natural logarithm.",
-    }
-    for p, which in (
-        (seconds, "the second tokens of the pairs"),
-        (every, "all tokens"),
+    for ids, size in (
+        ([0, 0, 1, 1, 1, 2, 0, 0, 0, 1, 2, 2, 2], 3),
+        ([1, 3, 1, 0, 3, 1, 3, 3, 0, 2], 5),
     ):
-        hints[right + alone + (p * p.log()).sum().item()] = (
-            f"You took off the entropy of {which}; take that of the first tokens."
+        ids = torch.tensor(ids)
+        own, right = ids.clone(), _conditional_entropy(ids, size)
+        given = number(conditional_entropy(own, size))
+        expect(torch.equal(own, ids), "You changed `ids` itself; leave it as it is.")
+        expect(
+            math.isclose(given, right, abs_tol=1e-4),
+            f"For the ids {ids.tolist()} the answer is {right:.4f} nats, you return "
+            f"{given:.4f}. "
+            + hint_for(
+                given,
+                _conditional_mistakes(ids, right),
+                "Is each pair counted once, divided by all pairs?",
+            ),
         )
-    expect(
-        math.isclose(given, right, abs_tol=1e-4),
-        f"For the ids {tokens.tolist()} the answer is {right:.4f} nats, you return "
-        f"{given:.4f}. "
-        + hint_for(given, hints, "Is each pair counted once, divided by all pairs?"),
-    )
     return "Run it on the training tokens; the next lesson begins with that number."
 
 
-def _conditional_entropy(ids: Tensor) -> float:
-    counts = count_pairs(ids, 3)
-    rows = counts / counts.sum(dim=1, keepdim=True)
+def _conditional_mistakes(ids: Tensor, right: float) -> dict[float, str]:
+    def alone(tokens: Tensor) -> float:
+        p = tokens.bincount() / len(tokens)
+        return -torch.xlogy(p, p).sum().item()
+
+    pairs = right + alone(ids[:-1])
+    off = "You took off the entropy of {}; take that of the first tokens."
+    return {
+        pairs: "That is the entropy of the pairs; take off that of their first tokens.",
+        -right: "The difference is the wrong way round.",
+        alone(ids[:-1]): "That is the entropy of single tokens; nothing was read yet.",
+        right / math.log(2): "That is in bits; nats use the natural logarithm.",
+        pairs - alone(ids[1:]): off.format("the second tokens of the pairs"),
+        pairs - alone(ids): off.format("all tokens"),
+        pairs / 2: "Half of the entropy of the pairs holds the first tokens too.",
+    }
+
+
+def _conditional_entropy(ids: Tensor, vocab_size: int) -> float:
+    counts = count_pairs(ids, vocab_size)
+    rows = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
     return -torch.xlogy(counts, rows).sum().item() / counts.sum().item()

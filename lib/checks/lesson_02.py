@@ -15,6 +15,7 @@ from lib.checks import (
     number,
     returned,
     rounded,
+    tensor,
 )
 from lib.text.tokenizer import CharTokenizer
 
@@ -32,7 +33,9 @@ def check_most_likely_next(most_likely_next) -> str:
     tokenizer = CharTokenizer("abc")
     counts = torch.tensor([[1, 7, 2], [0, 2, 9], [4, 5, 3]])
     for i, character in enumerate("abc"):
-        given = returned(most_likely_next(counts, tokenizer, character))
+        own = counts.clone()
+        given = returned(most_likely_next(own, tokenizer, character))
+        expect(torch.equal(own, counts), "You changed `counts` itself; only read it.")
         expect(
             isinstance(given, str),
             f"The answer must be a character; yours has the type "
@@ -55,7 +58,7 @@ def check_smoothed_probabilities(smoothed_probabilities) -> str:
     counts = torch.tensor([[6, 2, 0], [0, 0, 0], [1, 1, 8]])
     for alpha in (1.0, 0.5, 0.01):
         before, added = counts.clone(), counts + alpha
-        given = returned(smoothed_probabilities(before, alpha))
+        given = tensor(smoothed_probabilities(before, alpha), (3, 3))
         expect(torch.equal(before, counts), "You changed `counts` itself; make a copy.")
         right = added / added.sum(dim=1, keepdim=True)
         mistakes = {
@@ -68,10 +71,13 @@ def check_smoothed_probabilities(smoothed_probabilities) -> str:
             "The whole table sums to 1; each row must.": added / added.sum(),
             "You added 1, not alpha.": (counts + 1) / (counts + 1).sum(1, keepdim=True),
         }
+        row = int(
+            (given - right).abs().nan_to_num(1.0).amax(dim=1).gt(1e-5).int().argmax()
+        )
         expect(
             torch.allclose(given.float(), right, atol=1e-5),
-            f"With alpha={alpha} the first row of {counts[0].tolist()} must become "
-            f"{rounded(right[0])}, yours is {rounded(given[0])}. "
+            f"With alpha={alpha} the row {counts[row].tolist()} must become "
+            f"{rounded(right[row])}, yours is {rounded(given[row])}. "
             + hint_for_tensor(given, mistakes, "Is alpha added to every count?"),
         )
     return "Even a row without any count becomes a distribution."
@@ -81,24 +87,27 @@ def check_smoothed_probabilities(smoothed_probabilities) -> str:
 def check_bigram_gradient(bigram_gradient) -> str:
     """Takes a function of logits, counts."""
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(4, 4, generator=generator)
-    counts = torch.randint(1, 9, (4, 4), generator=generator)
-    counts[2] = 0  # a token that never comes
-    z = logits.clone().requires_grad_()
-    (-(counts * z.log_softmax(dim=1)).sum() / counts.sum()).backward()
-    with torch.no_grad():  # without backward()
-        given, right = returned(bigram_gradient(logits, counts)), z.grad
-    expect(
-        tuple(given.shape) == (4, 4),
-        "The gradient has the shape of the logits, (4, 4); yours is "
-        f"{tuple(given.shape)}.",
-    )
-    mistakes = _gradient_mistakes(logits, counts, right)
-    expect(
-        torch.allclose(given, right, atol=1e-5),
-        "It is not PyTorch's gradient. "
-        + hint_for_tensor(given, mistakes, "Start from the loss as a sum over rows."),
-    )
+    for size in (4, 6):
+        logits = torch.randn(size, size, generator=generator)
+        counts = torch.randint(1, 9, (size, size), generator=generator)
+        counts[2] = 0  # a token that never comes
+        z = logits.clone().requires_grad_()
+        (-(counts * z.log_softmax(dim=1)).sum() / counts.sum()).backward()
+        own, right = (logits.clone(), counts.clone()), z.grad
+        with torch.no_grad():  # without backward()
+            given = tensor(bigram_gradient(*own), (size, size), "The gradient")
+        expect(
+            torch.equal(own[0], logits) and torch.equal(own[1], counts),
+            "You changed logits or counts; leave them as they are.",
+        )
+        mistakes = _gradient_mistakes(logits, counts, right)
+        expect(
+            torch.allclose(given, right, atol=1e-5),
+            "It is not PyTorch's gradient. "
+            + hint_for_tensor(
+                given, mistakes, "Start from the loss as a sum over rows."
+            ),
+        )
     return "Equal to what backward() computes."
 
 
@@ -113,16 +122,11 @@ def _gradient_mistakes(
         "The sign is the other way round: model minus counted.": -right,
         "That is the gradient of the sum, not of the mean.": right * n_pairs,
         "Right row by row, but a row with more pairs must weigh more.": by_row,
-        "The mean runs over pairs, not over rows.": by_row / 4,
+        "The mean runs over pairs, not over rows.": by_row / len(counts),
         "A row without any pair gives 0 / 0; do not divide.": by_row * rows / n_pairs,
         "keepdim=True keeps the sums of the rows in a column.": no_column / n_pairs,
         "The softmax runs over each row: dim=1.": columns / n_pairs,
     }
-
-
-def _trigram_loss(smoothed: Tensor, ids: Tensor, dim: int | tuple[int, ...]) -> float:
-    p = smoothed / smoothed.sum(dim=dim, keepdim=True)
-    return -p[ids[:-2], ids[1:-1], ids[2:]].log().mean().item()
 
 
 @exercise
@@ -134,23 +138,17 @@ def check_trigram_loss(trigram_loss) -> str:
     counts = torch.zeros(7, 7, 7).double()
     for a, b, c in zip(train[:-2], train[1:-1], train[2:]):
         counts[a, b, c] += 1
-    own_sums = (
-        "Each past (a, b) must have probabilities that sum to 1: divide the counts of "
-        "triples by their own sum over the last dimension."
-    )
     for alpha in (0.1, 2.0):
-        wrong = {dim: _trigram_loss(counts + alpha, other, dim) for dim in (0, 1)}
-        right = _trigram_loss(counts + alpha, other, -1)
-        given = number(trigram_loss(train, other, 7, alpha))
-        hints = {
-            wrong[0]: own_sums,
-            wrong[1]: "The middle dimension sums to 1; the last one must.",
-            _trigram_loss(counts + alpha, other, (0, 1, 2)): "The whole table sums to "
-            "1; each past needs its own sum.",
-            right * (len(other) - 2): "Take the mean over the triples, not the sum.",
-            right / math.log(2): "That is in bits; nats use the natural logarithm.",
-            math.inf: "A triple that training never saw has probability 0: add alpha.",
-        }
+        own, right = (
+            (train.clone(), other.clone()),
+            _trigram_loss(counts + alpha, other),
+        )
+        given = number(trigram_loss(*own, 7, alpha))
+        expect(
+            torch.equal(own[0], train) and torch.equal(own[1], other),
+            "You changed train_ids or other_ids; leave them as they are.",
+        )
+        hints = _trigram_mistakes(counts, other, alpha)
         expect(
             math.isclose(given, right, rel_tol=1e-5),
             f"On two short random texts with alpha={alpha} the loss is {right:.4f} "
@@ -158,3 +156,28 @@ def check_trigram_loss(trigram_loss) -> str:
             + hint_for(given, hints, "Count in train_ids, judge other_ids, add alpha."),
         )
     return "Now try it on Shakespeare, and compare with the bigram model."
+
+
+def _trigram_loss(
+    smoothed: Tensor, ids: Tensor, dim: int | tuple[int, ...] = -1
+) -> float:
+    p = smoothed / smoothed.sum(dim=dim, keepdim=True)
+    return -p[ids[:-2], ids[1:-1], ids[2:]].log().mean().item()
+
+
+def _trigram_mistakes(counts: Tensor, other: Tensor, alpha: float) -> dict[float, str]:
+    smoothed = counts + alpha
+    right = _trigram_loss(smoothed, other)
+    return {
+        _trigram_loss(smoothed, other, 0): "Each past (a, b) must have probabilities "
+        "that sum to 1: divide the counts of triples by their own sum over the last "
+        "dimension.",
+        _trigram_loss(smoothed, other, 1): "The middle dimension sums to 1; the last "
+        "one must.",
+        _trigram_loss(smoothed, other, (0, 1, 2)): "The whole table sums to 1; each "
+        "past needs its own sum.",
+        right * (len(other) - 2): "Take the mean over the triples, not the sum.",
+        right / math.log(2): "That is in bits; nats use the natural logarithm.",
+        _trigram_loss(counts + 1, other): "You added 1, not alpha.",
+        math.inf: "A triple that training never saw has probability 0: add alpha.",
+    }

@@ -1,100 +1,104 @@
-"""The checks of the exercises in lesson 04, embeddings and positions."""
+"""The checks of the exercises in lesson 04, embeddings."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.checks import exercise, expect, hint_for_tensor, returned, rounded
+from lib.checks import Mistake, exercise, expect, hint_for_tensor, rounded, tensor
 
-__all__ = [
-    "check_similarity_by_distance",
-    "check_mean_cosines",
-    "check_shift_positions",
-    "check_concat_lm",
-]
-
-
-def as_numbers(answer: object) -> Tensor:
-    """Return the reader's tensor, list or array in double precision."""
-    return torch.as_tensor(returned(answer)).detach().double()
+__all__ = ["check_bag", "check_mean_cosines", "check_neural_lm"]
 
 
 @exercise
-def check_similarity_by_distance(similarity_by_distance) -> str:
-    """Takes a function of d_model, base, n."""
-    for d_model, base, n in ((4, 100.0, 6), (32, 10_000.0, 40), (6, 10.0, 9)):
-        given = as_numbers(similarity_by_distance(d_model, base, n))
-        expect(
-            tuple(given.shape) == (n,),
-            f"With n={n} there are {n} distances, 0 .. {n - 1}: the shape must be "
-            f"({n},), yours is {tuple(given.shape)}. Add up over the hands.",
+def check_bag(bag) -> str:
+    """Takes a function of ids, vocab_size."""
+    for rows, vocab_size in (
+        ([[1, 0, 1, 4], [2, 2, 2, 3]], 6),
+        ([[0, 2, 0], [1, 1, 1], [2, 0, 1]], 3),
+        ([[3, 5, 3, 5, 0, 3, 7]], 9),
+    ):
+        ids = torch.tensor(rows)
+        own = ids.clone()
+        shape = (len(ids), vocab_size)
+        given = tensor(
+            bag(own, vocab_size),
+            shape,
+            f"For ids {tuple(ids.shape)} and vocab_size={vocab_size} the bag",
         )
-        right = _sum_of_cosines(_speeds(d_model, base), n)
-        mistakes = _similarity_mistakes(d_model, base, n)
+        expect(torch.equal(own, ids), "You changed `ids` itself; leave it as it is.")
+        counts = torch.stack([row.bincount(minlength=vocab_size) for row in ids])
+        _expect_counts(ids, given, counts.float())
         expect(
-            torch.allclose(given, right, atol=1e-3),
-            f"With d_model={d_model}, base={base:g} it begins {rounded(right[:3])}, "
-            f"yours begins {rounded(given[:3])}. "
-            + hint_for_tensor(given, mistakes, "Each hand adds cos(speed * distance)."),
+            given.is_floating_point(),
+            f"The bag has dtype {given.dtype}; it must hold floats, or it cannot be "
+            "multiplied with a table of vectors. `.float()` makes them.",
         )
-    return "Equal to the dot products of the table."
+    return "Multiply it with a table, and you have the sum of the vectors."
 
 
-def _speeds(d_model: int, base: float) -> Tensor:
-    return base ** (-torch.arange(0, d_model, 2).double() / d_model)
-
-
-def _sum_of_cosines(speeds: Tensor, n: int) -> Tensor:
-    return (torch.arange(n).double().unsqueeze(1) * speeds).cos().sum(dim=1)
-
-
-def _similarity_mistakes(d_model: int, base: float, n: int) -> dict[str, Tensor]:
-    speeds, columns = _speeds(d_model, base), torch.arange(d_model).double()
-    pairs = torch.arange(d_model // 2).double()
-    right = _sum_of_cosines(speeds, n)
-    distances = torch.arange(n).double().unsqueeze(1)
-    return {
-        "That is the cosine of the angle, not the dot product: do not divide by the "
-        "number of hands.": right / len(speeds),
-        "Each hand is one pair, and counts once: there are d_model / 2.": 2 * right,
-        "The exponent counts columns; it must count pairs, 2 i / d_model for pair "
-        "i.": _sum_of_cosines(base ** (-columns / d_model), n),
-        "The exponent of pair i is 2 i / d_model; the 2 is missing.": _sum_of_cosines(
-            base ** (-pairs / d_model), n
+def _expect_counts(ids: Tensor, given: Tensor, right: Tensor) -> None:
+    """Expect that each row counts the tokens of its own window."""
+    mistakes = {
+        "A token that stands there twice counts twice; you only note that it is "
+        "there.": right.clamp(max=1),
+        "These are shares; count, and do not divide by the length.": right
+        / ids.size(1),
+        "Every row counts the whole batch; each window has its own row.": right.sum(
+            dim=0
+        ).expand_as(right),
+        "The counts are one column too far to the right; ids begin at 0.": right.roll(
+            1, 1
         ),
-        "The speeds must fall from pair to pair: the exponent is "
-        "negative.": _sum_of_cosines(1 / speeds, n),
-        "Two hands at the same place add 1, not 0: what remains of the product is a "
-        "cosine, not a sine.": (distances * speeds).sin().sum(dim=1),
-        "Your first distance is 1; begin with 0.": _sum_of_cosines(speeds, n + 1)[1:],
+        "The windows are in the wrong rows.": right.flip(0),
     }
+    row = int((given.float() != right).any(dim=1).int().argmax())
+    expect(
+        torch.equal(given.float(), right),
+        f"The window {ids[row].tolist()} has the counts {rounded(right[row])}, yours "
+        f"are {rounded(given[row])}. "
+        + hint_for_tensor(given, mistakes, "Count each token of the window once."),
+    )
 
 
 @exercise
 def check_mean_cosines(mean_cosines) -> str:
     """Takes a function of vectors, groups."""
     generator = torch.Generator().manual_seed(0)
-    for groups in ([0, 0, 1, 1, 1], [2, 0, 1, 2, 0, 1, 1, 2]):
+    for groups in ([0, 0, 1, 1, 1], [2, 0, 1, 2, 0, 1, 1, 2, 1], [0, 0, 0]):
         groups = torch.tensor(groups)
         vectors = 3 * torch.randn(len(groups), 4, generator=generator) + 1
-        given = as_numbers(mean_cosines(vectors.clone(), groups))
-        n_groups = int(groups.max()) + 1
-        expect(
-            tuple(given.shape) == (n_groups, n_groups),
-            f"There are {n_groups} groups, so the shape must be "
-            f"({n_groups}, {n_groups}); yours is {tuple(given.shape)}.",
+        vectors[1] = 2 * vectors[(groups == groups[1]).nonzero()[-1]]  # cosine 1
+        own, n_groups = (vectors.clone(), groups.clone()), int(groups.max()) + 1
+        given = tensor(
+            mean_cosines(*own),
+            (n_groups, n_groups),
+            f"With {n_groups} groups the answer",
         )
-        right = _block_means(_cosines(vectors), groups)
-        mistakes = _group_mistakes(vectors, groups)
         expect(
-            torch.allclose(given, right, atol=1e-4),
-            f"For the groups {groups.tolist()} the first row must be "
-            f"{rounded(right[0])}, yours is {rounded(given[0])}. "
-            + hint_for_tensor(given, mistakes, "Take the mean over pairs, per block."),
+            torch.equal(own[0], vectors) and torch.equal(own[1], groups),
+            "You changed `vectors` or `groups` itself; work on copies.",
         )
+        _expect_means(vectors, groups, given.detach().double())
     return "And no vector was counted as its own neighbour."
+
+
+def _expect_means(vectors: Tensor, groups: Tensor, given: Tensor) -> None:
+    """Expect the mean cosines of all pairs of groups."""
+    right = _block_means(_cosines(vectors), groups)
+    wrong = ~torch.isclose(given, right, atol=1e-4)
+    g, h = divmod(int(wrong.flatten().int().argmax()), len(right))
+    expect(
+        not wrong.any(),
+        f"For the groups {groups.tolist()} the entry [{g}, {h}] must be "
+        f"{right[g, h]:.3f}, yours is {given[g, h]:.3f}. "
+        + hint_for_tensor(
+            given, _group_mistakes(vectors, groups), "Take the mean over pairs of rows."
+        ),
+    )
 
 
 def _cosines(vectors: Tensor, dim: int = -1) -> Tensor:
@@ -103,26 +107,29 @@ def _cosines(vectors: Tensor, dim: int = -1) -> Tensor:
 
 
 def _block_means(
-    table: Tensor, groups: Tensor, with_self: bool = False, total: bool = False
+    table: Tensor, groups: Tensor, counted: Tensor | None = None, total: bool = False
 ) -> Tensor:
+    """Return the means of a table over the counted pairs of each two groups."""
     member = F.one_hot(groups).double()  # (V, G)
-    pairs = torch.ones_like(table)
-    if not with_self:
-        pairs -= torch.eye(len(table))
-    sums, counts = (member.T @ t @ member for t in (table * pairs, pairs))
+    counted = 1 - torch.eye(len(table)).double() if counted is None else counted
+    sums, counts = (member.T @ t @ member for t in (table * counted, counted))
     return sums if total else sums / counts
 
 
 def _group_mistakes(vectors: Tensor, groups: Tensor) -> dict[str, Tensor]:
     cosines, x = _cosines(vectors), vectors.double()
+    everything, itself = torch.ones_like(cosines), torch.eye(len(cosines))
     member = F.one_hot(groups).double()
     centres = (member / member.sum(dim=0)).T @ x
-    off = cosines - torch.eye(len(cosines))
-    itself = "Within a group each row was also paired with itself, cosine 1: leave out "
-    zeros = _block_means(off, groups, with_self=True)
+    paired = "Within a group each row was also paired with itself, cosine 1: leave out "
     return {
-        itself + "the diagonal.": _block_means(cosines, groups, with_self=True),
-        itself + "the pair, not only its cosine: the mean has fewer terms.": zeros,
+        paired + "the diagonal.": _block_means(cosines, groups, everything),
+        paired + "the pair, not only its cosine: the mean has fewer "
+        "terms.": _block_means(cosines - itself, groups, everything),
+        "Two different rows may have the cosine 1; leave out the diagonal by its "
+        "place, not by its value.": _block_means(
+            cosines, groups, (cosines < 0.9999).double()
+        ),
         "These are dot products; divide by both lengths.": _block_means(
             x @ x.T, groups
         ),
@@ -139,186 +146,200 @@ def _group_mistakes(vectors: Tensor, groups: Tensor) -> dict[str, Tensor]:
 
 
 @exercise
-def check_shift_positions(shift_positions) -> str:
-    """Takes a function of p, k, base."""
-    for d_model, base in ((8, 10_000.0), (6, 100.0)):
-        for places, k in (([3.0], 2), ([0.0, 7.0, 0.5], 5), ([9.0, 20.0], -4)):
-            p = _waves(torch.tensor(places), d_model, base)
-            p = p[0] if len(places) == 1 else p  # one vector, or many
-            before = p.clone()
-            answer = returned(shift_positions(p, k, base))
-            expect(torch.equal(p, before), "You changed `p` itself; make a new tensor.")
-            _compare_shifted(as_numbers(answer), before, k, base)
-    return "The same turn at every place."
-
-
-def _waves(places: Tensor, d_model: int, base: float) -> Tensor:
-    angles = places.double().unsqueeze(-1) * _speeds(d_model, base)
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).float()
-
-
-def _compare_shifted(given: Tensor, p: Tensor, k: int, base: float) -> None:
-    expect(
-        given.shape == p.shape,
-        f"The result must have the shape of p, {tuple(p.shape)}; yours has "
-        f"{tuple(given.shape)}. Interleave sines and cosines, then join the pairs.",
-    )
-    angles = k * _speeds(p.size(-1), base)
-    right, mistakes = _turned(p, angles), _shift_mistakes(p, angles, k, base)
-    wrong = ((given - right).abs() > 1e-3).reshape(-1, p.size(-1))
-    row, column = divmod(int(wrong.int().argmax()), p.size(-1))
-    i = column // 2 * 2  # the first pair that is wrong
-    before, wanted, got = (
-        rounded(t.reshape(wrong.shape)[row, i : i + 2]) for t in (p, right, given)
-    )
-    expect(
-        torch.allclose(given, right, atol=1e-3),
-        f"For k={k}, base={base:g} the pair in columns {i} and {i + 1}, {before}, "
-        f"must become {wanted}, yours becomes {got}. "
-        + hint_for_tensor(given, mistakes, "Turn each pair by k times its own speed."),
-    )
-
-
-def _turned(p: Tensor, angles: Tensor) -> Tensor:
-    sines, cosines = p.double()[..., 0::2], p.double()[..., 1::2]
-    turned = [
-        sines * angles.cos() + cosines * angles.sin(),
-        cosines * angles.cos() - sines * angles.sin(),
-    ]
-    return torch.stack(turned, dim=-1).flatten(-2)
-
-
-def _overwritten(p: Tensor, angles: Tensor) -> Tensor:
-    sines, cosines = p.double()[..., 0::2], p.double()[..., 1::2]
-    sines = sines * angles.cos() + cosines * angles.sin()
-    cosines = cosines * angles.cos() - sines * angles.sin()
-    return torch.stack([sines, cosines], dim=-1).flatten(-2)
-
-
-def _shift_mistakes(
-    p: Tensor, angles: Tensor, k: int, base: float
-) -> dict[str, Tensor]:
-    right, d_model = _turned(p, angles), p.size(-1)
-    halves = p.unflatten(-1, (2, d_model // 2)).transpose(-1, -2).flatten(-2)
-    turned = _turned(halves, angles).unflatten(-1, (d_model // 2, 2))
-    pairs = torch.arange(d_model // 2).double()
-    once = p.double() + _waves(torch.tensor([float(k)]), d_model, base)[0]
-    return {
-        "It went the other way: look at the signs of the sines.": _turned(p, -angles),
-        "All sines come first now, then all cosines; interleave them.": torch.cat(
-            [right[..., 0::2], right[..., 1::2]], dim=-1
-        ),
-        "You paired the first half of the columns with the second; the pairs are "
-        "columns 0 and 1, 2 and 3, ...": turned.transpose(-1, -2).flatten(-2),
-        "The exponent of pair i is 2 i / D; the 2 is missing.": _turned(
-            p, k * base ** (-pairs / d_model)
-        ),
-        "Every pair was turned by the same angle; each has its own speed.": _turned(
-            p, torch.full_like(angles, float(k))
-        ),
-        "You used the new sine for the cosine; take both from p.": _overwritten(
-            p, angles
-        ),
-        "You moved one place; move k places.": _turned(p, angles / k),
-        "You used base 10,000 whatever `base` is.": _turned(
-            p, k * _speeds(d_model, 10_000.0)
-        ),
-        "You added the vector of position k; a shift is a turn.": once,
-    }
-
-
-@exercise
-def check_concat_lm(concat_lm) -> str:
+def check_neural_lm(neural_lm) -> str:
     """Takes a class built with vocab_size, context_length, d_model, d_hidden."""
-    for sizes in ((7, 4, 5, 6), (5, 2, 3, 8)):
-        vocab_size, context_length = sizes[:2]
+    for sizes in ((7, 4, 5, 6), (9, 2, 3, 8)):
         torch.manual_seed(0)
-        model = concat_lm(*sizes)
-        expect(isinstance(model, nn.Module), "ConcatLM must be an nn.Module.")
-        ids = torch.randint(vocab_size, (3, context_length))
-        with torch.no_grad():
-            logits = returned(model(ids))
-        expect(
-            tuple(logits.shape) == (3, vocab_size),
-            f"For ids (3, {context_length}) the logits must be (3, {vocab_size}), "
-            f"yours are {tuple(logits.shape)}: one prediction per window.",
-        )
-        _check_parameters(model, *sizes)
-        expect(
-            bool((logits < 0).any()) and not _near_one(logits.sum(-1)),
-            "Logits are scores of any size, negative ones too: no softmax, and no "
-            "ReLU after the last layer.",
-        )
-        with torch.no_grad():
-            _check_reading(model, ids)
-            _check_bend(model, ids)
-    return "Order is kept, without a vector for any place."
+        model = neural_lm(*sizes)
+        expect(isinstance(model, nn.Module), "NeuralLM must be an nn.Module.")
+        parts = _parts(model, *sizes)
+        for n_windows in (3, 1):
+            ids = torch.randint(sizes[0], (n_windows, sizes[1]))
+            own = ids.clone()
+            given = tensor(
+                model(own),
+                (n_windows, sizes[0]),
+                f"For ids {tuple(ids.shape)} the logits",
+            )
+            expect(
+                torch.equal(own, ids), "You changed `ids` itself; leave it as it is."
+            )
+            _expect_logits(parts, ids, given)
+            _expect_gradients(model, parts, ids)
+    return "That is equation 1 of Bengio et al. (2003), gradients included."
 
 
-def _near_one(sums: Tensor) -> bool:
-    return torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
-
-
-def _check_parameters(
+def _parts(
     model: nn.Module, vocab_size: int, context_length: int, d_model: int, d_hidden: int
-) -> None:
-    table = vocab_size * d_model
-    head = d_hidden * vocab_size + vocab_size
-    joined = context_length * d_model * d_hidden
-    right = table + joined + d_hidden + head
-    given = sum(parameter.numel() for parameter in model.parameters())
-    hints = {
-        table + d_model * d_hidden + d_hidden + head: "Your first layer reads d_model "
-        "numbers: the vectors were added up, not put side by side.",
-        right - d_hidden: "The first layer has no bias.",
-        right - vocab_size: "The last layer has no bias.",
-        right + (context_length - 1) * table: "One embedding serves all places; you "
-        "have one for each.",
-        right + context_length * d_model: "There are position vectors in it; this "
-        "model needs none.",
+) -> dict[str, nn.Module]:
+    """Return the four layers of the reader's model, found by their sizes."""
+    wide = context_length * d_model
+    wanted = {
+        "embed": f"Embedding({vocab_size}, {d_model})",
+        "hidden": f"Linear({wide}, {d_hidden}, with a bias)",
+        "head": f"Linear({d_hidden}, {vocab_size}, with a bias)",
+        "direct": f"Linear({wide}, {vocab_size}, without a bias)",
     }
-    count = f"{table} + {joined} + {d_hidden} + {head - vocab_size} + {vocab_size}"
-    expect(
-        given == right,
-        f"ConcatLM({vocab_size}, {context_length}, {d_model}, {d_hidden}) has {count} "
-        f"= {right} parameters, yours has {given}. "
-        + hints.get(given, "Count them layer by layer."),
-    )
-
-
-def _check_reading(model: nn.Module, ids: Tensor) -> None:
-    alone = torch.cat([model(row.unsqueeze(0)) for row in ids])
-    expect(
-        torch.allclose(model(ids), alone, atol=1e-5),
-        "A window's logits depend on the other windows of the batch: keep dimension 0 "
-        "when you join the vectors.",
-    )
-    vocab_size = int(model(ids).size(-1))
-    for place in range(ids.size(1)):
-        changed = ids.clone()
-        changed[:, place] = (ids[:, place] + 1) % vocab_size
+    layers = [part for part in model.modules() if not list(part.children())]
+    layers = [part for part in layers if list(part.parameters(recurse=False))]
+    found = {_describe(layer): layer for layer in layers}
+    for description in wanted.values():
         expect(
-            not torch.allclose(model(changed), model(ids), atol=1e-6),
-            f"Another character at place {place} changes nothing: is it read at all?",
+            description in found,
+            f"NeuralLM({vocab_size}, {context_length}, {d_model}, {d_hidden}) has no "
+            f"{description}; its layers are {', '.join(map(_describe, layers))}. "
+            + _hint_for_layers(list(found), wide, d_model, d_hidden, vocab_size),
         )
-    ids = torch.arange(ids.size(1)).unsqueeze(0)
+    parts = {part: found[description] for part, description in wanted.items()}
+    _expect_no_more(model, parts, ", ".join(map(_describe, layers)))
+    return parts
+
+
+def _expect_no_more(model: nn.Module, parts: dict[str, nn.Module], layers: str) -> None:
+    """Expect that the model has no weights but those of the four layers."""
+    n_given = sum(p.numel() for p in model.parameters())
+    n_right = sum(p.numel() for part in parts.values() for p in part.parameters())
     expect(
-        not torch.allclose(model(ids.flip(1)), model(ids), atol=1e-6),
-        "The same characters in reverse give the same logits: the order is lost.",
+        n_given == n_right,
+        f"Beside the four layers there are {n_given - n_right} more parameters (the "
+        f"layers are {layers}); the equation has no others.",
+    )
+    embed = parts["embed"]
+    expect(
+        embed.padding_idx is None and embed.max_norm is None,
+        "nn.Embedding takes only the two sizes here: with padding_idx one row never "
+        "learns, and with max_norm the rows are cut to a length.",
     )
 
 
-def _check_bend(model: nn.Module, ids: Tensor) -> None:
-    """Without a bend, what two characters do together is the sum of what each does."""
-    together = 0.0
-    for tokens in ((0, 1), (2, 3)):
-        both = ids[:1].repeat(4, 1)
-        both[1::2, 0], both[0::2, 0] = tokens
-        both[2:, 1], both[:2, 1] = tokens
-        one, first, second, two = model(both)
-        together = max(together, (one - first - second + two).abs().max().item())
-    expect(
-        together > 1e-5,
-        "The logits are a plain sum of what each place adds: is there a ReLU between "
-        "the two linear layers?",
+def _describe(layer: nn.Module) -> str:
+    """Name a layer and its sizes."""
+    if isinstance(layer, nn.Embedding):
+        return f"Embedding({layer.num_embeddings}, {layer.embedding_dim})"
+    if isinstance(layer, nn.Linear):
+        bias = "without a" if layer.bias is None else "with a"
+        return f"Linear({layer.in_features}, {layer.out_features}, {bias} bias)"
+    return type(layer).__name__
+
+
+def _hint_for_layers(
+    found: list[str], wide: int, d_model: int, d_hidden: int, vocab_size: int
+) -> str:
+    """Say what is likely wrong with layers of these sizes."""
+    hints = {
+        f"Linear({d_model}, {d_hidden}, with a bias)": "Your hidden layer reads "
+        "d_model numbers: side by side there are context_length * d_model.",
+        f"Linear({wide}, {vocab_size}, with a bias)": "W has no bias: U has one "
+        "already, and both are added.",
+        f"Linear({d_hidden}, {vocab_size}, without a bias)": "U needs its bias b.",
+        f"Linear({wide}, {d_hidden}, without a bias)": "H needs its bias d.",
+    }
+    likely = [hint for name, hint in hints.items() if name in found]
+    return (
+        likely[0]
+        if likely
+        else (
+            "Make each of them once, in __init__, as an attribute of its own: a plain "
+            "Python list hides layers from PyTorch."
+        )
     )
+
+
+def _logits(
+    parts: dict[str, nn.Module],
+    ids: Tensor,
+    activation: Callable[[Tensor], Tensor] = torch.tanh,
+    join: Callable[[Tensor], Tensor] = lambda x: x.flatten(1),
+) -> Tensor:
+    """Compute the logits with the reader's own weights."""
+    x = join(parts["embed"](ids))
+    return parts["head"](activation(parts["hidden"](x))) + parts["direct"](x)
+
+
+def _expect_logits(parts: dict[str, nn.Module], ids: Tensor, given: Tensor) -> None:
+    """Expect the logits of the equation, and say what is wrong with others."""
+    right = _logits(parts, ids)
+    if torch.allclose(given.float(), right, atol=1e-5):
+        return
+    mistakes = _logit_mistakes(parts, ids, right)
+    row = int((given - right).abs().amax(dim=1).gt(1e-5).int().argmax())
+    raise Mistake(
+        f"With your own weights the equation gives {rounded(right[row, :3])} for the "
+        f"first logits of window {row}; your model gives {rounded(given[row, :3])}. "
+        + hint_for_tensor(given, mistakes, "Follow the equation term by term.")
+    )
+
+
+def _logit_mistakes(
+    parts: dict[str, nn.Module], ids: Tensor, right: Tensor
+) -> dict[str, Tensor]:
+    x = parts["embed"](ids).flatten(1)
+    direct, hidden = parts["direct"](x), parts["hidden"](x)
+    head, b = parts["head"], parts["head"].bias
+    return (
+        _activation_mistakes(parts, ids)
+        | _join_mistakes(parts, ids)
+        | {
+            "The direct way, W x, is not added.": head(hidden.tanh()),
+            "The hidden layer is missing: only the direct way is there.": direct,
+            "The direct way starts from x, not from tanh of it.": head(hidden.tanh())
+            + parts["direct"](x.tanh()),
+            "tanh stands inside U, not around everything.": right.tanh(),
+            "tanh comes after H and before U.": (head(hidden) - b).tanh() + b + direct,
+            "The model gives logits, scores of any size: no softmax.": right.softmax(
+                -1
+            ),
+            "The model gives logits: cross_entropy takes the log-softmax "
+            "itself.": right.log_softmax(-1),
+        }
+    )
+
+
+def _activation_mistakes(parts: dict[str, nn.Module], ids: Tensor) -> dict[str, Tensor]:
+    """Return what other functions between H and U give."""
+    others = {
+        "The tanh between H and U is missing.": lambda h: h,
+        "The equation has tanh, not ReLU.": torch.relu,
+        "The equation has tanh, not a sigmoid.": torch.sigmoid,
+        "The equation has tanh, not GELU.": F.gelu,
+    }
+    return {hint: _logits(parts, ids, function) for hint, function in others.items()}
+
+
+def _join_mistakes(parts: dict[str, nn.Module], ids: Tensor) -> dict[str, Tensor]:
+    """Return what other ways to join the vectors (B, T, D) give."""
+    others = {
+        "tanh belongs to the hidden layer, not to the vectors.": lambda x: (
+            x.tanh().flatten(1)
+        ),
+        "Vectors of different windows were mixed: keep dimension 0, the batch, when "
+        "you join them.": lambda x: x.transpose(0, 1).reshape(len(x), -1),
+        "Join vector after vector: first all numbers of the first token.": lambda x: (
+            x.transpose(1, 2).flatten(1)
+        ),
+        "The window is read backwards.": lambda x: x.flip(1).flatten(1),
+    }
+    return {hint: _logits(parts, ids, join=join) for hint, join in others.items()}
+
+
+def _expect_gradients(
+    model: nn.Module, parts: dict[str, nn.Module], ids: Tensor
+) -> None:
+    """Expect that training would reach every weight."""
+    weights = list(model.parameters())
+    frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
+    expect(not frozen, f"{', '.join(frozen)} cannot learn: requires_grad is False.")
+    right = torch.autograd.grad(_logits(parts, ids).square().sum(), weights)
+    loss = model(ids).square().sum()
+    expect(
+        loss.requires_grad,
+        "The logits have no gradient, so the model cannot learn: is there a detach(), "
+        "or a no_grad()?",
+    )
+    given = torch.autograd.grad(loss, weights, allow_unused=True)
+    for (name, _), own, wanted in zip(model.named_parameters(), given, right):
+        expect(
+            own is not None and torch.allclose(own, wanted, atol=1e-4),
+            f"The gradient of {name} is not that of the equation: is something "
+            "detached, or computed twice?",
+        )

@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from lib.attention import attention_weights, causal_mask
-from lib.checks import Mistake, exercise, expect, hint_for_tensor, returned, rounded
+from lib.checks import (
+    Mistake,
+    exercise,
+    expect,
+    hint_for_tensor,
+    returned,
+    rounded,
+    tensor,
+)
 
 __all__ = [
     "check_effective_positions",
@@ -14,20 +22,6 @@ __all__ = [
     "check_dependencies",
     "check_previous_token",
 ]
-
-
-def _tensor(answer: object, shape: tuple[int, ...], what: str) -> Tensor:
-    """Return the reader's tensor; `Mistake` where it is none or has another shape."""
-    answer = returned(answer)
-    expect(
-        isinstance(answer, Tensor),
-        f"{what} must be a tensor; yours has the type {type(answer).__name__}.",
-    )
-    expect(
-        tuple(answer.shape) == shape,
-        f"{what} must have the shape {shape}; yours is {tuple(answer.shape)}.",
-    )
-    return answer
 
 
 @exercise
@@ -40,10 +34,14 @@ def check_effective_positions(effective_positions) -> str:
     )
     for weights in (mixed, masked, torch.eye(5)):
         entropy = -torch.xlogy(weights, weights).sum(dim=-1)
-        given = _tensor(
-            effective_positions(weights.clone()),
+        own = weights.clone()
+        given = tensor(
+            effective_positions(own),
             tuple(weights.shape[:-1]),
             f"For weights {tuple(weights.shape)} the answer",
+        )
+        expect(
+            torch.equal(own, weights), "You changed `weights` itself; leave it as is."
         )
         expect(
             not given.isnan().any(),
@@ -52,11 +50,19 @@ def check_effective_positions(effective_positions) -> str:
         mistakes = _entropy_mistakes(weights, entropy)
         expect(
             torch.allclose(given.float(), entropy.exp(), rtol=1e-3),
-            f"For the weights {rounded(weights.flatten(0, -2)[1])} the answer is "
-            f"{entropy.exp().flatten()[1]:.3f}, yours is {given.flatten()[1]:.3f}. "
+            _first_wrong(weights, given, entropy.exp())
             + hint_for_tensor(given, mistakes, "Sum over the last dimension."),
         )
     return "One position alike where all the weight is on one."
+
+
+def _first_wrong(weights: Tensor, given: Tensor, right: Tensor) -> str:
+    """Say for which row the answer is wrong first."""
+    row = int(torch.isclose(given.float(), right, rtol=1e-3).flatten().int().argmin())
+    return (
+        f"For the weights {rounded(weights.flatten(0, -2)[row])} the answer is "
+        f"{right.flatten()[row]:.3f}, yours is {given.flatten()[row]:.3f}. "
+    )
 
 
 def _entropy_mistakes(weights: Tensor, entropy: Tensor) -> dict[str, Tensor]:
@@ -79,7 +85,7 @@ def check_local_mask(local_mask) -> str:
     """Takes a function of length, window."""
     for length, window in ((5, 2), (6, 4), (4, 1), (3, 7)):
         case = f"local_mask({length}, {window})"
-        given = _tensor(local_mask(length, window), (length, length), case)
+        given = tensor(local_mask(length, window), (length, length), case)
         expect(
             given.dtype == torch.bool,
             f"{case} has dtype {given.dtype}; a mask is torch.bool. A comparison, & "
@@ -176,7 +182,7 @@ def check_dependencies(dependencies) -> str:
         before = x.clone()
         with torch.no_grad():
             answer = dependencies(mix, before)
-        given = _tensor(answer, (5, 5), "For x of shape (5, 3) the answer")
+        given = tensor(answer, (5, 5), "For x of shape (5, 3) the answer")
         expect(
             torch.equal(before, x),
             "You changed `x` itself; change a copy, a new one for each row.",
@@ -225,13 +231,11 @@ def check_previous_token(previous_token) -> str:
             "Return a pair of tensors: `return q, k`.",
         )
         q, k = pair
-        for name, tensor in (("q", q), ("k", k)):
+        for name, part in (("q", q), ("k", k)):
             expect(
-                isinstance(tensor, Tensor)
-                and tensor.dim() == 2
-                and len(tensor) == length,
+                isinstance(part, Tensor) and part.dim() == 2 and len(part) == length,
                 f"For length {length}, {name} must be a tensor of shape "
-                f"({length}, Dh); yours is {_kind(tensor)}.",
+                f"({length}, Dh); yours is {_kind(part)}.",
             )
         expect(q.size(1) == k.size(1), "q and k need the same number of columns, Dh.")
         weights = attention_weights(q.float(), k.float(), causal_mask(length))

@@ -69,6 +69,35 @@ def alternating(batch_size, length, generator):
     return digits[:, :-1], digits[:, 1:]
 
 
+def repeating(period):
+    def batch(batch_size, length, generator):
+        first = torch.randint(10, (batch_size, period), generator=generator)
+        digits = first.repeat(1, length // period + 1)[:, : length + 1]
+        return digits[:, :-1], digits[:, 1:]
+
+    return batch
+
+
+def as_lists(batch_size, length, generator):
+    return tuple(w.tolist() for w in digit_batch()(batch_size, length, generator))
+
+
+def as_floats(batch_size, length, generator):
+    return tuple(w.float() for w in digit_batch()(batch_size, length, generator))
+
+
+def right_share(logits, targets):
+    return (logits.argmax(-1) == targets).float().mean().item()
+
+
+def rows_only(logits, targets):
+    return (logits.argmax(-1) == targets).all(dim=1).float().mean().item()
+
+
+def in_place(logits, targets):
+    return targets.sub_(logits.argmax(-1)).eq(0).float().mean().item()
+
+
 def squares(batch_size, length, generator):
     """What follows is fixed by the last digit and its position."""
     starts = torch.randint(10, (batch_size, 1), generator=generator)
@@ -87,6 +116,10 @@ WRONG = {
         (count_without("positions"), "the position vectors"),
         (count_without("norms"), "gains and biases of the norms"),
         (count_without("attention biases"), "attention has no bias"),
+        (count_without("ffn biases"), "feed-forward biases"),
+        (lambda **sizes: 5_162, "a GPT has 7,322"),
+        (lambda **sizes: count_without("head")(**sizes), "token vectors, or the head"),
+        (lambda **sizes: f"{count_without('head bias')(**sizes)}", "must be a number"),
     ],
     "check_countdown_batch": [
         (digit_batch(step=1), "count up"),
@@ -98,6 +131,9 @@ WRONG = {
         (digit_batch(keep=0), "has shape"),
         (digit_batch(step=-2), "one less than the one before"),
         (negative_digits, "% 10"),
+        (as_lists, "yours is list"),
+        (as_floats, "yours is torch.float32"),
+        (lambda b, n, g: digit_batch()(300, 12, g)[0], "Return two tensors"),
     ],
     "check_accuracy": [
         (lambda x, y: (x.argmax(-1) == y).float().mean(), ".item()"),
@@ -108,12 +144,25 @@ WRONG = {
             "last position",
         ),
         (lambda x, y: 100 * (x.argmax(-1) == y).float().mean().item(), "percent"),
-        (lambda x, y: (x.argmax(-1) == y).sum().item() / len(y), "number of rows"),
+        (lambda x, y: (x.argmax(-1) == y).sum().item() / len(y), "not of rows"),
+        (lambda x, y: 0.9, "12 of 16 positions are right"),
+        (lambda x, y: (x.argmax(-1) == y).sum().item() / 30, "12 of 16"),
+        (rows_only, "not whole rows"),
+        (lambda x, y: x.argmax(-1).eq_(y).float().mean(), ".item()"),
+        (in_place, "You changed logits or targets"),
+        (lambda x, y: round(right_share(x, y)), "you return 1.000"),
+        (lambda x, y: None, "is a `return` missing"),
     ],
     "check_needs_attention": [
         (digit_batch(step=3), "already give 100%"),
         (squares, "already give 100%"),
         (alternating, "are taken"),
         (random_digits, "nothing may be left to chance"),
+        (repeating(5), "nothing may be left to chance"),
+        (lambda b, n, g: repeating(3)(b, n, g)[0].tolist(), "Return two tensors"),
+        (
+            lambda b, n, g: (repeating(3)(b, n, g)[0],) * 2,
+            "not the inputs moved by one",
+        ),
     ],
 }

@@ -29,6 +29,11 @@ def late_smoothing(train_ids, other_ids, vocab_size):
     return -((counts + 1) / counts.sum())[other_ids].log().mean().item()
 
 
+def sorts_in_place(train_ids, other_ids, vocab_size):
+    train_ids.copy_(train_ids.sort().values)
+    return unigram()(train_ids, other_ids, vocab_size)
+
+
 class Skips(CharTokenizer):
     """Leaves unknown characters out."""
 
@@ -109,6 +114,10 @@ WRONG = {
         (lambda loss: round(math.exp(loss)), "Do not round"),
         (lambda loss: loss / math.log(2), "in bits"),
         (lambda loss: None, "is a `return` missing"),
+        (lambda loss: 10**loss, "not 10"),
+        (lambda loss: f"{math.exp(loss):.1f}", "must be a number"),
+        (lambda loss: 2.0, "10 equally likely tokens"),
+        (lambda loss: math.exp(loss / math.log(2)), "undoes the logarithm"),
     ],
     "check_unigram_loss": [
         (unigram(smooth=0), "without smoothing"),
@@ -118,6 +127,9 @@ WRONG = {
         (unigram(total=True), "not the sum"),
         (late_smoothing, "divide by the new sum"),
         (lambda a, b, v: unigram()(b, b, v), "count train_ids"),
+        (lambda a, b, v: unigram()(b, a, v), "The two texts are exchanged"),
+        (lambda a, b, v: unigram()(a, b.unique(), v), "when it comes again"),
+        (sorts_in_place, "You changed train_ids"),
     ],
     "check_safe_tokenizer": [
         (Skips, "leave no unknown one out"),
@@ -136,5 +148,8 @@ WRONG = {
             lambda ids, v: single_entropy(ids, v) - pair_entropy(ids, v),
             "wrong way round",
         ),
+        (lambda ids, v: pair_entropy(ids, v) / 2, "Half of the entropy"),
+        (lambda ids, v: minus(lambda w: w[:-1])(ids, v) / math.log(2), "in bits"),
+        (lambda ids, v: minus(lambda w: w[:-1])(ids.clamp_(max=1), v), "`ids` itself"),
     ],
 }

@@ -35,12 +35,6 @@ def gradient_times(factor: float, by_total: bool = False):
     return gradient
 
 
-def backward_gradient(logits, counts):
-    z = logits.clone().requires_grad_()
-    (-(counts * z.log_softmax(dim=1)).sum() / counts.sum()).backward()
-    return z.grad
-
-
 def weighted_rows(logits, counts):
     rows = counts.sum(dim=1, keepdim=True)
     return (logits.softmax(dim=1) - counts / rows) * rows / counts.sum()
@@ -78,6 +72,10 @@ WRONG = {
             lambda n, t, c: t.characters[n[t.ids[c]].argmin()],
             "counts that are passed in",
         ),
+        (lambda n, t, c: n[t.ids[c]].argmax(), "the type Tensor"),
+        (lambda n, t, c: "b", "after 'b'"),
+        (lambda n, t, c: t.characters[n.sum(dim=0).argmax()], "after"),
+        (lambda n, t, c: t.characters[n[t.ids[c]].mul_(2).argmax()], "only read it"),
     ],
     "check_smoothed_probabilities": [
         (smoothed(dim=0), "Each column sums to 1"),
@@ -86,6 +84,10 @@ WRONG = {
         (smoothed(keepdim=False), "keepdim=True"),
         (smoothed(dim=(0, 1)), "whole table sums to 1"),
         (smoothed_in_place, "You changed `counts` itself"),
+        (lambda n, a: smoothed()(n, a).tolist(), "yours has the type list"),
+        (lambda n, a: smoothed()(n, a)[:, :2], "must have the shape (3, 3)"),
+        (lambda n, a: (n / n.sum(1, keepdim=True)).nan_to_num(1 / 3), "every count"),
+        (lambda n, a: (n + a).softmax(dim=1), "every count"),
     ],
     "check_bigram_gradient": [
         (gradient_times(-1.0), "sign is the other way round"),
@@ -94,6 +96,9 @@ WRONG = {
         (wrong_axis, "dim=1"),
         (lambda z, n: None, "is a `return` missing"),
         (no_column, "keepdim=True"),
+        (lambda z, n: gradient_times(1.0)(z, n).tolist(), "the type list"),
+        (lambda z, n: z.softmax(1) - n / n.sum(), "a sum over rows"),
+        (lambda z, n: gradient_times(1.0)(z, n.add_(0).clamp_(max=5)), "You changed"),
     ],
     "check_trigram_loss": [
         (trigrams(dim=0), "by their own sum over the last dimension"),
@@ -101,5 +106,9 @@ WRONG = {
         (trigrams(dim=(0, 1, 2)), "whole table sums to 1"),
         (trigrams(total=True), "not the sum"),
         (trigrams(add=0), "probability 0: add alpha"),
+        (trigrams(add=1), "You added 1, not alpha"),
+        (lambda a, b, v, s: trigrams()(a, a, v, s), "judge other_ids"),
+        (lambda a, b, v, s: trigrams()(a, b, v, s) / 0.6931472, "in bits"),
+        (lambda a, b, v, s: str(trigrams()(a, b, v, s)), "must be a number"),
     ],
 }

@@ -9,23 +9,21 @@ from torch import nn
 from torch.nn import functional as F
 
 
-def similarity(exponent=lambda d: torch.arange(0, d, 2) / d, start=0, wave=torch.cos):
-    """The similarity by distance with one mistake in it."""
-
-    def by_distance(d_model, base, n):
-        distances = torch.arange(start, start + n).unsqueeze(1)
-        return wave(distances * base ** -exponent(d_model)).sum(dim=1)
-
-    return by_distance
+def counts(ids, vocab_size):
+    return F.one_hot(ids, vocab_size).sum(dim=1).float()
 
 
-def cosine_by_distance(d_model, base, n):
-    return similarity()(d_model, base, n) / (d_model / 2)
+def without_adding_up(ids, vocab_size):
+    """Writes through an index, where equal places count once."""
+    result = torch.zeros(len(ids), vocab_size)
+    result[torch.arange(len(ids)).unsqueeze(1), ids] += 1
+    return result
 
 
-def hands_apart(d_model, base, n):
-    speeds = base ** (-torch.arange(0, d_model, 2) / d_model)
-    return (torch.arange(n).unsqueeze(1) * speeds).cos()
+def counted_in_place(ids, vocab_size):
+    result = counts(ids, vocab_size)
+    ids.zero_()
+    return result
 
 
 def groups_of(table, pairs):
@@ -53,166 +51,216 @@ def without_self(vectors):
     return 1 - torch.eye(len(vectors))
 
 
+def everything(vectors):
+    return torch.ones(len(vectors), len(vectors))
+
+
+mean_cosines = groups_of(unit_products, without_self)
+
+
 def cosine_of_centres(vectors, groups):
     g = int(groups.max()) + 1
     return unit_products(torch.stack([vectors[groups == a].mean(0) for a in range(g)]))
 
 
 def self_as_zero(vectors, groups):
-    return groups_of(
-        lambda v: unit_products(v) - torch.eye(len(v)),
-        lambda v: torch.ones(len(v), len(v)),
-    )(vectors, groups)
+    table = lambda v: unit_products(v) - torch.eye(len(v))
+    return groups_of(table, everything)(vectors, groups)
 
 
-def shifted(sign=1, factor=2, own_base=True, one_angle=False, apart=False, step=None):
-    """A shift with one mistake in it."""
-
-    def shift(p, k, base=10_000.0):
-        d = p.size(-1)
-        speeds = (base if own_base else 1e4) ** (-factor * torch.arange(d // 2) / d)
-        angles = (step or k) * (torch.ones(d // 2) if one_angle else speeds) * sign
-        s, c = p[..., 0::2], p[..., 1::2]
-        s, c = s * angles.cos() + c * angles.sin(), c * angles.cos() - s * angles.sin()
-        return torch.cat([s, c], -1) if apart else torch.stack([s, c], -1).flatten(-2)
-
-    return shift
+def no_twins(vectors):
+    return (unit_products(vectors) < 0.9999).float()
 
 
-def shifted_halves(p, k, base=10_000.0):
-    d = p.size(-1)
-    angles = k * base ** (-torch.arange(0, d, 2) / d)
-    s, c = p[..., : d // 2], p[..., d // 2 :]
-    turned = s * angles.cos() + c * angles.sin(), c * angles.cos() - s * angles.sin()
-    return torch.cat(turned, dim=-1)
+def scaled_in_place(vectors, groups):
+    vectors /= vectors.norm(dim=-1, keepdim=True)
+    return mean_cosines(vectors, groups)
 
 
-def shifted_in_place(p, k, base=10_000.0):
-    p[..., :] = shifted()(p, k, base)
-    return p
+def upper_half(vectors, groups):
+    return mean_cosines(vectors, groups).triu()
 
 
-def not_joined(p, k, base=10_000.0):
-    return shifted()(p, k, base).unflatten(-1, (-1, 2))
+def sorted_groups(vectors, groups):
+    return mean_cosines(vectors, groups.sort().values)
 
 
-def added(p, k, base=10_000.0):
-    angles = k * base ** (-torch.arange(0, p.size(-1), 2) / p.size(-1))
-    return p + torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
-
-
-class Concat(nn.Module):
+class Right(nn.Module):
     """The right model, for mistakes to inherit from."""
 
-    def __init__(self, vocab_size, context_length, d_model, d_hidden, bias=True):
+    activation = staticmethod(torch.tanh)
+
+    def __init__(self, vocab_size, context_length, d_model, d_hidden, **biases):
         super().__init__()
+        wide = context_length * d_model
         self.embed = nn.Embedding(vocab_size, d_model)
-        self.hidden = nn.Linear(context_length * d_model, d_hidden, bias)
-        self.head = nn.Linear(d_hidden, vocab_size)
+        self.hidden = nn.Linear(wide, d_hidden, bias=biases.get("d", True))
+        self.head = nn.Linear(d_hidden, vocab_size, bias=biases.get("b", True))
+        self.direct = nn.Linear(wide, vocab_size, bias=biases.get("w", False))
+
+    def join(self, ids):
+        return self.embed(ids).flatten(1)
 
     def forward(self, ids):
-        return self.head(self.hidden(self.embed(ids).flatten(1)).relu())
+        x = self.join(ids)
+        return self.head(self.activation(self.hidden(x))) + self.direct(x)
 
 
-class Probabilities(Concat):
+def with_biases(**biases):
+    return lambda *sizes: Right(*sizes, **biases)
+
+
+def with_activation(function):
+    return type("Other", (Right,), {"activation": staticmethod(function)})
+
+
+class NotAdded(Right):
+    def forward(self, ids):
+        return self.head(self.hidden(self.join(ids)).tanh())
+
+
+class TanhOfVectors(Right):
+    def join(self, ids):
+        return super().join(ids).tanh()
+
+
+class TanhInDirect(Right):
+    def forward(self, ids):
+        x = self.join(ids)
+        return self.head(self.hidden(x).tanh()) + self.direct(x.tanh())
+
+
+class Probabilities(Right):
     def forward(self, ids):
         return super().forward(ids).softmax(dim=-1)
 
 
-class BentTwice(Concat):
+class LogProbabilities(Right):
     def forward(self, ids):
-        return super().forward(ids).relu()
+        return super().forward(ids).log_softmax(dim=-1)
 
 
-class Summed(Concat):
+class Mixed(Right):
+    def join(self, ids):
+        return self.embed(ids).transpose(0, 1).reshape(len(ids), -1)
+
+
+class NumberByNumber(Right):
+    def join(self, ids):
+        return self.embed(ids).transpose(1, 2).flatten(1)
+
+
+class Backwards(Right):
+    def join(self, ids):
+        return super().join(ids.flip(1))
+
+
+class EveryPlace(Right):
+    def forward(self, ids):
+        return super().forward(ids).unsqueeze(1).repeat(1, ids.size(1), 1)
+
+
+class DetachedVectors(Right):
+    def join(self, ids):
+        return super().join(ids).detach()
+
+
+class NoGradient(Right):
+    def forward(self, ids):
+        with torch.no_grad():
+            return super().forward(ids)
+
+
+class Scaled(Right):
+    def forward(self, ids):
+        return super().forward(ids) / 10
+
+
+class WithPositions(Right):
+    def __init__(self, vocab_size, context_length, d_model, d_hidden):
+        super().__init__(vocab_size, context_length, d_model, d_hidden)
+        self.places = nn.Parameter(torch.zeros(context_length, d_model))
+
+
+class Normed(Right):
+    def __init__(self, vocab_size, context_length, d_model, d_hidden):
+        super().__init__(vocab_size, context_length, d_model, d_hidden)
+        self.norm = nn.LayerNorm(context_length * d_model)
+
+    def join(self, ids):
+        return self.norm(super().join(ids))
+
+
+class Padded(Right):
+    def __init__(self, vocab_size, context_length, d_model, d_hidden):
+        super().__init__(vocab_size, context_length, d_model, d_hidden)
+        self.embed = nn.Embedding(vocab_size, d_model, padding_idx=0)
+
+
+class Summed(Right):
     def __init__(self, vocab_size, context_length, d_model, d_hidden):
         super().__init__(vocab_size, 1, d_model, d_hidden)
 
-    def forward(self, ids):
-        return self.head(self.hidden(self.embed(ids).sum(dim=1)).relu())
-
-
-class Straight(Concat):
-    def forward(self, ids):
-        return self.head(self.hidden(self.embed(ids).flatten(1)))
-
-
-class Mixed(Concat):
-    def forward(self, ids):
-        x = self.embed(ids).transpose(0, 1).reshape(len(ids), -1)
-        return self.head(self.hidden(x).relu())
-
-
-class EveryPlace(Concat):
-    def forward(self, ids):
-        logits = super().forward(ids)
-        return logits.unsqueeze(1).repeat(1, ids.size(1), 1)
-
-
-class FirstOnly(Concat):
-    def forward(self, ids):
-        return super().forward(ids[:, :1].expand_as(ids))
-
-
-class Sorted(Concat):
-    def forward(self, ids):
-        return super().forward(ids.sort(dim=1).values)
-
-
-def overwritten(p, k, base=10_000.0):
-    angles = k * base ** (-torch.arange(0, p.size(-1), 2) / p.size(-1))
-    q = p.clone()
-    q[..., 0::2] = q[..., 0::2] * angles.cos() + q[..., 1::2] * angles.sin()
-    q[..., 1::2] = q[..., 1::2] * angles.cos() - q[..., 0::2] * angles.sin()
-    return q
+    def join(self, ids):
+        return self.embed(ids).sum(dim=1)
 
 
 WRONG = {
-    "check_similarity_by_distance": [
-        (similarity(lambda d: torch.arange(d) / d), "The exponent counts columns"),
-        (similarity(lambda d: torch.arange(d // 2) / d), "the 2 is missing"),
-        (similarity(lambda d: -torch.arange(0, d, 2) / d), "exponent is negative"),
-        (similarity(lambda d: torch.arange(d) // 2 * 2 / d), "counts once"),
-        (similarity(start=1), "first distance is 1"),
-        (similarity(wave=torch.sin), "a cosine, not a sine"),
-        (cosine_by_distance, "do not divide"),
-        (hands_apart, "Add up over the hands"),
-        (lambda d, b, n: None, "is a `return` missing"),
+    "check_bag": [
+        (lambda ids, v: counts(ids, v).clamp(max=1), "counts twice"),
+        (without_adding_up, "counts twice"),
+        (lambda ids, v: F.one_hot(ids, v).float().mean(dim=1), "These are shares"),
+        (lambda ids, v: counts(ids, v).sum(0).repeat(len(ids), 1), "the whole batch"),
+        (lambda ids, v: counts(ids + 1, v + 1)[:, :v], "ids begin at 0"),
+        (lambda ids, v: F.one_hot(ids).sum(dim=1).float(), "must have the shape"),
+        (lambda ids, v: F.one_hot(ids, v).float(), "must have the shape"),
+        (lambda ids, v: F.one_hot(ids, v).sum(dim=0).float(), "must have the shape"),
+        (lambda ids, v: counts(ids, v).long(), "must hold floats"),
+        (lambda ids, v: counts(ids, v).numpy(), "must be a tensor"),
+        (lambda ids, v: counts(ids, v).tolist(), "must be a tensor"),
+        (lambda ids, v: counts(ids[:, :-1], v), "Count each token"),
+        (counted_in_place, "You changed `ids`"),
+        (lambda ids, v: None, "is a `return` missing"),
     ],
     "check_mean_cosines": [
-        (
-            groups_of(unit_products, lambda v: torch.ones(len(v), len(v))),
-            "leave out the diagonal",
-        ),
+        (groups_of(unit_products, everything), "leave out the diagonal"),
         (self_as_zero, "the mean has fewer terms"),
+        (groups_of(unit_products, no_twins), "by its place, not by its value"),
         (groups_of(lambda v: v @ v.T, without_self), "divide by both lengths"),
         (groups_of(lambda v: unit_products(v, 0), without_self), "the rows must be"),
         (cosine_of_centres, "not the mean of the cosines"),
-        (lambda v, g: unit_products(v), "groups, so the shape must be"),
+        (lambda v, g: unit_products(v), "must have the shape"),
+        (lambda v, g: mean_cosines(v, g).tolist(), "must be a tensor"),
+        (lambda v, g: mean_cosines(v, g).numpy(), "must be a tensor"),
+        (scaled_in_place, "You changed `vectors`"),
+        (upper_half, "the entry [1, 0] must be"),
+        (sorted_groups, "the mean over pairs of rows"),
     ],
-    "check_shift_positions": [
-        (shifted(sign=-1), "the other way"),
-        (shifted(factor=1), "the 2 is missing"),
-        (shifted(own_base=False), "whatever `base` is"),
-        (shifted(one_angle=True), "each has its own speed"),
-        (shifted(apart=True), "interleave them"),
-        (shifted(step=1), "move k places"),
-        (overwritten, "take both from p"),
-        (shifted_halves, "columns 0 and 1"),
-        (shifted_in_place, "You changed `p` itself"),
-        (not_joined, "join the pairs"),
-        (added, "a shift is a turn"),
-    ],
-    "check_concat_lm": [
-        (Summed, "added up, not put side by side"),
+    "check_neural_lm": [
+        (with_activation(lambda h: h), "tanh between H and U is missing"),
+        (with_activation(torch.relu), "not ReLU"),
+        (with_activation(torch.sigmoid), "not a sigmoid"),
+        (with_activation(F.gelu), "not GELU"),
+        (with_activation(torch.square), "term by term"),
+        (NotAdded, "is not added"),
+        (TanhOfVectors, "not to the vectors"),
+        (TanhInDirect, "starts from x"),
         (Probabilities, "no softmax"),
-        (BentTwice, "after the last layer"),
-        (Straight, "is there a ReLU"),
-        (Mixed, "keep dimension 0"),
-        (EveryPlace, "one prediction per window"),
-        (FirstOnly, "place 1 changes nothing"),
-        (Sorted, "the order is lost"),
-        (lambda v, t, d, h: Concat(v, t, d, h, bias=False), "first layer has no bias"),
-        (lambda v, t, d, h: nn.Embedding(v, v), "one prediction per window"),
+        (LogProbabilities, "log-softmax itself"),
+        (Scaled, "term by term"),
+        (Mixed, "different windows were mixed"),
+        (NumberByNumber, "vector after vector"),
+        (Backwards, "read backwards"),
+        (EveryPlace, "must have the shape"),
+        (DetachedVectors, "is something detached"),
+        (NoGradient, "no gradient"),
+        (WithPositions, "more parameters"),
+        (Normed, "more parameters"),
+        (Padded, "one row never learns"),
+        (Summed, "Your hidden layer reads d_model"),
+        (with_biases(w=True), "W has no bias"),
+        (with_biases(b=False), "U needs its bias"),
+        (with_biases(d=False), "H needs its bias"),
+        (lambda v, t, d, h: nn.Embedding(v, v), "has no Embedding"),
     ],
 }

@@ -15,6 +15,10 @@ def entropy(weights, dim=-1):
     return -torch.xlogy(weights, weights).sum(dim=dim)
 
 
+def in_place(weights):
+    return (-(weights.mul_(weights.clone().clamp(min=1e-30).log())).sum(-1)).exp()
+
+
 def plain_log(weights):
     return (-(weights * weights.log()).sum(dim=-1)).exp()
 
@@ -122,6 +126,15 @@ WRONG = {
         (lambda w: entropy(w).mean().exp(), "must have the shape"),
         (lambda w: entropy(w, dim=-2).exp(), "must have the shape"),
         (lambda w: None, "is a `return` missing"),
+        (
+            lambda w: entropy(w).exp().tolist(),
+            "must be a tensor; yours has the type list",
+        ),
+        (lambda w: entropy(w).exp().numpy(), "yours has the type ndarray"),
+        (lambda w: entropy(w).exp().round().int(), "For the weights"),
+        (in_place, "You changed `weights` itself"),
+        (lambda w: 1 + entropy(w), "For the weights"),
+        (lambda w: entropy(w.clamp(min=1e-2)).exp(), "For the weights"),
     ],
     "check_local_mask": [
         (band(future=True), "The future is open"),
@@ -135,6 +148,8 @@ WRONG = {
         (lambda n, w: causal(n).tril(-w), "You kept what is too far back"),
         (lambda n, w: band()(n, w).float(), "a mask is torch.bool"),
         (lambda n, w: band()(w, w), "must have the shape"),
+        (lambda n, w: band()(n, w).tolist(), "yours has the type list"),
+        (lambda n, w: band()(n, 2), "row"),
     ],
     "check_dependencies": [
         (lambda mix, x: changed_rows()(mix, x).T, "Rows and columns are exchanged"),
@@ -151,6 +166,8 @@ WRONG = {
         (changed_rows(moved=lambda d: d.sum(-1).abs() > 1e-6), "in any number"),
         (changed_columns, "must have the shape (5, 5)"),
         (numbers_instead_of_bools, "it must be torch.bool"),
+        (lambda mix, x: changed_rows()(mix, x).tolist(), "yours has the type list"),
+        (lambda mix, x: torch.ones(5, 5).tril().bool(), "depend on row"),
         (against_the_last, "Compare with the output for `x` itself"),
     ],
     "check_previous_token": [
@@ -162,5 +179,8 @@ WRONG = {
         (one_hot(shift=2), "position i - 1 alone"),
         (lambda n: one_hot()(n)[0], "Return a pair"),
         (lambda n: one_hot()(n + 1), "must be a tensor of shape"),
+        (lambda n: [w.tolist() for w in one_hot()(n)], "of the type list"),
+        (lambda n: one_hot()(8), "must be a tensor of shape"),
+        (lambda n: (one_hot()(n)[0], one_hot()(n)[0]), "position i - 1 alone"),
     ],
 }

@@ -1,0 +1,354 @@
+"""The checks of the exercises in lesson 03, gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from lib.checks import (
+    Mistake,
+    exercise,
+    expect,
+    hint_for,
+    hint_for_tensor,
+    number,
+    returned,
+    rounded,
+    tensor,
+)
+
+__all__ = [
+    "check_numeric_gradient",
+    "check_tanh",
+    "check_sum_to_shape",
+    "check_linear_gradients",
+]
+
+Function = Callable[[Sequence[float]], float]
+
+
+@exercise
+def check_numeric_gradient(numeric_gradient) -> str:
+    """Takes a function of f, point, h."""
+    for name, f, point, h in _functions():
+        before = list(point)
+        given = returned(numeric_gradient(f, before, h))
+        expect(
+            before == point, "You changed `point` itself; nudge a copy, one per place."
+        )
+        expect(
+            isinstance(given, list),
+            f"The answer must be a list; yours has the type {type(given).__name__}.",
+        )
+        expect(
+            len(given) == len(point),
+            f"{name} has {len(point)} numbers, so the answer has as many; yours has "
+            f"{len(given)}.",
+        )
+        slopes = [number(slope) for slope in given]
+        _expect_slopes(f"{name} at {point} with h={h}", f, point, h, slopes)
+    return "Now you can test any backward rule."
+
+
+def _functions() -> list[tuple[str, Function, list[float], float]]:
+    """Return functions with their names, points to nudge, and sizes of the nudge."""
+    return [
+        ("p[0]**2 + 5 * p[1]", lambda p: p[0] ** 2 + 5 * p[1], [3.0, -2.0], 0.1),
+        ("p[0] * p[1]**2 + p[2]**3", _three, [2.0, 3.0, -1.0], 0.01),
+        ("p[0]**3", lambda p: p[0] ** 3, [1.0], 0.5),
+        ("exp(p[1])", lambda p: math.exp(p[1]), [4.0, 0.0, 7.0, 1.0], 1e-4),
+        ("p[0]**2", lambda p: p[0] ** 2, [0.0], 0.25),
+    ]
+
+
+def _three(p: Sequence[float]) -> float:
+    return p[0] * p[1] ** 2 + p[2] ** 3
+
+
+def _nudged(point: Sequence[float], places: Sequence[int], h: float) -> list[float]:
+    """Return a copy of a point, moved by h at some places."""
+    return [x + h * (i in places) for i, x in enumerate(point)]
+
+
+def _expect_slopes(
+    case: str, f: Function, point: list[float], h: float, slopes: list[float]
+) -> None:
+    """Expect the slopes of f from both sides, and name the first wrong one."""
+    for place, given in enumerate(slopes):
+        up, down = (f(_nudged(point, [place], step)) for step in (h, -h))
+        right, here, so_far = (up - down) / (2 * h), f(point), range(place + 1)
+        every = range(len(point))
+        together = f(_nudged(point, every, h)) - f(_nudged(point, every, -h))
+        kept = f(_nudged(point, so_far, h)) - f(_nudged(point, so_far, -h))
+        hints = {
+            (up - here) / h: "You nudged up only; nudge down as well.",
+            (here - down) / h: "You nudged down only; nudge up as well.",
+            2 * right: "From x - h to x + h it is 2h: divide by 2h.",
+            h * h * right: "You multiplied by h; divide by 2h.",
+            -right: "The sign is the other way round: up minus down.",
+            up - down: "That is the change; divide it by 2h.",
+            up: "That is the function itself, not how it changes.",
+            together / (2 * h): "You nudged all numbers together; one at a time.",
+            kept / (2 * h): "The places before are still nudged: take a new copy of "
+            "`point` for each place.",
+        }
+        expect(
+            math.isclose(given, right, rel_tol=1e-6, abs_tol=1e-6),
+            f"The slope of {case} at place {place} is {right:.4f}, yours is "
+            f"{given:.4f}. {hint_for(given, hints, 'Use the `h` that is passed in.')}",
+        )
+
+
+@exercise
+def check_tanh(value_class) -> str:
+    """Takes the class Value."""
+    first = value_class(0.5)
+    expect(
+        hasattr(first, "tanh"),
+        "Your Value has no method `tanh`: end the cell with `Value.tanh = tanh`.",
+    )
+    for x in (0.5, -2.0, 0.0, 1.5, 1_000.0, -1_000.0):
+        a = value_class(x)
+        y = _tanh_of(a, value_class)
+        expect(
+            a.grad == 0 and a.data == x,
+            "You changed the value itself. Return a new Value; the gradients are "
+            "filled by `backward`.",
+        )
+        y.backward()
+        _expect_slope(x, a.grad, 1 - math.tanh(x) ** 2)
+    _expect_chained(value_class)
+    return "A new kind of step is a number and its slope."
+
+
+def _tanh_of(a: object, value_class: type) -> object:
+    """Return the reader's tanh of a value, if it is a value with the right number."""
+    try:
+        y = returned(a.tanh())
+    except OverflowError:
+        raise Mistake(
+            f"For {a.data} your tanh overflows, but tanh is never above 1: use "
+            "`math.tanh` instead of powers of e."
+        ) from None
+    expect(
+        isinstance(y, value_class),
+        f"tanh must return a Value; yours returns the type {type(y).__name__}.",
+    )
+    expect(y is not a, "tanh must return a new Value, not the same one.")
+    expect(
+        isinstance(y.inputs, list | tuple) and isinstance(y.slopes, list | tuple),
+        "Inputs and slopes are lists, even with one entry: `[self], [slope]`.",
+    )
+    _expect_number(a.data, number(y.data))
+    return y
+
+
+def _expect_number(x: float, given: float) -> None:
+    """Expect the tanh of x."""
+    right = math.tanh(x)
+    hints = {
+        x: "That is the number itself.",
+        math.tan(x): "That is the tangent; take math.tanh.",
+        math.atan(x): "That is the arc tangent; take math.tanh.",
+        1 - right**2: "That is the slope; it belongs to the slopes.",
+        0.5 + math.tanh(x / 2) / 2: "That is the sigmoid.",
+    }
+    expect(
+        math.isclose(given, right, rel_tol=1e-9, abs_tol=1e-12),
+        f"tanh of {x} is {right:.4f}, yours is {given:.4f}. "
+        + hint_for(given, hints, "Compute it with math.tanh."),
+    )
+
+
+def _expect_slope(x: float, given: object, right: float) -> None:
+    """Expect the gradient that tanh must hand on at x."""
+    expect(
+        isinstance(given, int | float),
+        f"After backward the gradient has the type {type(given).__name__}. A slope is "
+        "a plain number: compute it from `.data`.",
+    )
+    t = math.tanh(x)
+    hints = {
+        0.0: "Nothing arrives: the new Value must know its input and the slope.",
+        1.0: "The slope is not 1: the new Value must know the slope of tanh.",
+        t: "You gave the result as the slope; it is 1 minus its square.",
+        1 - t: "Square it: the slope is 1 minus the *square* of tanh.",
+        1 - x * x: "The square is that of tanh(a), not that of a.",
+        -right: "The sign is the other way round.",
+        1 + t * t: "It is 1 *minus* the square.",
+        2 * right: "It arrives twice: one input, one slope.",
+    }
+    expect(
+        math.isclose(given, right, rel_tol=1e-7, abs_tol=1e-9),
+        f"At {x} the slope of tanh is {right:.4f}, but {given:.4f} arrives. "
+        + hint_for(given, hints, "The slope is 1 minus the square of tanh."),
+    )
+
+
+def _expect_chained(value_class: type) -> None:
+    """Expect the right gradient where tanh stands inside a longer formula."""
+    a, b = value_class(0.3), value_class(-0.7)
+    y = (a * b + 1).tanh()
+    ((y * y + a).tanh() * a * 3).backward()
+    right = [
+        torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.3, -0.7)
+    ]
+    z = (right[0] * right[1] + 1).tanh()
+    ((z * z + right[0]).tanh() * right[0] * 3).backward()
+    for name, given, leaf in (("a", a.grad, right[0]), ("b", b.grad, right[1])):
+        expect(
+            math.isclose(given, leaf.grad.item(), rel_tol=1e-7),
+            f"Alone it is right, but inside a longer formula {name} gets "
+            f"{given:.4f} instead of {leaf.grad:.4f}. The input is `self`, the slope "
+            "depends on nothing else, and gradients are left to `backward`.",
+        )
+
+
+@exercise
+def check_sum_to_shape(sum_to_shape) -> str:
+    """Takes a function of grad, shape."""
+    generator = torch.Generator().manual_seed(0)
+    for large, small in _broadcasts():
+        grad = torch.randn(large, generator=generator, dtype=torch.float64)
+        before = grad.clone()
+        case = f"sum_to_shape(grad of shape {large}, {small})"
+        answer = returned(sum_to_shape(grad, small))
+        expect(torch.equal(grad, before), "You changed `grad` itself; leave it as is.")
+        given = tensor(answer, small, case)
+        leaf = torch.zeros(small, dtype=grad.dtype, requires_grad=True)
+        (leaf.expand(large) * before).sum().backward()
+        expect(
+            torch.allclose(given.double(), leaf.grad, rtol=1e-4, atol=1e-5),
+            f"{case} begins with {rounded(leaf.grad)[:3]}, yours with "
+            f"{rounded(given)[:3]}. "
+            + hint_for_tensor(
+                given, _sum_mistakes(before, small), "Sum, nothing else."
+            ),
+        )
+        expect(
+            given.dtype == grad.dtype,
+            f"The answer has dtype {given.dtype}; keep that of `grad`, {grad.dtype}.",
+        )
+    return "Wherever something was repeated, the gradients add up."
+
+
+def _broadcasts() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return large shapes, each with a small one that broadcasts to it."""
+    return [
+        ((4, 3), (3,)),
+        ((4, 3), (4, 1)),
+        ((4, 3), (1, 3)),
+        ((3, 3), (3,)),
+        ((3, 3), (3, 1)),
+        ((2, 4, 3), (4, 1)),
+        ((2, 4, 3), (3,)),
+        ((2, 4, 3), (2, 1, 3)),
+        ((2, 4, 3, 2), (1, 3, 1)),
+        ((4, 1), (4, 1)),
+        ((4, 3), (4, 3)),
+        ((1, 3), (3,)),
+        ((2, 3), (1, 1)),
+        ((2, 3), ()),
+    ]
+
+
+def _sum_mistakes(grad: Tensor, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Return wrong answers of the right shape."""
+    missing = grad.dim() - len(shape)
+    ones = [i for i, n in enumerate((1,) * missing + shape) if n == 1]
+    wrong = {}
+    if ones:
+        mean = grad.mean(dim=ones, keepdim=True)
+        first = grad
+        for i in ones:
+            first = first.narrow(i, 0, 1)
+        wrong["Take the sum, not the mean."] = mean.reshape(shape)
+        wrong["You kept the first one only; add them all up."] = first.reshape(shape)
+    if grad.dim() == 2 and grad.size(0) == grad.size(1):
+        other = grad.sum(dim=1 if shape == (3,) else 0).reshape(shape)
+        wrong[
+            "You summed over the other dimension. Shapes are compared from the end."
+        ] = other
+    return wrong
+
+
+@exercise
+def check_linear_gradients(linear_gradients) -> str:
+    """Takes a function of x, w, b, grad_y."""
+    generator = torch.Generator().manual_seed(0)
+    for *front, d, f in (
+        (2, 3, 4, 5),
+        (6, 4, 2),
+        (3, 3, 3),
+        (2, 1, 3, 2, 4),
+        (1, 1, 2),
+    ):
+        x, w, b, grad_y = (
+            torch.randn(shape, generator=generator)
+            for shape in ((*front, d), (d, f), (f,), (*front, f))
+        )
+        given = _three_tensors(linear_gradients, (x, w, b, grad_y))
+        leaves = [t.clone().requires_grad_() for t in (x, w, b)]
+        ((leaves[0] @ leaves[1] + leaves[2]) * grad_y).sum().backward()
+        mistakes = _linear_mistakes(x, w, grad_y)
+        for name, own, leaf in zip(("x", "w", "b"), given, leaves, strict=True):
+            expect(
+                torch.allclose(own.float(), leaf.grad, rtol=1e-4, atol=1e-5),
+                f"For x of shape {tuple(x.shape)} and w of shape {tuple(w.shape)} the "
+                f"gradient of {name} begins with {rounded(leaf.grad)[:3]}, yours with "
+                f"{rounded(own)[:3]}. "
+                + hint_for_tensor(own, mistakes[name], "Follow one number forward."),
+            )
+    return "That is half of the work of training any model."
+
+
+def _three_tensors(linear_gradients, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return the reader's three gradients, if they have the right types and shapes."""
+    before = [t.clone() for t in inputs]
+    with torch.no_grad():  # without backward()
+        answer = returned(linear_gradients(*inputs))
+    for name, t, copy in zip(("x", "w", "b", "grad_y"), inputs, before, strict=True):
+        expect(
+            torch.equal(t, copy) and t.grad is None and not t.requires_grad,
+            f"You changed `{name}` itself; leave it as is, and do without backward.",
+        )
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 3,
+        "Return three gradients: `return grad_x, grad_w, grad_b`.",
+    )
+    return [
+        tensor(
+            own, tuple(t.shape), f"With x of shape {tuple(before[0].shape)}, grad_{n}"
+        )
+        for own, t, n in zip(answer, before[:3], ("x", "w", "b"), strict=True)
+    ]
+
+
+def _linear_mistakes(x: Tensor, w: Tensor, g: Tensor) -> dict[str, dict[str, Tensor]]:
+    """Return wrong gradients of each input, with the words that name the mistake."""
+    rows, out = x.flatten(0, -2), g.flatten(0, -2)
+    mean = "Take the sum over all places, not the mean."
+    first = "You used only a part of the batch: every place uses the same weights."
+    wrong = {
+        "x": {"w must be transposed: its rows and columns change roles.": g @ w}
+        if w.size(0) == w.size(1)
+        else {},
+        "w": {
+            mean: rows.T @ out / len(rows),
+            "It is transposed: x comes first.": out.T @ rows,
+            first: rows[: len(rows) // len(x)].T @ out[: len(rows) // len(x)],
+            "Divide by nothing: the batch is not averaged here.": rows.T @ out / len(x),
+        },
+        "b": {
+            mean: out.mean(dim=0),
+            "b was added at every place: sum over all of them.": out[0],
+            first: out[: len(rows) // len(x)].sum(dim=0),
+        },
+    }
+    if len(out) == out.size(1):
+        wrong["b"]["You summed over the wrong dimension."] = out.sum(dim=1)
+        wrong["w"]["x must be transposed, not multiplied as it is."] = rows @ out
+    return wrong

@@ -1,0 +1,37 @@
+"""The diagrams of the lessons: pictures of the machine, drawn by code.
+
+Each function returns a drawing that a notebook shows as an SVG, in the reader's light
+or dark colours. Its ``alt`` says in words what it shows. What a lesson adds is drawn in
+the second colour, with a thicker line.
+"""
+
+from lib.show.diagrams.attention import attention_grid, qkv
+from lib.show.diagrams.block import depth_paths, layer_norm, norm_places
+from lib.show.diagrams.core import Diagram
+from lib.show.diagrams.embeddings import clock_hands, embedding_lookup
+from lib.show.diagrams.feed_forward import corners, widen
+from lib.show.diagrams.gradients import computation_graph, shared_node
+from lib.show.diagrams.language import bigram_table, life_of_a_model, shifted_windows
+from lib.show.diagrams.residual import stream
+from lib.show.diagrams.splitting import heads, wrong_split
+
+__all__ = [
+    "Diagram",
+    "life_of_a_model",
+    "shifted_windows",
+    "bigram_table",
+    "computation_graph",
+    "shared_node",
+    "embedding_lookup",
+    "clock_hands",
+    "stream",
+    "qkv",
+    "attention_grid",
+    "heads",
+    "wrong_split",
+    "corners",
+    "widen",
+    "layer_norm",
+    "norm_places",
+    "depth_paths",
+]

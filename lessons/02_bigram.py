@@ -532,7 +532,7 @@ theirs = vars(library.BigramConfig(V, 32))
 assert vars(BigramConfig(V, 32)).items() <= theirs.items()
 print(theirs)
 
-# %% tags=["same:train.estimate_loss", "same:text.batches.consecutive_batches", "proof"]
+# %% tags=["same:train.estimate_loss", "same:text.batches.consecutive_batches", "proof", "corpus"]
 # @title Proof: the evaluation counts every pair once, and equals the library's
 from lib import train as library_train
 from lib.text import batches

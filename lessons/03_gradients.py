@@ -92,7 +92,7 @@ for nudge in (0.1, 0.01, 0.001, 0.0001):
 w, x, b, target = 2.0, 3.0, 1.0, 5.0
 difference = w * x + b - target
 
-at_difference = 1 * 2 * difference  # the slope of a square is twice the number
+at_difference = 1 * 2 * difference  # the square has 1, and twice the number as slope
 at_sum = at_difference * 1  # sum - target grows as fast as the sum
 at_b = at_product = at_sum * 1  # product + b grows as fast as each of them
 at_w = at_product * x  # w * x grows x times as fast as w
@@ -114,7 +114,7 @@ diagrams.shared_node()
 # %% [markdown]
 # If `a` grows a little, the product grows by way of `b` *and* by way of `c`. Both changes
 # happen, so the two gradients **add up**: $8 + 6 = 14$. (Check it: $2a (a + 1) = 2a^2 + 2a$ has
-# the derivative $4a + 2$.) <!-- from: backward "second picture" -->
+# the derivative $4a + 2$, at 3 that is 14.) <!-- from: backward "second picture" -->
 #
 # For a number $v$ that the steps $u_1, u_2, \ldots$ use:
 #
@@ -129,10 +129,13 @@ diagrams.shared_node()
 # All that has to be derived on paper is the slope of each *kind* of step. Five kinds are enough
 # for this page:
 #
-# | step | $a + b$ | $a \cdot b$ | $a^n$ | $e^a$ | $\ln a$ |
-# |---|---|---|---|---|---|
-# | slope by $a$ | 1 | $b$ | $n a^{n-1}$ | $e^a$ | $1/a$ |
-# | slope by $b$ | 1 | $a$ | | | |
+# | step | slope by $a$ | slope by $b$ |
+# |---|---|---|
+# | $a + b$ | 1 | 1 |
+# | $a \cdot b$ | $b$ | $a$ |
+# | $a^n$ | $n a^{n-1}$ | |
+# | $e^a$ | $e^a$ | |
+# | $\ln a$ | $1/a$ | |
 #
 # Computing gradients in this way, from the end to the beginning, is called *backpropagation*
 # (Rumelhart, Hinton and Williams, 1986), or *reverse-mode automatic differentiation*.
@@ -143,7 +146,7 @@ diagrams.shared_node()
 # ### A number that remembers
 #
 # A `Value` holds a number, and remembers what it was computed from: its `inputs`, and for each of
-# them the slope. Each operation is one column of the table above. (A name such as `__add__` tells
+# them the slope. Each operation is one row of the table above. (A name such as `__add__` tells
 # Python what `+` means.) Every new value also gets a `number`, one higher than the last; you
 # will see what for.
 
@@ -276,7 +279,8 @@ print(f"guessing {math.log(8):.4f} nats, by counting {counted_loss:.4f} nats")
 
 # %% [markdown]
 # These are almost a third of all pairs, and no table can do better on them than the counts.
-# (`xlogy(s, p)` is $s \ln p$, and 0 where $s$ is 0.)
+# Guessing gives each of the eight the same probability. (`xlogy(s, p)` is $s \ln p$, and 0 where
+# $s$ is 0.)
 #
 # The loss is the one of lesson 02: for each pair, $\ln \sum_k e^{z_k}$ minus the logit of the
 # character that came, weighted by the share of that pair.
@@ -457,7 +461,7 @@ claim(broken[49] > math.log(8) - 0.01, "with the bug it learns nothing")
 # %% [markdown]
 # No error, no warning, and nothing learned: after 50 steps it still guesses.
 #
-# Adding has a price: what is not cleared is added to the next time. That is the bug of lesson
+# Adding has a price: what is not cleared is added to the next gradient. That is the bug of lesson
 # [00](00_quickstart.ipynb#the-classic-bug-gradients-that-pile-up), a training loop without
 # `zero_grad`. Here it is in two lines.
 
@@ -617,7 +621,7 @@ plot.line_chart({"after 50 steps": list(ends.values())}, *axes, labels, levels)
 # <details><summary>Nudging needs one more run for each logit. How much work is backward?</summary>
 #
 # One multiplication and one addition for each arrow of the graph, whatever the number of
-# parameters: about as much as a single run forward. That is why it scales to billions.
+# parameters: about as much as one or two runs forward. That is why it scales to billions.
 #
 # </details>
 

@@ -10,7 +10,7 @@
 #   text: one adds its vectors, one puts them side by side.
 # - **You will see** letters sort themselves into vowels, consonants and capitals, what the
 #   order of eight characters is worth, and what it costs.
-# - **Needs** lesson [02](02_bigram.ipynb).
+# - **Needs** lessons [02](02_bigram.ipynb) and [03](03_gradients.ipynb).
 # - **Takes** about 75 minutes; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
@@ -80,8 +80,8 @@ print(f"a and n: {cosine(a, n):.3f}")
 
 # %% [markdown]
 # Check the first on paper: the dot product is $2 \cdot 3 + 1 \cdot 1 = 7$, the lengths are
-# $\sqrt{5}$ and $\sqrt{10}$, and $7 / (\sqrt{5} \cdot \sqrt{10}) = 0.990$. So `a` and `o` point almost the same
-# way, and `n` is at a right angle to `a`.
+# $\sqrt{5}$ and $\sqrt{10}$, and $7 / (\sqrt{5} \cdot \sqrt{10}) = 0.990$. So `a` and `o` point
+# almost the same way, and `n` is at a right angle to `a`.
 #
 # ### Two ways to read `on`
 #
@@ -267,8 +267,9 @@ for model in (adding, joining):
 #
 # ### Adding is the special case
 #
-# If that is true, then eight *equal* pieces must compute what the adding model computes.
-# `repeat(1, 8)` writes a matrix eight times side by side.
+# If that is true, then eight *equal* pieces must compute what the adding model computes. So copy
+# its weights, but write the hidden matrix eight times side by side, with `repeat(1, 8)`. (`|` joins
+# two dictionaries; the second one wins.)
 
 # %%
 ids = torch.tensor([tokenizer.encode("to be or"), tokenizer.encode("or be to")])
@@ -293,8 +294,8 @@ for model in (adding, joining):
 # %% [markdown]
 # ### The classic bug: dot products instead of cosines
 #
-# It is easy to take plain dot products and forget the lengths. Nothing crashes.
-# Take a fourth vector, a long one.
+# It is easy to take plain dot products and forget the lengths. Nothing crashes. Take a fourth
+# vector, a long one.
 
 
 # %%
@@ -515,8 +516,7 @@ wide = [tables_while_training(d_model=32, seed=seed) for seed in range(3)]
 
 
 # %% [markdown]
-# Each pair is a point: to the right, how close the two futures are; upwards, the cosine of the two
-# vectors. The same pairs before the training and after it:
+# Each pair is a point: to the right, how close the futures are; upwards, the cosine of the vectors.
 
 # %% tags=["hide-input", "corpus"] mystnb={"image": {"alt": "Two scatter plots of all pairs of characters, the cosine of their vectors over the closeness of their futures. Before training the cloud is level. After training it rises from the lower left to the upper right."}}
 # @title The scatter plot
@@ -530,8 +530,16 @@ for axes, table, when in zip(both, (wide[0][0], wide[0][-1]), ("before", "after"
 # %% [markdown]
 # *Before training the cloud is level. After it, the cloud rises: closer futures, larger cosines.*
 #
-# How clear is that? The *correlation* of two lists of numbers is 1 when both rise together along a
-# line, and 0 when there is no such line.
+# How clear is that? The *correlation* of two lists of numbers is 1 when both rise along a line, -1
+# when one rises and the other falls, and 0 when there is no such line. `corrcoef` computes it:
+
+# %%
+for other in ([4.0, 5.0, 6.0], [6.0, 5.0, 4.0], [5.0, 6.0, 5.0]):
+    both = torch.tensor([[1.0, 2.0, 3.0], other])
+    print(both.tolist(), f"{both.corrcoef()[0, 1]:z.2f}")
+
+# %% [markdown]
+# Now for all pairs of characters:
 
 
 # %%
@@ -567,13 +575,14 @@ for character in "a?T":
 #
 # Which window model predicts the ninth character better? The control is a third one, which adds,
 # with a hidden layer so large that it has as many parameters as the model side by side. Each gets
-# 300 steps of 256 windows, from three [seeds](../book/glossary.md#seed).
+# 300 steps of 256 windows, from three [seeds](../book/glossary.md#seed). Guess first: can eight
+# characters without their order beat the last one alone?
 
 
 # %%
-def train_window(join, context_length, d_hidden=128, seed=0, kind=WindowLM):
+def train_window(join, context_length, d_hidden=128, seed=0, model_class=WindowLM):
     torch.manual_seed(seed)
-    model = kind(join, context_length, d_hidden)
+    model = model_class(join, context_length, d_hidden)
     generator = torch.Generator().manual_seed(seed)
 
     def next_batch():
@@ -615,8 +624,7 @@ bigram_loss = window_loss(lambda ids: log_futures[ids[:, -1:]], context_length=1
 print(f"bigram, counted: {bigram_loss:.4f} nats")
 
 # %% [markdown]
-# The number that you know. Guess before you go on: can eight characters without their order beat
-# the last one alone?
+# The number that you know. Now the window models:
 
 # %% tags=["corpus", "measured"]
 import time
@@ -680,7 +688,7 @@ rung(name, n_parameters, mean, seconds, texts["side by side"], seeds=3)
 # %% tags=["corpus", "measured"]
 lengths, curves = (1, 2, 4, 8, 32), {}
 for name, join in (("added", add), ("side by side", side_by_side)):
-    runs = [train_window(join, context_length) for context_length in lengths]
+    runs = [models[name][0] if n == 8 else train_window(join, n) for n in lengths]
     curves[name] = [window_loss(model, model.context_length) for model in runs]
     weights = [model.hidden.weight.numel() for model in runs]
     print(f"{name:12}", "losses ", [f"{loss:.2f}" for loss in curves[name]])
@@ -715,7 +723,7 @@ claim(max(joined[1:]) < bigram_loss - 0.05, "but better than the bigram")
 # <!-- from: experiment-add-or-side-by-side "n_steps=300" -->
 # <!-- from: what-if-it-reads-more "weights" -->
 #
-# And a longer window it cannot read at all: there are no weights for the places that it adds.
+# And a longer window than in training it cannot read at all.
 
 # %% [markdown]
 # ## Predict, then run
@@ -769,7 +777,7 @@ class WithoutReLU(WindowLM):
         return self.head(self.hidden(x)).unsqueeze(1)
 
 
-linear_loss = window_loss(train_window(side_by_side, 8, kind=WithoutReLU), 8)
+linear_loss = window_loss(train_window(side_by_side, 8, model_class=WithoutReLU), 8)
 print(f"without the ReLU: {linear_loss:.2f} nats")
 claim(max(ordered) + 0.1 < linear_loss < bigram_loss - 0.05, "between the two")
 
@@ -783,7 +791,7 @@ from lib.checks.lesson_04 import check_bag, check_mean_cosines, check_neural_lm
 # %% [markdown]
 # ### Exercise 1: What a sum still knows
 #
-# *warm-up · 10 minutes* · [Solution](../solutions/04_embeddings.ipynb#exercise-1-what-a-sum-still-knows)
+# *warm-up · 5 minutes* · [Solution](../solutions/04_embeddings.ipynb#exercise-1-what-a-sum-still-knows)
 #
 # A sum of vectors depends only on *how often* each token is in the window. Write a function that
 # counts: from ids `(B, T)` make a tensor of floats `(B, V)`, where row $b$ says how often each of
@@ -832,7 +840,7 @@ check_mean_cosines(mean_cosines)
 # %% [markdown]
 # ### Exercise 3: Two ways to the logits
 #
-# *stretch · 30 minutes* · [Solution](../solutions/04_embeddings.ipynb#exercise-3-two-ways-to-the-logits)
+# *stretch · 25 minutes* · [Solution](../solutions/04_embeddings.ipynb#exercise-3-two-ways-to-the-logits)
 #
 # Bengio et al. (2003) put the vectors of the window side by side, as you did. From the joined
 # vector $x$ they computed the logits (section 2, equation 1):

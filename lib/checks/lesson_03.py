@@ -48,8 +48,13 @@ def check_numeric_gradient(numeric_gradient) -> str:
             f"{name} has {len(point)} numbers, so the answer has as many; yours has "
             f"{len(given)}.",
         )
-        slopes = [number(slope) for slope in given]
-        _expect_slopes(f"{name} at {point} with h={h}", f, point, h, slopes)
+        for slope in given:
+            expect(
+                isinstance(slope, int | float),
+                f"The slopes must be plain numbers; yours has the type "
+                f"{type(slope).__name__}.",
+            )
+        _expect_slopes(f"{name} at {point} with h={h}", f, point, h, given)
     return "Now you can test any backward rule."
 
 
@@ -57,8 +62,8 @@ def _functions() -> list[tuple[str, Function, list[float], float]]:
     """Return functions with their names, points to nudge, and sizes of the nudge."""
     return [
         ("p[0]**2 + 5 * p[1]", lambda p: p[0] ** 2 + 5 * p[1], [3.0, -2.0], 0.1),
-        ("p[0] * p[1]**2 + p[2]**3", _three, [2.0, 3.0, -1.0], 0.01),
-        ("p[0]**3", lambda p: p[0] ** 3, [1.0], 0.5),
+        ("p[0] * p[1]**2 + p[2]**3", _three, [2.0, -3.0, -1.0], 0.01),
+        ("p[0]**3", lambda p: p[0] ** 3, [2.0], 0.5),
         ("exp(p[1])", lambda p: math.exp(p[1]), [4.0, 0.0, 7.0, 1.0], 1e-4),
         ("p[0]**2", lambda p: p[0] ** 2, [0.0], 0.25),
     ]
@@ -88,7 +93,7 @@ def _expect_slopes(
             (here - down) / h: "You nudged down only; nudge up as well.",
             2 * right: "From x - h to x + h it is 2h: divide by 2h.",
             h * h * right: "You multiplied by h; divide by 2h.",
-            -right: "The sign is the other way round: up minus down.",
+            -right: "The sign is the other way round: up minus down, and keep it.",
             up - down: "That is the change; divide it by 2h.",
             up: "That is the function itself, not how it changes.",
             together / (2 * h): "You nudged all numbers together; one at a time.",
@@ -142,6 +147,10 @@ def _tanh_of(a: object, value_class: type) -> object:
         isinstance(y.inputs, list | tuple) and isinstance(y.slopes, list | tuple),
         "Inputs and slopes are lists, even with one entry: `[self], [slope]`.",
     )
+    expect(
+        not isinstance(y.data, Tensor),
+        "A Value holds a plain number, not a tensor: use math.tanh.",
+    )
     _expect_number(a.data, number(y.data))
     return y
 
@@ -158,7 +167,7 @@ def _expect_number(x: float, given: float) -> None:
     }
     expect(
         math.isclose(given, right, rel_tol=1e-9, abs_tol=1e-12),
-        f"tanh of {x} is {right:.4f}, yours is {given:.4f}. "
+        f"tanh of {x} is {right:.9g}, yours is {given:.9g}. "
         + hint_for(given, hints, "Compute it with math.tanh."),
     )
 
@@ -221,7 +230,7 @@ def check_sum_to_shape(sum_to_shape) -> str:
         leaf = torch.zeros(small, dtype=grad.dtype, requires_grad=True)
         (leaf.expand(large) * before).sum().backward()
         expect(
-            torch.allclose(given.double(), leaf.grad, rtol=1e-4, atol=1e-5),
+            torch.allclose(given.double(), leaf.grad, rtol=1e-5, atol=1e-6),
             f"{case} begins with {rounded(leaf.grad)[:3]}, yours with "
             f"{rounded(given)[:3]}. "
             + hint_for_tensor(
@@ -296,7 +305,12 @@ def check_linear_gradients(linear_gradients) -> str:
         mistakes = _linear_mistakes(x, w, grad_y)
         for name, own, leaf in zip(("x", "w", "b"), given, leaves, strict=True):
             expect(
-                torch.allclose(own.float(), leaf.grad, rtol=1e-4, atol=1e-5),
+                own.dtype == leaf.dtype,
+                f"The gradient of {name} has dtype {own.dtype}; {name} has "
+                f"{leaf.dtype}.",
+            )
+            expect(
+                torch.allclose(own, leaf.grad, rtol=1e-4, atol=1e-5),
                 f"For x of shape {tuple(x.shape)} and w of shape {tuple(w.shape)} the "
                 f"gradient of {name} begins with {rounded(leaf.grad)[:3]}, yours with "
                 f"{rounded(own)[:3]}. "

@@ -117,7 +117,8 @@ def check_positions_from_the_end(positions_from_the_end) -> str:
 
 def _only_table(module: nn.Module, context_length: int, d_model: int) -> Tensor:
     """Return the one learned table that the module may have."""
-    shapes = [tuple(p.shape) for p in module.parameters() if p.requires_grad]
+    learned = [p for p in module.parameters() if p.requires_grad]
+    shapes = [tuple(p.shape) for p in learned]
     expect(
         bool(shapes),
         "Your module has nothing to learn. A table is an nn.Embedding, or an "

@@ -214,6 +214,8 @@ WRONG = {
         (first_place_only, "so the answer has as many; yours has 1"),
         (in_the_loop, "yours has the type float"),
         (lambda f, p, h=1: torch.tensor(slopes()(f, p, h)), "the type Tensor"),
+        (lambda f, p, h=1: [*torch.tensor(slopes()(f, p, h))], "plain numbers"),
+        (lambda f, p, h=1: [abs(s) for s in slopes()(f, p, h)], "and keep it"),
         (lambda f, p, h=1: tuple(slopes()(f, p, h)), "the type tuple"),
         (lambda f, p, h=1: [s * 2 * h for s in slopes()(f, p, h)], "divide it by 2h"),
         (lambda f, p, h=1: [str(s) for s in slopes()(f, p, h)], "the type str"),
@@ -241,6 +243,10 @@ WRONG = {
         (with_tanh(lambda V, a, t: V(math.tan(a.data), [a], [1])), "the tangent"),
         (with_tanh(lambda V, a, t: V(1 - t * t, [a], [t])), "That is the slope"),
         (with_tanh(lambda V, a, t: a), "a new Value"),
+        (
+            with_tanh(lambda V, a, t: V(torch.tensor(t), [a], [1 - t * t])),
+            "not a tensor",
+        ),
         (with_tanh(tanh_of_powers), "use `math.tanh`"),
         (with_tanh(tanh_in_place), "a new Value"),
         (with_tanh(tanh_fills_gradients), "You changed the value itself"),
@@ -290,6 +296,10 @@ WRONG = {
         (lambda x, w, b, g: linear(x, w, b, g, b=g.sum()), "grad_b must have"),
         (lambda x, w, b, g: linear(x, w, b, g, b=g.sum(dim=-1)), "grad_b must have"),
         (lambda x, w, b, g: linear(x, w, b, g)[:2], "Return three gradients"),
+        (
+            lambda x, w, b, g: linear(x.double(), w.double(), b, g.double()),
+            "has dtype torch.float64",
+        ),
         (lambda x, w, b, g: linear(x, w, b, g)[::-1], "grad_x must have"),
         (
             lambda x, w, b, g: [t.tolist() for t in linear(x, w, b, g)],

@@ -124,7 +124,8 @@ scripts: $(BIN)/.ready
 	$(BIN)/python -m pytest -m offline tests
 
 browser: site $(SITE_BIN)/.ready-browser
-	$(SITE_BIN)/python -m pytest -m browser tests/test_links.py tests/test_site.py
+	$(SITE_BIN)/python -m pytest -m browser tests/test_links.py tests/test_site.py \
+	  tests/test_forwarding.py tests/test_rendered_text.py
 
 newest: | needs
 	rm -rf $(NEW_VENV)

@@ -24,11 +24,16 @@ def require_site() -> Path:
     return SITE
 
 
+def leads_on(path: Path) -> bool:
+    """Whether a page only leads to another one, as the root of the site does."""
+    return "<script>location.replace(" in path.read_text("utf-8")[:1000]
+
+
 def page_names(site: Path) -> list[str]:
-    """Every page of a site, such as `book/intro.html`, but not the way to it."""
-    pages = (path.relative_to(site) for path in site.rglob("*.html"))
-    names = sorted(page.as_posix() for page in pages if page.parts[0] != "_static")
-    return [name for name in names if name != "index.html"]
+    """Every page of a site, such as `book/intro.html`, but not the ways to one."""
+    pages = (path for path in site.rglob("*.html") if not leads_on(path))
+    names = sorted(page.relative_to(site).as_posix() for page in pages)
+    return [name for name in names if not name.startswith("_static/")]
 
 
 def course_pages(site: Path) -> list[str]:

@@ -1,12 +1,20 @@
 """The ladder shows what the lessons print, and its picture is up to date."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import ladder_picture
 import ladder_svg
 import pytest
+import torch
 from course_data import Rung, read_course, read_ladder
 from notebooks import ROOT, code_cells, read_ipynb
+
+from lib.models import count_parameters
+from lib.train.checkpoint import load_checkpoint
+
+DRAWN = re.compile(r'<text class="name" y="16">([^<]+)<')
 
 
 def printed_text(lesson: Path) -> str:
@@ -38,7 +46,12 @@ def rung_problems(rung: Rung, root: Path) -> list[str]:
 
 def ladder_problems(rungs: list[Rung], root: Path) -> list[str]:
     """What is wrong with the recorded ladder of a tree."""
-    problems = [problem for rung in rungs for problem in rung_problems(rung, root)]
+    problems = [
+        problem
+        for rung in rungs
+        if not rung.checkpoint
+        for problem in rung_problems(rung, root)
+    ]
     losses = [rung.validation_loss for rung in rungs]
     if losses != sorted(losses, reverse=True):
         problems.append(f"losses do not fall: {losses}")
@@ -53,6 +66,51 @@ def test_every_rung_is_what_its_lesson_printed() -> None:
     assert ladder_problems(rungs, ROOT) == []
 
 
+def shipped_problems(rung: Rung) -> list[str]:
+    """What a rung says about a checkpoint of `data/` that is not so."""
+    checkpoint = load_checkpoint(ROOT / "data" / rung.checkpoint)
+    ids = torch.tensor([checkpoint.tokenizer.encode("\n" + rung.sample)])
+    ids = ids[:, : checkpoint.model.context_length + 1]
+    with torch.no_grad():
+        logits = checkpoint.model(ids[:, :-1])
+    surprise = torch.nn.functional.cross_entropy(logits[0], ids[0, 1:]).item()
+    wrong = {
+        "loss": checkpoint.notes["validation_loss"] != rung.validation_loss,
+        "parameters": count_parameters(checkpoint.model) != rung.parameters,
+        # A model's own text surprises it as little as the text that it learned from.
+        "sample": surprise > rung.validation_loss + 0.5,
+    }
+    return [f"{rung.name}: another {what}" for what in wrong if wrong[what]]
+
+
+def test_every_shipped_rung_is_what_its_checkpoint_says() -> None:
+    shipped = {rung.checkpoint: rung for rung in read_ladder() if rung.checkpoint}
+    assert shipped.keys() == ladder_picture.SHIPPED.keys()
+    assert sum(map(shipped_problems, shipped.values()), []) == []
+
+
+def test_a_wrong_shipped_rung_is_found() -> None:
+    rungs = read_ladder()
+    (good,) = (rung for rung in rungs if rung.checkpoint)
+    bigram = next(rung for rung in rungs if rung.lesson == "02_bigram")
+    for wrong in (
+        {"validation_loss": 1.4},
+        {"parameters": good.parameters - 1},
+        {"sample": bigram.sample},
+    ):
+        assert len(shipped_problems(replace(good, **wrong))) == 1, wrong
+
+
+def test_the_picture_ends_with_the_best_model_and_shows_every_milestone() -> None:
+    rungs = read_ladder()
+    names = DRAWN.findall(ladder_svg.inline(rungs, []))
+    for slug in ladder_svg.MILESTONES:
+        own = [rung.name for rung in rungs if rung.lesson[3:] == slug]
+        assert own and own[-1] in names, f"no bar for the best model of {slug}"
+    assert names[0] == "Uniform" and names[-1] == rungs[-1].name
+    assert rungs[-1].checkpoint == "base.safetensors"
+
+
 def test_the_picture_of_the_readme_is_up_to_date() -> None:
     stored = (ROOT / "book" / "_static" / "ladder.svg").read_text(encoding="utf-8")
     current = ladder_svg.file(read_ladder(), read_course().next_rungs())
@@ -65,9 +123,19 @@ def test_the_picture_says_in_words_what_it_shows() -> None:
     assert f"{best.name} {best.validation_loss:.2f}" in text
 
 
-def test_rungs_that_nearly_coincide_share_a_bar() -> None:
-    rungs = [rung("a", 3.0), rung("b", 2.52), rung("c", 2.5), rung("d", 2.4)]
-    assert [one.name for one in ladder_svg.steps(rungs)] == ["a", "c", "d"]
+def test_only_rungs_that_coincide_are_left_out() -> None:
+    rungs = [
+        rung("uniform", 4.0, lesson="01_text_and_tokens"),
+        rung("unigram", 3.0, lesson="01_text_and_tokens"),
+        rung("first bigram", 2.52, lesson="02_bigram"),
+        rung("bigram", 2.5, lesson="02_bigram"),
+        rung("far from all", 2.4, lesson="08_feed_forward"),
+        rung("GPT", 1.84, lesson="11_training"),
+        rung("near GPT", 1.81, lesson="14_tokenization"),
+        replace(rung("shipped", 1.80), lesson="", checkpoint="base.safetensors"),
+    ]
+    drawn = ["uniform", "unigram", "bigram", "far from all", "GPT", "shipped"]
+    assert [one.name for one in ladder_svg.steps(rungs)] == drawn
 
 
 def test_a_sample_is_written_as_text_not_as_markup() -> None:

@@ -1,5 +1,6 @@
 """Every link, picture and button of the built site is right. Needs no browser."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -7,11 +8,17 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from built_site import ROOT, course_pages, missing, page_names, require_site
+from course_data import is_finished, read_course
 
 try:
     from bs4 import BeautifulSoup
 except ImportError:
     BeautifulSoup = None
+try:
+    from course_links import parts
+    from course_styles import Names, compact, every_theme, slim
+except ImportError:  # they need Sphinx
+    parts = None
 
 pytestmark = pytest.mark.browser
 
@@ -23,6 +30,10 @@ LOADS = {
     "source": "src",
     "video": "src",
 }
+# A page shows nothing before these are there: one second on a line of 1.6 Mbit/s.
+BEFORE_FIRST_PAINT = 200_000  # bytes, not packed
+MENTION = re.compile(r"\b[Ll]essons?\s+(\d\d)(?![\d.:]\d|\d)")
+UNLINKED = "a, code, pre, summary, .math, script, style, h1, h2, h3, .cell_output"
 LOADING_LINKS = {"stylesheet", "preload", "icon", "modulepreload"}
 
 
@@ -163,6 +174,118 @@ def test_the_search_index_knows_the_words_of_the_course(site: Path) -> None:
     assert all(word in index for word in ("bigram", "shakespear", "glossary"))
 
 
+def bytes_before_first_paint(page: Page, site: Path) -> int:
+    """Bytes of all that a browser must read before it shows anything of a page."""
+    sheets = page.soup.select("head link[rel=stylesheet]")
+    scripts = page.soup.select("head script[src]:not([defer], [async], [type=module])")
+    addresses = [tag["href"] for tag in sheets] + [tag["src"] for tag in scripts]
+    files = [(site / page.name).parent / urlsplit(one).path for one in addresses]
+    return sum(path.stat().st_size for path in files)
+
+
+def test_little_stands_before_the_first_paint(
+    site: Path, pages: dict[str, Page]
+) -> None:
+    sizes = {n: bytes_before_first_paint(pages[n], site) for n in course_pages(site)}
+    assert 50_000 < max(sizes.values()) < BEFORE_FIRST_PAINT
+
+
+def test_a_page_has_mathjax_if_it_has_formulas(pages: dict[str, Page]) -> None:
+    for page in pages.values():
+        has_mathjax = bool(page.soup.select("script[src*=mathjax]"))
+        assert has_mathjax == bool(page.soup.select("article .math")), page.name
+
+
+def test_no_icon_font_is_left(site: Path, pages: dict[str, Page]) -> None:
+    assert not list(site.rglob("*fontawesome*"))
+    for page in pages.values():
+        assert not page.soup.select("[href*=fontawesome], [src*=fontawesome]")
+
+
+SHEET = """/* .gone { } */
+@import "x.css"; @charset "utf-8";
+.here, .gone > p, #top:not(.gone, :is(.lost)) { color: red }
+.gone { color: red } p::before { content: "x" }
+@media (max-width: 9px) { .gone { color: red } .bs-tip { color: red } }
+@media print { .gone { color: red } }
+"""
+
+
+def test_rules_that_no_page_needs_are_left_out() -> None:
+    if parts is None:
+        missing("sphinx is not installed: run `make browser`")
+    names = Names(["<p class='here' id=\"top\">gone</p>"], ["add(`bs-${kind}`)"])
+    assert slim(compact(SHEET), names).splitlines() == [
+        ".here,#top:not(.gone, :is(.lost)){color: red}",
+        'p::before{content: "x"}',
+        "@media (max-width: 9px){.bs-tip{color: red}",
+        "}",
+    ]
+
+
+def test_colours_hold_on_paper_and_where_no_theme_is_chosen() -> None:
+    if parts is None:
+        missing("sphinx is not installed: run `make browser`")
+    css = 'html[data-theme="light"] p{a: b}html[data-theme=dark] p,q{c: d}'
+    assert every_theme(css).splitlines() == [
+        "html:not([data-theme=dark]) p{a: b}",
+        "q{c: d}",
+        *("@media print{", "html[data-theme=dark] p{a: b}", "}"),
+        *("@media screen{", "html[data-theme=dark] p{c: d}", "}"),
+        "@media screen and (prefers-color-scheme: dark){",
+        *("html:not([data-theme=light],[data-theme=dark]) p{c: d}", "}"),
+    ]
+
+
+def test_no_page_needs_the_parts_that_are_left_out(pages: dict[str, Page]) -> None:
+    for page in pages.values():  # sphinx-design, sphinx-togglebutton
+        used = page.soup.select("article :is([class*='sd-'], .toggle, .dropdown)")
+        assert not used, f"{page.name}: see UNUSED in course_offline.py"
+
+
+def unlinked_mentions(page: Page, finished: set[int]) -> list[str]:
+    """Mentions of finished lessons that are no links, outside code and headings."""
+    article = BeautifulSoup(str(page.soup.find("article")), "html.parser")
+    for element in article.select(UNLINKED):
+        element.decompose()
+    found = MENTION.findall(article.get_text())
+    own = re.match(r"lessons/(\d\d)_", page.name)
+    found = [n for n in found if int(n) in finished and not (own and n == own[1])]
+    return [f"{page.name}: lesson {number} is not linked" for number in found]
+
+
+def test_every_mention_of_a_lesson_is_a_link(
+    site: Path, pages: dict[str, Page]
+) -> None:
+    finished = {one.number for one in read_course().lessons if is_finished(one)}
+    names = course_pages(site)
+    problems = [unlinked_mentions(pages[name], finished) for name in names]
+    assert sum(problems, []) == []
+    links = pages["lessons/00_quickstart.html"].soup.select("article p a")
+    assert any(re.fullmatch(r"lesson\s\d\d", link.text) for link in links)
+
+
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ("as in lesson 06, where", ["lesson 06"]),
+        ("Lesson\n13's model", ["Lesson\n13"]),
+        ("lessons 03 to 07; 12 more", ["03", "07"]),
+        ("lessons 03, 04 and 05.", ["03", "04", "05"]),
+        ("lesson 06, 12 heads", ["lesson 06"]),
+        ("lesson 6, lesson 123, lesson 12.5, Lessons", []),
+        ("lesson 01 or lesson 02", ["lesson 01", "lesson 02"]),
+    ],
+)
+def test_mentions_are_found(text: str, links: list[str]) -> None:
+    if parts is None:
+        missing("sphinx is not installed: run `make browser`")
+    found = list(parts(text))
+    assert [piece for piece, number in found if number is not None] == links
+    assert all(piece.endswith(f"{n:02}") for piece, n in found if n is not None)
+    assert "".join(piece for piece, _ in found) == text
+
+
 # The test's own test, on a small broken site
 
 BROKEN = """<html><body><article id="top">
@@ -184,6 +307,15 @@ def test_a_broken_page_is_found(tmp_path: Path) -> None:
     assert broken_links(site, pages) == [f"page.html: nothing at {a}" for a in wrong]
     assert remote_loads(pages) == ["page.html: loads https://cdn.example.org/x.js"]
     assert len(speechless_pictures(pages)) == 2
+
+
+def test_an_unlinked_mention_is_found() -> None:
+    if BeautifulSoup is None:
+        missing("beautifulsoup4 is not installed: run `make browser`")
+    html = "<article><p>lesson 02, lesson 07, <a>lesson 03</a>, lesson 03</p></article>"
+    page = Page("lessons/02_x.html", BeautifulSoup(html, "html.parser"), set())
+    said = unlinked_mentions(page, {2, 3})
+    assert said == ["lessons/02_x.html: lesson 03 is not linked"]
 
 
 def test_a_wrong_button_is_found() -> None:

@@ -62,15 +62,19 @@ class Course:
 
 @dataclass(frozen=True)
 class Rung:
-    """One model on the ladder; the loss is in nats per character."""
+    """One model on the ladder; the loss is in nats per character.
+
+    It comes out of a lesson, or out of a checkpoint in `data/`.
+    """
 
     name: str
     lesson: str
     parameters: int
-    cpu_seconds: float
+    cpu_seconds: float | None  # None: nobody took the time
     seeds: int
     validation_loss: float
     sample: str
+    checkpoint: str = ""
 
     @property
     def bits(self) -> float:

@@ -9,17 +9,28 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 MATHJAX = "tex-chtml.js"
-PARTS = (MATHJAX, "input/tex/extensions", "output/chtml/fonts/woff-v2", "a11y")
+PARTS = (MATHJAX, "input/tex/extensions", "output/chtml/fonts/woff-v2")
+# Words in the scripts of parts that no page uses; sphinx-thebe names a CDN, too.
+UNUSED = ("sphinx-thebe", "THEBE_JS_URL", "toggle", "design-tabs")
+UNUSED_FILES = ("sphinx-thebe.js", "togglebutton.js", "design-tabs.js")
+ICON_FONT = "vendor/fontawesome"
 
 
-def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
-    """Copy the parts of MathJax that the pages use into the built site."""
-    if error is not None or app.builder.format != "html":
-        return
+def arrange_files(app: Sphinx, error: Exception | None) -> None:
+    """Put into the built site what its pages load, and nothing else."""
+    if error is None and app.builder.format == "html":
+        static = Path(app.outdir) / "_static"
+        copy_mathjax(static / "mathjax")
+        shutil.rmtree(static / ICON_FONT)
+        for name in UNUSED_FILES:
+            (static / name).unlink()
+
+
+def copy_mathjax(target: Path) -> None:
+    """Copy the parts of MathJax that the pages use into a folder."""
     # The package's name has hyphens: it can be found, but not imported by name.
     spec = find_spec("sphinx-mathjax-offline")
     source = Path(spec.origin).parent / "static" / "mathjax"
-    target = Path(app.outdir) / "_static" / "mathjax"
     for part in PARTS:
         (target / part).parent.mkdir(parents=True, exist_ok=True)
         if (source / part).is_dir():
@@ -28,24 +39,42 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
             shutil.copyfile(source / part, target / part)
 
 
-def drop_thebe(
+def keep_used_scripts(
     app: Sphinx, page: str, template: str, context: dict, doctree: object
 ) -> None:
-    """Leave out the scripts of sphinx-thebe: no page uses them and they name a CDN."""
+    """Leave out scripts that a page has no use for, and let the others wait for it.
+
+    Without formulas it needs no MathJax. Where a template adds scripts that call them
+    at once, as on the search page, they do not wait.
+    """
+    unused = UNUSED
+    if 'class="math' not in context.get("body", ""):
+        unused += ("MathJax",)
     # In place: what other extensions add later goes to this very list.
     context["script_files"][:] = [
-        script for script in context["script_files"] if not _is_thebe(script)
+        script for script in context["script_files"] if not _is_one_of(script, unused)
     ]
+    if template == "page.html":
+        context["script_files"][:] = map(_waiting, context["script_files"])
 
 
-def _is_thebe(script: object) -> bool:
-    name = str(getattr(script, "filename", script))
+def _waiting(script: object) -> object:
+    """The same script, run when the page is there; except the one that others need."""
+    name = str(getattr(script, "filename", ""))
+    if not name.endswith(".js") or "documentation_options" in name:
+        return script
+    attributes = {**script.attributes, "defer": "defer"}
+    return type(script)(name, priority=script.priority, **attributes)
+
+
+def _is_one_of(script: object, words: tuple[str, ...]) -> bool:
+    name = str(getattr(script, "filename", script)).replace("mathjax", "MathJax")
     body = str(getattr(script, "attributes", {}).get("body", ""))
-    return "sphinx-thebe" in name or "THEBE_JS_URL" in body
+    return any(word in name + body for word in words)
 
 
 def setup(app: Sphinx) -> None:
-    """Hook both into the build."""
+    """Hook all of this into the build."""
     app.config.mathjax_path = f"mathjax/{MATHJAX}"
-    app.connect("build-finished", copy_mathjax)
-    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("build-finished", arrange_files)
+    app.connect("html-page-context", keep_used_scripts, priority=900)

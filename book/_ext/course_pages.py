@@ -125,9 +125,13 @@ class LadderTable(CourseDirective):
 
     def row(self, rung: Rung) -> str:
         """One model."""
-        name = self.lesson_link(rung.lesson, rung.name, LADDER)
+        name, seconds = rung.name, "–"
+        if not rung.checkpoint:
+            name = self.lesson_link(rung.lesson, rung.name, LADDER)
+        if rung.cpu_seconds is not None:
+            seconds = f"{rung.cpu_seconds:.2f}"
         return (
-            f"| {name} | {rung.parameters:,} | {rung.cpu_seconds:.2f} | {rung.seeds} "
+            f"| {name} | {rung.parameters:,} | {seconds} | {rung.seeds} "
             f"| {rung.validation_loss:.4f} | {rung.bits:.3f} | {rung.perplexity:.2f} |"
         )
 

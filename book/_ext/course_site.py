@@ -9,38 +9,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # autodoc imports lib
 
+import course_links
 import course_offline
 import course_pages
+import course_styles
+import course_ways
 from course_data import is_finished, read_course
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util.typing import ExtensionMetadata
 
-INDEX = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<meta http-equiv="refresh" content="0; url={home}">
-</head>
-<body><main><h1><a href="{home}">{title}</a></h1></main></body>
-</html>
-"""
-
 
 def share_address(app: Sphinx, config: Config) -> None:
     """Give opengraph the site's address, which `_config.yml` holds once."""
     config.ogp_site_url = config.html_baseurl
-
-
-def write_index(app: Sphinx, error: Exception | None) -> None:
-    """Lead from the root of the site to its first page."""
-    if error is None and app.builder.format == "html":
-        home = app.builder.get_target_uri(app.config.root_doc)
-        page = INDEX.format(title=escape(app.config.html_title), home=home)
-        (Path(app.outdir) / "index.html").write_text(page, encoding="utf-8")
 
 
 def describe_lesson(
@@ -79,10 +61,12 @@ def _lesson_reference(name: str) -> str:
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Called by Sphinx once, when a build starts."""
+    course_links.setup(app)
     course_offline.setup(app)
     course_pages.setup(app)
+    course_styles.setup(app)
+    course_ways.setup(app)
     app.connect("config-inited", share_address)
-    app.connect("build-finished", write_index)
     app.connect("html-page-context", describe_lesson, priority=400)  # before opengraph
     app.connect("autodoc-process-docstring", link_home_lesson, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,7 +17,16 @@ HEADING = "Loss in nats per character: shorter is better"
 ROW, TO_COME_ROW, TOP = 74, 38, 30
 SHORT, LONG = 33, 78  # characters of a sample on a phone and elsewhere
 WIDTH, MARGIN = 680, 24  # of the file
-STEP = 0.05  # nats; a rung that the next one betters by less is left out
+STEP = 0.05  # nats; a rung that is nearer to one that is drawn is left out
+# The best model of each of these lessons is always drawn, and so is a checkpoint's.
+MILESTONES = (
+    "text_and_tokens",
+    "bigram",
+    "attention",
+    "multi_head_attention",
+    "transformer_block",
+    "training",
+)
 
 STYLE = """
 .ladder-svg text { fill: var(--ladder-ink); font-size: 15px }
@@ -51,13 +60,20 @@ $body
 """)
 
 
+def milestones(rungs: Sequence[Rung]) -> list[Rung]:
+    """The rungs that are always drawn; losses fall."""
+    best = {rung.checkpoint or rung.lesson[3:]: rung for rung in rungs}
+    return [rung for key, rung in best.items() if rung.checkpoint or key in MILESTONES]
+
+
 def steps(rungs: Sequence[Rung]) -> list[Rung]:
-    """The rungs to draw: of several that nearly coincide, only the best."""
-    return [
-        rung
-        for rung, better in zip(rungs, [*rungs[1:], None])
-        if not better or rung.validation_loss - better.validation_loss >= STEP
-    ]
+    """The rungs to draw: the milestones, and what does not coincide with another."""
+    drawn = milestones(rungs)
+    for rung in reversed(rungs):
+        near = (abs(rung.validation_loss - one.validation_loss) for one in drawn)
+        if all(distance >= STEP for distance in near):
+            drawn.append(rung)
+    return [rung for rung in rungs if rung in drawn]
 
 
 def describe(rungs: Sequence[Rung]) -> str:

@@ -74,8 +74,8 @@ for length in range(1, len(piece)):
 # probability, one tenth. How bad is that? We measure surprise: the
 # [loss](../book/glossary.md#loss) of one answer is $-\ln p$, where $p$ is the probability
 # that the model gave to the digit that came. Why a
-# [logarithm](../book/mathematics.md#logarithm)? A certainty, $p = 1$, then costs nothing, and
-# while the probabilities of two answers multiply, their surprises add up. The unit is the
+# [logarithm](../book/mathematics.md#logarithm)? A certainty, $p = 1$, costs nothing; and the
+# probabilities of two answers multiply, but their surprises add up. The unit is the
 # [nat](../book/glossary.md#nat).
 
 # %%
@@ -143,8 +143,8 @@ print("targets", *targets.tolist(), sep="\n")
 # ### The model
 #
 # `GPT` is the Transformer that you will build yourself, part by part, in lessons 04
-# to 10. For now, take it as it is. `preset_config` knows sizes of models by name; look at
-# those of "demo".
+# to 10. For now, take it as it is. `preset_config` knows sizes of models by name; here
+# is "demo".
 
 # %%
 from lib.models.gpt import GPT
@@ -178,8 +178,8 @@ assert total == 5_162
 
 # %% [markdown]
 # The list shows the first of the two blocks; below it are the sums: 160 numbers for the
-# ten digits, 512 for the 32 positions, 4,320 in the blocks, 170 for the head that turns
-# a vector back into ten scores. Together 5,162 [parameters](../book/glossary.md#parameter).
+# ten digits, 512 for the 32 positions, 4,320 in the blocks, 170 for the output
+# head (no attention head), which turns a vector back into ten scores. Together 5,162 [parameters](../book/glossary.md#parameter).
 # The names get their meaning in lessons 04 to 09. GPT-2 is built from the same kinds of parts,
 # larger and more of them, with some of the other settings changed.
 
@@ -211,7 +211,7 @@ print(f"loss before training: {loss.item():.2f} nats; ln 10 = {math.log(10):.2f}
 claim(abs(loss.item() - math.log(10)) < 0.05, "an untrained model guesses")
 
 # %% [markdown]
-# A `claim` holds a sentence of the page against the run that you see. Another machine or
+# A `claim` checks a sentence of this page on your run. Another machine or
 # another seed can train a slightly different model; should a sentence not be true of yours,
 # the claim says so, and the notebook goes on.
 #
@@ -296,8 +296,6 @@ claim(n_right == 10, "all ten rows are right for all 32 digits")
 # All 10 rows are right for all 32 digits, although no training sequence was longer
 # than 16. <!-- from: the-training-loop "counting_batch(32, 16" -->
 # <!-- from: does-it-count "n_new=32" -->
-#
-# Our loss is the same number as the one that PyTorch computes.
 
 # %% tags=["proof"]
 # @title Proof: the loss equals PyTorch's own
@@ -414,7 +412,7 @@ slider(draw, list(snapshots), "training step", alt=describe, start=3)
 # position. These are the weights of all four heads after training, for one sequence. Read a
 # picture row by row: the digit on the left takes most from where its row is dark.
 
-# %% mystnb={"image": {"alt": "Four square heat maps, one per layer and head. All cells above the diagonal are white. Below it the weight is spread over the earlier digits, in each head in another way."}}
+# %% mystnb={"image": {"alt": "Four square heat maps, one per block and head. All cells above the diagonal are white. Below it the weight is spread over the earlier digits, in each head in another way."}}
 from lib.evaluate.attention_maps import attention_maps
 
 sequence = torch.tensor([[3, 4, 5, 6, 7, 8, 9, 0, 1, 2]])
@@ -434,16 +432,17 @@ plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
 # ## Experiment: which part does the work?
 #
 # Take the trained model and silence one part at a time by setting weights of that part to
-# zero. If it still counts correctly, it does without that part.
+# zero. Each part only *adds* its output to the vector: where that is zero, the vector passes
+# unchanged. If the model still counts correctly, it can do without that part.
 
 
 # %%
-@torch.no_grad()
+@torch.no_grad()  # only measuring
 def accuracy_without(model, part):
     model = copy.deepcopy(model)
     for block in model.blocks:
         if part == "attention":
-            block.attention.out_proj.weight.zero_()
+            block.attention.out_proj.weight.zero_()  # in place
         if part == "feed-forward":
             block.ffn.down.weight.zero_()
             block.ffn.down.bias.zero_()
@@ -455,16 +454,16 @@ def accuracy_without(model, part):
 
 
 # %% [markdown]
-# `everything` holds sequences from all ten starts. Look for the parts that nobody
-# misses.
+# `everything`, above, holds a sequence from each of the ten starts. Which parts can the
+# model do without?
 
 # %% tags=["measured:wide"]
 parts = ("nothing", "attention", "positions", "feed-forward", "tokens")
 without = {part: accuracy_without(model, part) for part in parts}
 for part, share in without.items():
     print(f"without {part:13} {share:4.0%} of the next digits right")
-claim(without["attention"] == without["positions"] == 1, "neither is missed")
-claim(without["feed-forward"] < 0.95, "the feed-forward networks are missed")
+claim(without["attention"] == without["positions"] == 1, "neither is needed")
+claim(without["feed-forward"] < 0.95, "the feed-forward networks are needed")
 claim(without["tokens"] < 0.2, "without tokens it guesses")
 
 # %% [markdown]
@@ -473,10 +472,10 @@ claim(without["tokens"] < 0.2, "without tokens it guesses")
 # model did not need them. A picture of attention is no proof that the attention matters;
 # switching it off is.
 #
-# Positions are not missed either. (The positions beyond 16 were never trained: they still hold
-# random numbers, too small to do harm.) <!-- from: the-training-loop "counting_batch(32, 16" -->
+# Positions are not needed either. (Those beyond 16 never learned anything: small random numbers,
+# which do no harm.) <!-- from: the-training-loop "counting_batch(32, 16" -->
 #
-# The feed-forward networks *are* missed. So is counting what they are for? Careful: the table
+# The feed-forward networks *are* needed. So is counting what they are for? Careful: the table
 # says where *this* model has put the work, not where the work must be done. Train another one
 # whose feed-forward networks are silent from the first step to the last.
 
@@ -552,10 +551,10 @@ scores = {on: score(pair_models[on], alternating_batch, 1) for on in (True, Fals
 print("with attention, more than nine in ten right:", scores[True] > 0.9)
 print("without attention, fewer than two in ten right:", scores[False] < 0.2)
 claim(scores[True] > 0.9, "with attention more than nine in ten digits are right")
-claim(scores[False] < 0.2, "without attention the model guesses")
+claim(scores[False] < 0.2, "without attention the model nearly guesses")
 
 # %% [markdown]
-# Without attention it is pure guessing. Now look at the weights again.
+# Without attention it is little more than guessing. Now look at the weights again.
 
 # %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. All cells above the diagonal are white; below it the weight is spread unevenly, in each head in another way."}}
 sequence = torch.tensor([[7, 2] * 5])
@@ -565,26 +564,26 @@ plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
 # %% [markdown]
 # *Each head spreads its weight in its own way; another training would give other patterns.*
 #
-# Which layer fetches the digit? The picture does not say. So switch off the attention of one
-# layer at a time.
+# Which block fetches the digit? The picture does not say. So switch off the attention of one
+# block at a time.
 
 
 # %%
 @torch.no_grad()
-def score_without_layer(layer):
+def score_without(block):
     silenced = copy.deepcopy(pair_models[True])
-    silenced.blocks[layer].attention.out_proj.weight.zero_()
+    silenced.blocks[block].attention.out_proj.weight.zero_()
     return score(silenced, alternating_batch, 1)
 
 
-without_first, without_second = score_without_layer(0), score_without_layer(1)
-print("without the first layer's, fewer than three in ten:", without_first < 0.3)
-print("without the second layer's, more than seven in ten:", without_second > 0.7)
-claim(without_first < 0.3, "without the attention of the first layer it guesses")
-claim(without_second > 0.7, "it hardly needs the attention of the second layer")
+without_first, without_second = score_without(block=0), score_without(block=1)
+print("without the first block's, fewer than three in ten:", without_first < 0.3)
+print("without the second block's, more than seven in ten:", without_second > 0.7)
+claim(without_first < 0.3, "without the attention of the first block it nearly guesses")
+claim(without_second > 0.7, "it hardly needs the attention of the second block")
 
 # %% [markdown]
-# The first layer fetches the digit. How a head finds its place is the subject of lessons 06 and
+# The first block does most of the fetching. How a head finds its place is the subject of lessons 06 and
 # 07.
 
 # %% [markdown]

@@ -11,7 +11,7 @@
 # - **You will see** what text looks like to a model, and how good the two simplest
 #   predictions are.
 # - **Needs** lesson [00](00_quickstart.ipynb), or some PyTorch.
-# - **Takes** about 70 minutes; the notebook runs in under 20 s.
+# - **Takes** about 70 minutes without exercise 4; the notebook runs in under 20 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -93,7 +93,7 @@ print(f"mean surprise: {mean_surprise:.3f}")
 
 # %% [markdown]
 # An `o` surprises you by 1.504, a rare `r` by 2.890. An `o` comes in 4 of 18 cases, an `r` in 1
-# of 18, so on average each surprise is weighted by its $p$: 1.798. That mean is the entropy of
+# of 18: the mean weights each surprise by its $p$, and is 1.798. That mean is the entropy of
 # the line.
 
 # %% [markdown]
@@ -111,11 +111,11 @@ print(f"mean surprise: {mean_surprise:.3f}")
 #
 # $$L = -\frac{1}{N} \sum_{t=1}^{N} \ln p(x_t \mid x_{<t})$$
 #
-# That is the mean surprise, the [loss](../book/glossary.md#loss). **A small loss and a likely
-# text are the same thing.**
+# That is the mean surprise, the [loss](../book/glossary.md#loss). **A small loss means that
+# the model finds the text likely.**
 #
-# Before anything is known of the past, a model has just one distribution $p$ over the $V$
-# tokens. Its own mean surprise is its [entropy](../book/glossary.md#entropy) (Shannon, 1948,
+# A model that ignores the past has just one distribution $p$ over the $V$ tokens. Its mean
+# surprise at tokens drawn from $p$ itself is its [entropy](../book/glossary.md#entropy) (Shannon, 1948,
 # section 6):
 #
 # $$H(p) = -\sum_{i=1}^{V} p_i \ln p_i$$
@@ -136,7 +136,7 @@ print(f"mean surprise: {mean_surprise:.3f}")
 #
 # ### Entropy
 #
-# The formula needs one care: $0 \ln 0$ counts as 0, because what never happens surprises
+# One special case: $0 \ln 0$ counts as 0, because what never happens surprises
 # nobody. `torch.xlogy(x, y)` is $x \ln y$ with that rule built in. The vocabulary is the last
 # dimension, `dim=-1`, so that a whole table of distributions can be measured at once.
 
@@ -149,7 +149,7 @@ def entropy(p):
 
 
 # %% [markdown]
-# The [library's](../book/api.md#evaluatelosses) also refuses what is no distribution. Try ours
+# The [library's](../book/api.md#evaluatelosses) also raises an error if `p` is no distribution. Try ours
 # on a fair coin, a loaded coin, and a coin with two heads.
 
 # %%
@@ -312,7 +312,7 @@ print(f"validation: {len(validation):,} tokens")
 
 # %% [markdown]
 # 1,003,854 tokens to learn from and 111,540 to be judged on. The cut is not random: if you hid
-# single characters here and there, their neighbours on both sides would stay visible.
+# single characters here and there, their neighbours on both sides would give them away.
 #
 # ### Windows
 #
@@ -440,7 +440,7 @@ print(f"loss: {copy_losses[0]:.1f} at first, {copy_losses[-1]:.2f} after 200 ste
 claim(copy_losses[-1] < 0.05, "the loss is almost zero")
 
 # %% [markdown]
-# The loss is almost zero! That is the sign: a loss that is too good is a bug. Let it continue a
+# The loss is almost zero! That is the sign: a loss that is too good comes from a bug. Let it continue a
 # word, each time with the character of the largest logit.
 
 # %%
@@ -526,8 +526,8 @@ assert abs(losses["Unigram"] - entropy(shares).item() - divergence) < 1e-9
 # %% [markdown]
 # The frequencies of the training split have an entropy of 3.3091. The validation split has
 # frequencies of its own, with an entropy of 3.3373: it is a bit harder text. The remaining
-# 0.01002 nats are the price of predicting it with the frequencies $q$ of another text instead
-# of its own, $p$. That price is called the *Kullback-Leibler divergence*:
+# 0.01002 nats are the price of predicting it with the frequencies of another text instead of
+# its own. Write $p$ for the shares of the text and $q$ for the model. The price is called the *Kullback-Leibler divergence*:
 #
 # $$H(p, q) = H(p) + \mathrm{KL}(p \,\|\, q), \qquad
 # \mathrm{KL}(p \,\|\, q) = \sum_{i=1}^{V} p_i \ln \frac{p_i}{q_i}$$
@@ -545,7 +545,8 @@ for bits in (0.6, 1.3):
     print(f"{bits} bits = {bits * math.log(2):.1f} nats per letter")
 
 # %% [markdown]
-# From 3.35 nats down to something like these: that is the way of this course.
+# From 3.35 nats down towards these: that is the way of this course. (He left out capitals and
+# punctuation, so take it as a direction.)
 # <!-- from: experiment-two-models-that-read-nothing "Unigram:" -->
 #
 # What does text at these losses look like? Draw 80 characters from each.
@@ -606,8 +607,8 @@ from lib.checks.lesson_01 import (
 #
 # *warm-up · 5 minutes* · [Solution](../solutions/01_text_and_tokens.ipynb#exercise-1-how-many-choices)
 #
-# A loss in nats is hard to picture. Turn it into a number of choices: with how many equally
-# likely tokens would the loss be just that? This number is called the
+# A loss in nats is hard to picture. Turn it into a number of choices: how many equally
+# likely tokens would give this loss, a float? Their number is called the
 # [perplexity](../book/glossary.md#perplexity). Return it as a float.
 #
 # <details><summary>Hint</summary>
@@ -659,7 +660,7 @@ check_unigram_loss(unigram_loss)
 #
 # Write a class `SafeTokenizer(text)` with `vocab_size`, `encode` and `decode` that gives
 # every character outside its vocabulary one extra id, the largest one. That id decodes to
-# `"?"`. Each character of the text still gets exactly one id, and a question mark that is in
+# `"?"`. Each character passed to `encode` gets exactly one id, and a question mark that is in
 # the vocabulary keeps its own.
 #
 # <details><summary>Hint</summary>
@@ -688,7 +689,7 @@ check_safe_tokenizer(SafeTokenizer)
 # The entropy of *pairs* of neighbours, minus the entropy of their first characters, is what
 # remains unknown about the second when you know the first. Write a function that returns
 # this difference in nats for a 1-d tensor of ids. Take the first characters from the pairs:
-# a text of $N$ tokens has $N - 1$ of them. Then run it on `train`: by how much does one
+# a text of $N$ tokens has $N - 1$ of them. Then run it on `train`: to what value does one
 # character of context lower the 3.3091 nats? (The
 # [solution](../solutions/01_text_and_tokens.ipynb) gets 2.4519.)
 # <!-- from: experiment-two-models-that-read-nothing "training frequencies" -->
@@ -713,8 +714,8 @@ check_conditional_entropy(conditional_entropy)
 # %% [markdown]
 # ## Recap
 #
-# - You built a **tokenizer**: one id per character, 65 of them, there and back without a
-#   loss. <!-- from: the-text "different" -->
+# - You built a **tokenizer**: one id per character, 65 of them, there and back
+#   unchanged. <!-- from: the-text "different" -->
 # - You built a **split** (the last tenth is hidden) and **batches** whose targets are the
 #   inputs moved by one. Without the move the loss goes to 0 by copying.
 # - You built **entropy**, the mean surprise in nats, and you can turn nats into bits.

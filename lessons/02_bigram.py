@@ -11,7 +11,7 @@
 # - **You will see** that counting and training agree, and a bug that its own training
 #   loss cannot see.
 # - **Needs** lesson [01](01_text_and_tokens.ipynb).
-# - **Takes** about 75 minutes; the notebook runs in under 30 s.
+# - **Takes** about 75 minutes without exercise 4; the notebook runs in under 30 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -85,8 +85,9 @@ for character, count in followers.items():
 # | $p(j \mid i)$ | `(V, V)` | probabilities; each **row** sums to 1 |
 # | $L$ | number | the loss, in nats per token |
 #
-# Shannon wrote text of this kind in 1948 (section 3, "second-order approximation"). On the
-# training text no other table has a smaller loss; the gradient below shows why.
+# Shannon wrote text with such a model in 1948 (section 3). On
+# the training text no other table has a smaller loss: in each row no model beats the true shares
+# (lesson [01](01_text_and_tokens.ipynb)).
 
 # %% [markdown]
 # ## Build
@@ -130,7 +131,7 @@ print(count_pairs(torch.tensor([0, 1, 1, 2, 1]), vocab_size=3).tolist())
 # came a 1.
 
 # %% [markdown]
-# Now the whole training split, in a blink.
+# Now the whole training split.
 
 # %% tags=["corpus"]
 import time
@@ -143,12 +144,13 @@ print(f"{counts.sum():,} pairs; 'th' occurs {counts[t, h]:,} times")
 print(f"{(counts == 0).sum():,} of the {V * V:,} possible pairs never occur")
 
 # %% [markdown]
-# Two thirds of all pairs never occur.
+# Two thirds of *possible* pairs never occur.
 #
 # ### From counts to probabilities, and to a loss
 #
-# Divide each row by its sum (`keepdim=True` keeps the sums in a column, so that each row is
-# divided by its own). Then look up the probability of each pair that occurs in the text.
+# `pair_loss` looks up the probability of each pair that occurs in a text. Before that, each row is
+# divided by its sum (`keepdim=True` keeps the sums in a column, so that each row is divided by its
+# own).
 
 
 # %%
@@ -168,7 +170,7 @@ print(f"pairs in the validation split that training never saw: {unseen}")
 # %% [markdown]
 # On the training split the loss is 2.4519 nats. On the validation split it is *infinite*: 187
 # pairs there never occurred in training, the model gave them probability 0, and $-\ln 0$
-# has no end.
+# is infinite.
 #
 # ### Smoothing
 #
@@ -195,14 +197,14 @@ print(f"reading one character saves {unigram_loss - counted_loss:.2f} nats")
 # %% [markdown]
 # ### Logits and cross-entropy
 #
-# A network does not put out probabilities but [logits](../book/glossary.md#logits): one
+# A network does not output probabilities but [logits](../book/glossary.md#logits): one
 # score of any size per token. The [softmax](../book/glossary.md#softmax) turns a row of
 # logits $z$ into probabilities, $p_j = e^{z_j} / \sum_k e^{z_k}$. Take minus the logarithm of
 # that quotient, and the loss of a target is
 #
 # $$-\ln p_\text{target} = -z_\text{target} + \ln \sum_k e^{z_k}$$
 #
-# The last term needs care: $e^{1000}$ is too large for the machine. PyTorch has `logsumexp`,
+# The last term needs care: $e^{1000}$ is too large for a float. PyTorch has `logsumexp`,
 # which subtracts the largest logit first and adds it again at the end.
 
 # %%
@@ -243,23 +245,23 @@ print(f"cross-entropy of log counts: {loss:.4f} nats")
 # %% [markdown]
 # ### Learning the table
 #
-# The best table is known. Can training find it? Every later model is found by training
-# alone, so this is the one place where you can compare the result with the truth.
+# The best table is known. Can training find it? Later models are found by training
+# alone; only here can you compare the result with the truth.
 #
 # Start with all logits 0 and follow the [gradient](../book/glossary.md#gradient): how the loss
 # changes when one logit changes a little, its
-# [derivative](../book/mathematics.md#derivative). For one row with counts $C_j$ the loss is the
-# mean of $-z_j + \ln \sum_k e^{z_k}$ over the counted tokens. The first term gives minus the
-# share of token $j$; the second gives, by the chain rule, $e^{z_j} / \sum_k e^{z_k} = p_j$:
+# [derivative](../book/mathematics.md#derivative). For one row whose tokens have the shares $s_k$
+# of its counts, the mean loss is $-\sum_k s_k z_k + \ln \sum_k e^{z_k}$. By $z_j$, the first term
+# gives $-s_j$; the second gives, by the chain rule, $e^{z_j} / \sum_k e^{z_k} = p_j$:
 #
-# $$\frac{\partial L}{\partial z_j} = p_j - \frac{C_j}{\sum_k C_k}$$
+# $$\frac{\partial L}{\partial z_j} = p_j - s_j$$
 #
 # **What the model says, minus what was counted.** Where the model gives too much the logit
-# goes down, where it gives too little it goes up, and all is still at the shares of the row.
+# goes down, where it gives too little it goes up, and nothing moves once $p$ equals the shares.
 #
 # Check it against PyTorch on a row of three tokens with counts 6, 3, 1. `requires_grad` asks
-# PyTorch to keep track of what depends on `z`; `backward` then fills `z.grad`. (How it does
-# that is the next lesson.)
+# PyTorch to keep track of what depends on `z`; `backward` then fills `z.grad`. (How is
+# the next lesson. `log_softmax` is $z$ minus its `logsumexp`.)
 
 # %%
 row_counts = torch.tensor([6.0, 3.0, 1.0])
@@ -274,12 +276,11 @@ assert torch.allclose(z.grad, by_hand, atol=1e-6)
 
 # %% [markdown]
 # The model says 1/3 each; counted were 6, 3 and 1 of 10. So the first logit must rise and the
-# last must fall. (`log_softmax` is $z$ minus its `logsumexp`; `detach` takes the numbers
-# without their history.)
+# last must fall. (`detach` takes the numbers without their history.)
 #
 # Now the whole table, with the four moves of lesson [00](00_quickstart.ipynb) at each
 # [step](../book/glossary.md#step). The counts hold all that the training split says about pairs,
-# so each step learns from a million of them.
+# so each step learns from a million of them. (`dim` is there to be set wrong later.)
 
 
 # %%
@@ -297,7 +298,7 @@ def train_table(n_steps, dim=1):
 # %% tags=["corpus", "measured"]
 from lib.checks.claims import claim
 
-train_table(1)  # PyTorch loads its optimisers at their first use: not training time
+train_table(1)  # the first optimiser loads code: keep that out of the time
 start = time.process_time()
 table, table_train_loss = train_table(100)
 table_seconds = time.process_time() - start
@@ -309,7 +310,8 @@ claim(abs(table_loss - counted_loss) < 0.01, "and on the validation split too")
 
 # %% [markdown]
 # After 100 steps the table is within a hundredth of a nat of the counts, on both splits.
-# Gradient descent does not know that it is counting, but it arrives at the same place.
+# Gradient descent does not know that it is counting, but it arrives at the same place. (Unseen
+# pairs are then unlikely, not yet impossible.)
 
 # %% [markdown]
 # ### The model as a module
@@ -321,7 +323,7 @@ claim(abs(table_loss - counted_loss) < 0.01, "and on the validation split too")
 # With `d_model` set, each token gets a short vector instead, its
 # [embedding](../book/glossary.md#embedding), and a linear layer (a matrix and a bias) turns
 # the vector into logits. Every model in this course begins and ends like that; what comes
-# between the two is what you will build. Its sizes stand in a *configuration*, a data class.
+# between the two is what you will build. The sizes of a model stand in a *configuration*, a data class.
 
 # %% tags=["naive:models.bigram.BigramConfig"]
 from dataclasses import dataclass
@@ -430,8 +432,8 @@ def estimate_loss(model, tokens, context_length):
 # %% [markdown]
 # ### Training with batches
 #
-# Embeddings of 32 numbers, 256 windows per batch, 500 steps. The dashed line is what counting
-# reaches on the training split.
+# Embeddings of 32 numbers, 256 windows per batch, 500 steps. (To a bigram, a window of 8 is just
+# eight pairs.) The dashed line is what counting reaches on the training split.
 
 # %% mystnb={"image": {"alt": "Line chart of the training loss over 500 steps. It falls steeply from above four nats, bends, and then jitters just above the dashed line of the counted optimum."}} tags=["corpus", "measured"]
 from lib.show import plot
@@ -449,11 +451,10 @@ claim(abs(model_loss - counted_loss) < 0.05, "batches come close to the counts t
 plot.loss_curve({"batches": losses}, {"by counting": train_floor})
 
 # %% [markdown]
-# *The loss of single batches comes down to the optimum that counting has found, and jitters
-# just above it.*
+# *The loss of single batches comes down to the counted optimum, and jitters.*
 #
-# 2.50 nats against 2.48. Each batch is a small sample of the text, so its gradient is noisy and
-# never shrinks to nothing: the model hovers near the best point instead of resting on it.
+# 2.50 nats against 2.48. One reason: each batch is a small sample of the text, so its gradient is
+# noisy and never shrinks to nothing. The model hovers near the best point.
 
 # %% [markdown]
 # ### Writing
@@ -476,7 +477,7 @@ def sample_next(logits, temperature=1.0, generator=None):
 # `multinomial` draws one id per row with the probabilities of that row.
 #
 # The loop around it gives the model as many of the last tokens as it can read, gets logits
-# `(B, T, V)`, and keeps those of the last position, `[:, -1]`: only they speak about a token
+# `(B, T, V)`, and keeps those of the last position, `[:, -1]`: only they predict a token
 # that is not there yet. The prompts of a batch, one per row, are continued side by side.
 
 
@@ -507,7 +508,7 @@ for temperature in (0, 0.5, 1.0):
 # %% [markdown]
 # At temperature 0 it runs in a circle. At 1.0 it writes words of about the right length
 # with endings that look English, and it has found the layout of a play: capitals, a colon,
-# a new line. All that from a memory of one character.
+# a new line.
 
 # %% [markdown]
 # ## Check
@@ -569,7 +570,7 @@ print("the same losses, the same text")
 # %% [markdown]
 # ### The classic bug: softmax over the wrong axis
 #
-# The table is square, so `dim=0` runs as well as `dim=1`. With the wrong one, each *column*
+# A softmax keeps the shape, so `dim=0` runs as well as `dim=1`. With the wrong one, each *column*
 # sums to 1 instead of each row. Train the table both ways and look at the training loss.
 
 # %% tags=["corpus", "measured"]
@@ -581,15 +582,16 @@ claim(abs(wrong_train_loss - table_train_loss) < 1e-3, "the loss does not see th
 # %% [markdown]
 # The same! The loss looks up one number per pair and never asks whether a row is a
 # distribution. The wrong table answers another question: given the *next* character, what was
-# the one before? That is exactly as hard: each character of the text, the two ends apart, is
-# the second of one pair and the first of the next, so its row and its column have the same sum.
+# the one before? That is as hard. Except at the two ends of the text, every character ends one pair
+# and begins the next, so its row and its column have the same sum.
 #
 # Three other things find the bug: the sums of the rows; a loss that normalises each row itself,
 # as `cross_entropy` does; and the text.
 
 # %% tags=["corpus", "measured"]
-writers = {"right": table.softmax(dim=1), "wrong": wrong_table.softmax(dim=0)}
-for name, p in writers.items():
+tables = {"right": table.softmax(dim=1), "wrong": wrong_table.softmax(dim=0)}
+writers = {}
+for name, p in tables.items():
     writers[name] = BigramLM(BigramConfig(V))
     writers[name].logits.weight.data = p.log()
     loss, sums = estimate_loss(writers[name], validation, 8), p.sum(dim=1)
@@ -622,8 +624,7 @@ plot.heat_map(smoothed, names, names, *axes, size=(9, 8.4), gamma=0.5)
 # *Most of the table is close to 0; the dark cells are spelling: `u` after `q`, `e` after `v`, a
 # space after a comma, a new line after a colon.*
 #
-# Move the slider to read the table row by row: the ten likeliest characters after the one
-# that you choose.
+# The slider shows one row: the ten likeliest characters after the one that you choose.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 # @title The slider
@@ -651,7 +652,7 @@ slider(
 )  # fmt: skip
 
 # %% [markdown]
-# *After a `q` the model is almost certain, after a space it is wide open.*
+# *After a `q` the model is almost certain, after a space almost anything can come.*
 
 # %% [markdown]
 # ## Experiment: three ways to a bigram model
@@ -682,15 +683,15 @@ for name, (network, loss, seconds) in runs.items():
 #
 # The training loss goes to 2.4519 nats and not below: no table can beat the counts on this
 # text. The validation loss *rises* from 2.485 to 2.491, because the pairs that training
-# never saw drift towards probability 0. The next cell shows both.
+# never saw drift towards probability 0. The cell below these questions shows both.
 # <!-- from: predict-then-run "3,000 steps" --> <!-- from: learning-the-table "validation:" -->
 #
 # </details>
 #
-# <details><summary>Is "infinite validation loss" a sign of overfitting?</summary>
+# <details><summary>Is an infinite validation loss a sign of overfitting?</summary>
 #
-# Yes, in its purest form: the model takes "never seen" for "impossible". Smoothing is a
-# prior belief that everything can happen.
+# Yes: [overfitting](../book/glossary.md#overfitting) in its purest form. The model takes "never
+# seen" for "impossible". Smoothing is a belief held before counting: everything can happen.
 #
 # </details>
 #
@@ -760,7 +761,7 @@ check_most_likely_next(most_likely_next)
 #
 # Write smoothing with an amount `alpha` instead of 1: return the table of probabilities
 # `(V, V)` for counts `(V, V)` and any `alpha` > 0, and leave `counts` as they are. Then try
-# amounts from a hundredth to a hundred on the validation split: where does it begin to
+# amounts from a hundredth to a hundred on the validation split: from which one on does it
 # matter?
 #
 # <details><summary>Hint</summary>
@@ -786,7 +787,7 @@ check_smoothed_probabilities(smoothed_probabilities)
 #
 # For one row the gradient was "what the model says, minus what was counted". Write it for the
 # table: given logits `(V, V)` and counts `(V, V)`, return the gradient of the mean loss over
-# *all* pairs, without using `backward`.
+# *all* pairs, without using `backward`. A row without any pair has the gradient 0.
 #
 # <details><summary>Hint</summary>
 #
@@ -818,9 +819,9 @@ check_bigram_gradient(bigram_gradient)
 #
 # <details><summary>Hint</summary>
 #
-# Number the triples as the library numbers pairs: `(a * V + b) * V + c`. The counts then have
-# shape `(V, V, V)`, and the last dimension must sum to 1: divide by the sums of these counts
-# plus `alpha`.
+# Number the triples as `count_pairs` numbers pairs: `(a * V + b) * V + c`. The counts then have
+# shape `(V, V, V)`. Add `alpha` to each, then divide by the sums over the last dimension, which
+# must sum to 1.
 #
 # </details>
 

@@ -3,7 +3,7 @@
 #
 # [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/03_gradients.ipynb)
 #
-# You write `backward` yourself: about forty lines that find every gradient of any formula,
+# You build `backward` from nothing: about forty lines that find every gradient of any formula,
 # and train a bigram to the same loss as PyTorch.
 #
 # - **You will build** numbers that remember how they were computed, `backward`, and gradient
@@ -11,7 +11,7 @@
 # - **You will see** why gradients are added and never overwritten, and what a learning rate
 #   does when it is too small or too large.
 # - **Needs** lesson [02](02_bigram.ipynb).
-# - **Takes** about 60 minutes with the exercises; the notebook runs in under 60 s.
+# - **Takes** about 75 minutes with the exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -84,15 +84,16 @@ for nudge in (0.1, 0.01, 0.001, 0.0001):
 #
 # ### Backward, one box at a time
 #
-# There is a way to get all gradients in one go. Begin at the end, and ask at each box: how many
-# times as fast as this number does the loss grow? For the box on its right you know the answer
-# already. Multiply it by the *slope* of the step between the two. That is the chain rule.
+# There is a way to get all gradients in one go. Begin at the end, and ask at each box: if this
+# number grows a little, how many times as much does the loss grow? For the box on its right you
+# know the answer already. Multiply it by the derivative of the step between the two, its *slope*.
+# That is the [chain rule](../book/mathematics.md#derivative).
 
 # %%
 w, x, b, target = 2.0, 3.0, 1.0, 5.0
 difference = w * x + b - target
 
-at_difference = 1 * 2 * difference  # the square has 1, and twice the number as slope
+at_difference = 1 * 2 * difference  # gradient of the square: 1, its slope: twice
 at_sum = at_difference * 1  # sum - target grows as fast as the sum
 at_b = at_product = at_sum * 1  # product + b grows as fast as each of them
 at_w = at_product * x  # w * x grows x times as fast as w
@@ -116,20 +117,20 @@ diagrams.shared_node()
 # happen, so the two gradients **add up**: $8 + 6 = 14$. (Check it: $2a (a + 1) = 2a^2 + 2a$ has
 # the derivative $4a + 2$, at 3 that is 14.) <!-- from: backward "second picture" -->
 #
-# For a number $v$ that the steps $u_1, u_2, \ldots$ use:
+# For a number $v$ from which $u_1, u_2, \ldots$ are computed:
 #
 # $$\frac{\partial L}{\partial v} = \sum_{i} \frac{\partial L}{\partial u_i} \cdot \frac{\partial u_i}{\partial v}$$
 #
 # | symbol | what it is |
 # |---|---|
-# | $\partial L / \partial v$ | the gradient of $v$: how many times as fast as $v$ the loss $L$ grows |
+# | $\partial L / \partial v$ | the gradient of $v$: how many times as much as $v$ the loss $L$ grows |
 # | $\partial L / \partial u_i$ | the gradient of a number that was computed from $v$ |
 # | $\partial u_i / \partial v$ | the slope of that one step |
 #
 # All that has to be derived on paper is the slope of each *kind* of step. Five kinds are enough
 # for this page:
 #
-# | step | slope by $a$ | slope by $b$ |
+# | step | slope for $a$ | slope for $b$ |
 # |---|---|---|
 # | $a + b$ | 1 | 1 |
 # | $a \cdot b$ | $b$ | $a$ |
@@ -173,9 +174,9 @@ class Value:
 
 
 # %% [markdown]
-# Two more kinds of step, for a class takes new methods at any time. Subtraction and division need
-# no slopes of their own: $a - b = a + (-1) \cdot b$ and $a / b = a \cdot b^{-1}$. The methods with
-# an `r` are for a plain number on the left, as in `2 * a`.
+# Two more kinds of step. (A class can get new methods later.) Subtraction and division need no
+# slopes of their own: $a - b = a + (-1) \cdot b$ and $a / b = a \cdot b^{-1}$. The methods with an
+# `r` are for a plain number on the left, as in `2 * a`; `sum` needs one, too: it begins with 0.
 
 # %%
 import math
@@ -207,7 +208,8 @@ for source, slope in zip(product.inputs, product.slopes):
 # Each value must hand its gradient on to its inputs, times the slope. In which order? A value
 # may do so only when its own gradient is complete: after everything that uses it. Such an order
 # is called *topological*. Here it is simple: a value is always made *before* whatever uses it,
-# so go from the newest to the oldest. That is what the numbers are for.
+# so go from the newest to the oldest. That is what the numbers are for. `newest_first` collects
+# all that the loss was made from, then sorts it.
 
 
 # %%
@@ -230,10 +232,11 @@ def backward(loss):
 Value.backward = backward
 
 # %% [markdown]
-# The last line is the formula: a gradient times a slope, added to what is there already. Do both
-# pictures come out?
+# The line with `+=` is the formula: a gradient times a slope, added to what is there already. Do
+# both pictures come out?
 
 # %%
+w, x, b = Value(2.0), Value(3.0), Value(1.0)
 loss = (w * x + b - 5) ** 2
 loss.backward()
 print("first picture:  w", w.grad, " x", x.grad, " b", b.grad)
@@ -267,7 +270,7 @@ tokenizer = CharTokenizer(corpus.text)
 train = torch.tensor(tokenizer.encode(split_text(corpus.text)[0]))
 top = train.bincount(minlength=tokenizer.vocab_size).topk(8).indices
 all_counts = count_pairs(train, tokenizer.vocab_size)
-counts = all_counts[top][:, top].double()  # (8, 8)
+counts = all_counts[top][:, top].double()  # these rows, these columns: (8, 8)
 shares = counts / counts.sum()
 
 # %% tags=["corpus"]
@@ -329,7 +332,8 @@ for step in (0, 1, 10, 49):
 # PyTorch does the same, but each step works on whole tensors. The [matrix
 # product](../book/mathematics.md#matrix-product) matters most. Let $Y = X W + b$, and let $G$
 # hold the gradients of all numbers in $Y$. The weight $W_{kj}$ is used once for every row $i$ of
-# $X$, with slope $X_{ik}$. Its gradients add up:
+# $X$, with slope $X_{ik}$; in the same way $X_{ik}$ is used once for every column $j$, with slope
+# $W_{kj}$. The gradients add up:
 #
 # $$\frac{\partial L}{\partial W_{kj}} = \sum_i X_{ik} \, G_{ij} \qquad \text{that is} \qquad
 # \frac{\partial L}{\partial W} = X^\top G, \qquad \frac{\partial L}{\partial X} = G \, W^\top$$
@@ -342,7 +346,7 @@ for step in (0, 1, 10, 49):
 # %%
 generator = torch.Generator().manual_seed(0)
 x, w, b = (torch.randn(s, generator=generator) for s in ((3, 2), (2, 4), (4,)))
-leaves = [t.requires_grad_() for t in (x, w, b)]
+leaves = [t.requires_grad_() for t in (x, w, b)]  # their gradients are wanted
 y = x @ w + b  # (3, 2) @ (2, 4) + (4,) -> (3, 4)
 loss = y.square().sum()
 loss.backward()
@@ -377,7 +381,7 @@ while step is not None:
 # ## Check
 #
 # Train the same bigram with PyTorch: a table of logits, its own `log_softmax`, and `SGD`, its
-# plain gradient descent, in double precision, which Python always has.
+# plain gradient descent, in double precision, as Python computes.
 
 
 # %%
@@ -430,7 +434,7 @@ print("equal to nine digits")
 # %% [markdown]
 # ### The classic bug: a gradient that is overwritten
 #
-# One character of `backward` is easy to lose: `=` in place of `+=`. Try it on the two pictures.
+# The `+` of `+=` is easily forgotten. Try it on the two pictures.
 
 
 # %%
@@ -459,7 +463,8 @@ print(f"with the bug, step 0: {broken[0]:.4f} nats, step 49: {broken[49]:.4f} na
 claim(broken[49] > math.log(8) - 0.01, "with the bug it learns nothing")
 
 # %% [markdown]
-# No error, no warning, and nothing learned: after 50 steps it still guesses.
+# No error, no warning, and nothing learned: after 50 steps it still guesses. (What overwrites last
+# is the share through the sum of the row: equal for the whole row, so no probability changes.)
 #
 # Adding has a price: what is not cleared is added to the next gradient. That is the bug of lesson
 # [00](00_quickstart.ipynb#the-classic-bug-gradients-that-pile-up), a training loop without
@@ -497,8 +502,8 @@ def descend(rate, momentum=0.0, n_steps=40):
 
 
 # %% [markdown]
-# Leave `momentum` at 0 for now. Each thin line connects points of the same loss: it is a long,
-# narrow valley, and the cross is its lowest point. Move the slider. What happens when the
+# Ignore `momentum` for now: at 0 it changes nothing. Each thin line connects points of the same
+# loss. Together they show a long, narrow valley; the cross is its lowest point. Move the slider. What happens when the
 # learning rate is very small, and what when it goes beyond 0.17?
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -553,11 +558,13 @@ slider(draw, rates, "learning rate", alt=describe, start=2)
 paths = {"plain": descend(0.03), "momentum 0.9": descend(0.03, momentum=0.9)}
 for name, path in paths.items():
     print(f"{name}: loss {line_loss(*path[-1]):.3f} after 39 steps")
+print(f"plain, at its limit of 0.17: loss {line_loss(*descend(0.17)[-1]):.3f}")
 landscape(paths)
 
 # %% [markdown]
 # *The same rate, the same number of steps. The plain path drops to the floor of the valley and is
-# still far from the cross; the one with momentum swings, and comes close.*
+# still far from the cross; the one with momentum swings, and comes close. At its own best rate the
+# plain one gets much further, but not as far.*
 #
 # (In PyTorch it is `SGD(..., momentum=0.9)`. AdamW, which lesson 02 used, has a momentum too; you
 # will write it in lesson 11.)
@@ -585,7 +592,7 @@ rates = (0.1, 0.3, 1, 3, 10, 30, 100)
 ends = {rate: train_bigram(rate, n_steps=50)[1][-1] for rate in rates}
 for rate, loss in ends.items():
     print(f"rate {rate:5}: {loss:.3f} nats after 50 steps")
-claim(min(ends, key=ends.get) in (10, 30), "the best rate lies in the middle")
+claim(min(ends, key=ends.get) in (10, 30), "the best rate is 10 or 30")
 claim(ends[100] > math.log(8), "the largest rate is worse than guessing")
 
 # %% mystnb={"image": {"alt": "Line chart of the loss after 50 steps over the learning rate, which grows from left to right. The line falls from near the dashed level of guessing, flattens out, and then shoots up far above guessing at the last rate."}} tags=["corpus"]
@@ -611,7 +618,7 @@ plot.line_chart({"after 50 steps": list(ends.values())}, *axes, labels, levels)
 #
 # </details>
 #
-# <details><summary>Let backward go from the oldest value to the newest. What does w get in the first picture?</summary>
+# <details><summary>Suppose backward went from the oldest value to the newest. What would w get in the first picture?</summary>
 #
 # 0. The first box hands its gradient on before any has arrived. Only the direct inputs of the
 # loss get something.
@@ -620,8 +627,8 @@ plot.line_chart({"after 50 steps": list(ends.values())}, *axes, labels, levels)
 #
 # <details><summary>Nudging needs one more run for each logit. How much work is backward?</summary>
 #
-# One multiplication and one addition for each arrow of the graph, whatever the number of
-# parameters: about as much as one or two runs forward. That is why it scales to billions.
+# One multiplication and one addition for each arrow of the graph: about as much as one or two
+# runs forward, however many parameters there are. That is why it scales to billions.
 #
 # </details>
 
@@ -661,7 +668,7 @@ from lib.checks.lesson_03 import (
 #
 # *warm-up · 5 minutes* · [Solution](../solutions/03_gradients.ipynb#exercise-1-nudge-from-both-sides)
 #
-# Whoever writes a backward rule tests it by nudging. It is more exact from both sides:
+# Whoever writes a backward rule tests it by nudging. Nudging up and down is more exact:
 #
 # $$\frac{f(x + h) - f(x - h)}{2h}$$
 #
@@ -718,6 +725,7 @@ check_tanh(Value)
 # large one. Return the gradient of the small one, a tensor of exactly this shape: add up
 # whatever was repeated. `shape` may have fewer dimensions than `grad`, and dimensions of size 1.
 # (PyTorch has `sum_to_size` for this; write your own.)
+# From ones of the shape `(4, 3)` to the shape `(4, 1)` comes a column of threes.
 #
 # <details><summary>Hint</summary>
 #
@@ -743,12 +751,12 @@ check_sum_to_shape(sum_to_shape)
 # In every model to come, a linear layer works on a whole batch: `y = x @ w + b` with `x` of shape
 # `(..., D)`, `w` of shape `(D, F)` and `b` of shape `(F,)`. Given these three and `grad_y` of
 # shape `(..., F)`, return the gradients of `x`, `w` and `b` in this order, without `backward`.
-# There may be any number of dimensions in front, also only one.
+# There may be one or more dimensions in front.
 #
 # <details><summary>Hint</summary>
 #
 # The same `w` is used at every place of every sequence. `flatten(0, -2)` makes all dimensions
-# but the last into one; then the formulas of this page fit.
+# but the last into one; then the formulas of this page fit. `grad_x` needs no flattening.
 #
 # </details>
 
@@ -836,7 +844,7 @@ def surprise(logits, target):
 
 # %% [markdown]
 # A layer norm gives a vector mean 0 and variance 1, then a learned gain and bias. GELU is a new
-# kind of step: $a$ times the probability that a normal number is below $a$.
+# kind of step: $a$ times the probability that a normally distributed number is below $a$.
 
 
 # %%

@@ -8,10 +8,10 @@
 #
 # - **You will build** a search for the nearest vectors, and two models that read a window of
 #   text: one adds its vectors, one puts them side by side.
-# - **You will see** letters sort themselves into vowels, consonants and capitals, what the
+# - **You will see** vowels, consonants and capitals gather, each in its own region, what the
 #   order of eight characters is worth, and what it costs.
 # - **Needs** lessons [02](02_bigram.ipynb) and [03](03_gradients.ipynb).
-# - **Takes** about 75 minutes; the notebook runs in under 60 s.
+# - **Takes** about 75 minutes without exercise 3; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -40,14 +40,13 @@ sys.path.insert(0, str(found[0]))
 # <!-- from: 02_bigram#counting "different" -->
 #
 # The plan: give each character a vector, a short list of numbers, and put the vectors of the
-# past together by arithmetic. Two questions remain. Where do good numbers come from? And how do
-# you put vectors together?
+# past together. Where do good numbers come from, and how do you put vectors together?
 
 # %% [markdown]
 # ## The machine
 #
 # This picture will grow, lesson by lesson, into a whole GPT. What is new is in colour. Token ids
-# go in at the top, a batch of shape `(B, T)`, and each becomes a vector of `D` numbers.
+# go in at the top, a batch of shape `(B, T)`, and each id becomes a vector of `D` numbers.
 
 # %% mystnb={"image": {"alt": "Diagram of the model so far: four tokens enter at the top, and the new part, the token embedding, turns each id into a vector. The shape goes from (B, T) to (B, T, D)."}}
 from lib.show import diagrams
@@ -111,8 +110,9 @@ print("side by side:", torch.cat([o, n]).tolist(), torch.cat([n, o]).tolist())
 # $$x = E_{w_1} + E_{w_2} + \cdots + E_{w_T}
 # \qquad \text{or} \qquad x = [\, E_{w_1}, E_{w_2}, \ldots, E_{w_T} \,]$$
 #
-# Two linear layers turn $x$ into logits. Between them is a nonlinearity, without which they would
-# be no more than one: a [ReLU](../book/glossary.md#relu) replaces each negative number by 0.
+# Two linear layers turn $x$ into logits. Between them stands a function that is not linear; without
+# it the two could do no more than one. The [ReLU](../book/glossary.md#relu) replaces each negative
+# number by 0; what comes out, $h$, is the *hidden layer*.
 #
 # $$h = \operatorname{ReLU}(x W_1^\top + b_1), \qquad z = h W_2^\top + b_2$$
 #
@@ -125,7 +125,7 @@ print("side by side:", torch.cat([o, n]).tolist(), torch.cat([n, o]).tolist())
 # | $z$ | `(V,)` | the logits of the next token |
 #
 # Side by side, this is nearly the model of Bengio et al. (2003), section 2, equation 1. They used
-# another nonlinearity and one more layer; that is exercise 3.
+# another function in between and one more layer; that is exercise 3.
 
 # %% [markdown]
 # ## Build
@@ -153,7 +153,7 @@ print("lookup: ", table[ids].tolist())
 # ### The nearest vectors
 #
 # To see what a table has learned, take one row and ask which others are nearest, with the largest
-# cosine. Two functions do most of it. `F.normalize` divides each row by its length, and `topk`
+# cosine. `F.normalize` divides each row by its length, and `topk`
 # finds the largest numbers and where they are.
 
 # %%
@@ -163,7 +163,6 @@ print(torch.tensor([0.5, -1.0, 0.9]).topk(2).indices.tolist())
 # %% [markdown]
 # Once all lengths are 1, a cosine is just a dot product, and one matrix product gives the cosines
 # of a row with *all* rows. The row itself would always win, so its cosine is set below all others.
-# (`detach` takes the numbers without their gradients.)
 
 
 # %% tags=["naive:embedding.nearest_neighbors"]
@@ -257,9 +256,9 @@ for model in (adding, joining):
     print(f"{model.join.__name__:12} hidden {shape}, {n_parameters:,} parameters")
 
 # %% [markdown]
-# Look at the hidden layers. Side by side, each row of weights is eight times as long. Its first
-# piece of 32 numbers multiplies the first character, its second piece the second character, and
-# so on. **Side by side, each place has its own piece of the weights. Adding, all places share
+# Look at the hidden layers: one row of weights for each output. Side by side, each row is eight
+# times as long. Its first piece of 32 numbers multiplies the first character, its second the
+# second, and so on. **Side by side, each place has its own piece of the weights. Adding, all places share
 # one.**
 
 # %% [markdown]
@@ -449,7 +448,7 @@ slider(draw, [0, 100, 200, 300, 400, 500], "training step", alt=describe, start=
 # %% [markdown]
 # *At step 0 the characters lie at random. In training each kind gathers in a region of its own.*
 #
-# One run could be luck, so measure three: the mean distance of two characters of one kind, divided
+# One run could be luck, so take all three. Divide the mean distance of two characters of one kind
 # by that of two of different kinds. 1 means that kinds make no difference. `triu_indices` lists
 # each pair once:
 
@@ -475,7 +474,7 @@ claim(min(before) > 0.85, "before training the kinds make no difference")
 claim(max(after) < 0.85, "training brings characters of one kind together")
 
 # %% [markdown]
-# With every seed, characters of one kind come together.
+# With every seed, characters of one kind come together, on average.
 
 # %% [markdown]
 # ### Similar futures, similar vectors
@@ -484,9 +483,10 @@ claim(max(after) < 0.85, "training brings characters of one kind together")
 # *followed by the same things* need the same logits, so training pulls their vectors the same way.
 # If that is right, similar futures should mean similar vectors, for all pairs of characters.
 #
-# How similar are two futures? Write them as two rows of probabilities. How many nats does it cost,
-# on average, to predict both with one row, the mean of the two? That is their *Jensen-Shannon
-# divergence*: the entropy of the mean, minus the mean of the entropies.
+# How similar are two futures? Write them as two rows of probabilities. How many nats more does
+# it cost, on average, to predict both with one row, the mean of the two, than each with its own?
+# That is their *Jensen-Shannon divergence*: the entropy of the mean, minus the mean of the
+# entropies.
 
 # %%
 from lib.evaluate.losses import entropy
@@ -556,8 +556,7 @@ claim(max(before) < 0.15, "before training vectors and futures have no relation"
 claim(min(after) > 0.35, "characters with similar futures get similar vectors")
 
 # %% [markdown]
-# With every seed: nothing before, a clear relation after. It is a tendency, not a law; all rows
-# began as random numbers, and some of that is left. So expect neighbours that make sense, and a
+# With every seed: nothing before, a clear relation after. It is a tendency, not a law. So expect neighbours that make sense, and a
 # few that do not:
 
 # %% tags=["corpus", "sample"]
@@ -574,7 +573,7 @@ for character in "a?T":
 # ## Experiment: add, or side by side?
 #
 # Which window model predicts the ninth character better? The control is a third one, which adds,
-# with a hidden layer so large that it has as many parameters as the model side by side. Each gets
+# with a hidden layer so wide that it has about as many parameters as the model side by side. Each gets
 # 300 steps of 256 windows, from three [seeds](../book/glossary.md#seed). Guess first: can eight
 # characters without their order beat the last one alone?
 
@@ -624,7 +623,7 @@ bigram_loss = window_loss(lambda ids: log_futures[ids[:, -1:]], context_length=1
 print(f"bigram, counted: {bigram_loss:.4f} nats")
 
 # %% [markdown]
-# The number that you know. Now the window models:
+# Now the window models:
 
 # %% tags=["corpus", "measured"]
 import time
@@ -656,8 +655,8 @@ claim(order_is_worth > 0.6, "the order is worth more than 0.6 nats")
 # %% [markdown]
 # Added, eight characters are worth *less* than the last one alone, even with three times the
 # parameters. The model knows that a `t` and an `h` are in the window, but not that the `h` came
-# last. Side by side, the same eight characters beat the bigram clearly. The order is worth more
-# than 0.6 nats here.
+# last. Side by side, the same eight characters beat the bigram clearly. Here the order is worth
+# more than 0.6 nats.
 # <!-- from: experiment-add-or-side-by-side "is worth more than" -->
 
 # %% [markdown]
@@ -681,7 +680,7 @@ rung(name, n_parameters, mean, seconds, texts["side by side"], seeds=3)
 #
 # ### What if it reads more?
 #
-# If eight characters are good, then 32 should be better. Train both kinds for windows of 1 to 32
+# If eight characters are good, should 32 not be better? Train both kinds for windows of 1 to 32
 # characters, 300 steps each. <!-- from: what-if-it-reads-more "lengths, curves" -->
 # <!-- from: experiment-add-or-side-by-side "n_steps=300" -->
 
@@ -714,16 +713,16 @@ claim(joined[4] > joined[3] + 0.08, "side by side, 32 characters are worse than 
 claim(max(joined[1:]) < bigram_loss - 0.05, "but better than the bigram")
 
 # %% [markdown]
-# With one character both are the same model. Added, each further character makes the bag bigger,
-# and the last character harder to find in it. Side by side, a few more characters help, but with
-# 32 the loss is *higher* than with eight. Each character more brings 4,096 new weights, which
-# begin as random numbers and learn from that one place alone. In 300 steps that costs more than it
-# gains.
+# With one character both are the same model. Added, a
+# second character still helps; then each makes the bag bigger, and the last one harder to find.
+# Side by side, a few more characters help, but with 32 the loss is *higher* than with eight. Each
+# character more brings 4,096 new weights, which begin as random numbers and learn from that one
+# place alone. For them 300 steps are probably too few.
 # <!-- from: what-if-it-reads-more "lengths, curves" -->
 # <!-- from: experiment-add-or-side-by-side "n_steps=300" -->
 # <!-- from: what-if-it-reads-more "weights" -->
 #
-# And a longer window than in training it cannot read at all.
+# And side by side no window can be longer than in training: the new places have no weights.
 
 # %% [markdown]
 # ## Predict, then run
@@ -745,7 +744,7 @@ claim(max(joined[1:]) < bigram_loss - 0.05, "but better than the bigram")
 #
 # <details><summary>Leave out the ReLU of the model side by side. Does it still know the order? Does it still beat the bigram?</summary>
 #
-# Twice yes, but it is clearly worse than with the ReLU. Without it the logits are a *sum* of
+# Yes to both, but it is clearly worse than with the ReLU. Without it the logits are a *sum* of
 # eight parts, one from each place, and what a `q` in one place says cannot depend on what stands
 # in another.
 #
@@ -850,8 +849,8 @@ check_mean_cosines(mean_cosines)
 # There is `tanh` in place of ReLU, and $W$, a direct way from $x$ to the logits that skips the
 # hidden layer. Write the model with one `nn.Embedding` and three `nn.Linear`: $H$ with the bias
 # $d$, from `context_length * d_model` to `d_hidden` numbers; $U$ with the bias $b$, to
-# `vocab_size` logits; and $W$ without a bias. It maps ids `(B, T)` to logits `(B, V)`. Then train
-# it: does the direct way help?
+# `vocab_size` logits; and $W$ without a bias. It maps ids `(B, T)` to logits `(B, V)`. (The
+# solution trains it: does the direct way help?)
 #
 # <details><summary>Hint</summary>
 #
@@ -867,6 +866,9 @@ class NeuralLM(nn.Module):
         super().__init__()
         raise NotImplementedError("your code here")
 
+    def forward(self, ids):
+        raise NotImplementedError("your code here")
+
 
 # %% tags=["exercise"]
 check_neural_lm(NeuralLM)
@@ -875,13 +877,14 @@ check_neural_lm(NeuralLM)
 # ## Recap
 #
 # - An **embedding** gives each token a vector. It is a linear layer on one-hot rows, read quickly.
-# - You built a search for the **nearest vectors** by cosine, and a test that finds lengths in it.
+# - You built a search for the **nearest vectors** by cosine, and a test that catches one which forgets the
+#   lengths.
 # - You saw letters of one kind **move together**, and why: similar futures, similar vectors.
-# - You built two **window models**. Added, eight characters are worth less than one. Side by side,
+# - You built two **window models**. Added, eight characters were worth less than one. Side by side,
 #   they beat the bigram: the order is worth more than 0.6 nats.
 #   <!-- from: experiment-add-or-side-by-side "is worth more than" -->
 #
-# What is still wrong: you have to choose. A sum needs the same few weights for any window, and
+# What is still wrong: you have to choose. A sum needs only the same few weights for any window, but
 # cannot tell `on` from `no`. Side by side, the model knows the order, but it needs a piece of
 # weights per place, and what one piece learns the others do not know. Can a sum know the order? In
 # lesson [05](05_positions.ipynb) the *places* get vectors, too.

@@ -69,11 +69,11 @@ print("vectors of on:", on.tolist(), " sum:", on.sum(dim=0).tolist())
 print("vectors of no:", no.tolist(), " sum:", no.sum(dim=0).tolist())
 
 # %% [markdown]
-# All four vectors differ, and still the sums are equal! Each adds up the same four vectors, two
-# letters and two positions.
+# The vectors differ, and still the sums are equal! Each sum holds both letters and both positions.
 #
-# So something must happen to each vector *before* the sum, and it must do more than add: a
-# nonlinearity, such as [ReLU](../book/glossary.md#relu), which replaces negative numbers by 0.
+# So something must happen to each vector *before* the sum, and a linear layer is not enough: its
+# outputs add up, too. It takes a nonlinearity, such as [ReLU](../book/glossary.md#relu), which
+# replaces negative numbers by 0.
 
 # %%
 print("ReLU, then sum, on:", on.relu().sum(dim=0).tolist())
@@ -87,7 +87,7 @@ print("ReLU, then sum, no:", no.relu().sum(dim=0).tolist())
 #
 # Which numbers should a position get? Its own number $t$ is the plainest idea. But $t$ grows: far
 # into a text it is larger than anything in the vector of the token. Divide $t$ by the length of
-# the text, and one step has another size in every text.
+# the text, and a step has a different size in each text.
 #
 # Clocks do better: their hands never grow. A fast hand tells neighbours apart, a slow one says
 # roughly where you are.
@@ -162,9 +162,8 @@ train, validation = (
 print(f"{corpus.name}: {len(train):,} + {len(validation):,} tokens, {V} different")
 
 # %% [markdown]
-# The model of lesson 04 added first. This one first sends each vector through the hidden layer
-# and the nonlinearity, and then takes the mean over the window, which is the sum divided by its
-# length. What `positions` does is left open. `keepdim=True` keeps the dimension of the mean, with
+# In lesson 04 the sum came first. Here each vector first goes through the hidden layer and the
+# nonlinearity; then comes the mean over the window, which is the sum divided by its length. What `positions` does is left open. `keepdim=True` keeps the dimension of the mean, with
 # size 1: one prediction per window.
 
 
@@ -199,11 +198,11 @@ class WindowLM(nn.Module):
 def knows_the_order(model):
     ids = torch.tensor([tokenizer.encode("to be or")])  # (1, 8)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
-    print(f"{tokenizer.decode(ids[0, order])!r}:", end=" ")
     return not torch.allclose(model(ids[:, order]), model(ids), atol=1e-5)
 
 
-print("no positions:", knows_the_order(WindowLM(nn.Identity(), nn.ReLU())))
+without = WindowLM(nn.Identity(), nn.ReLU())
+print("without positions it knows the order:", knows_the_order(without))
 
 # %% [markdown]
 # It does not, and no training will change that. Every model that treats all positions alike and
@@ -236,13 +235,14 @@ class LearnedPositions(nn.Module):
 # %%
 for activation in (nn.Identity(), nn.ReLU()):
     model = WindowLM(LearnedPositions(8, 32), activation)
-    print(type(activation).__name__, "and positions:", knows_the_order(model))
+    name = type(activation).__name__
+    print(f"with positions and {name} it knows the order:", knows_the_order(model))
 
 # %% [markdown]
 # As by hand: only the two together know the order.
 
 # %% [markdown]
-# ### Why add, and not put side by side?
+# ### Why add the position, and not append it?
 #
 # Would it not be cleaner to append the position's numbers to the token's? Look at what the next
 # linear layer makes of such a pair. `split` cuts its matrix into the columns that read the token
@@ -251,15 +251,14 @@ for activation in (nn.Identity(), nn.ReLU()):
 # %%
 layer = nn.Linear(32 + 8, 128, bias=False)
 token, position = torch.randn(32), torch.randn(8)
-side_by_side = layer(torch.cat([token, position]))
+appended = layer(torch.cat([token, position]))
 for_token, for_position = layer.weight.split([32, 8], dim=1)  # (128, 32), (128, 8)
 added = for_token @ token + for_position @ position
-print("the same:", torch.allclose(side_by_side, added, atol=1e-5))
+print("the same:", torch.allclose(appended, added, atol=1e-5))
 
 # %% [markdown]
-# The layer *adds*: a part from the token and a part from the position. To add at once does the
-# same one step earlier, and nothing becomes wider. The price: both share the same numbers. With
-# many numbers a layer can still read the one and ignore the other.
+# The layer *adds*: a part from the token and a part from the position. Adding right away is the
+# special case in which both share one matrix, and nothing becomes wider.
 
 # %% [markdown]
 # ### Sines and cosines
@@ -316,8 +315,8 @@ wavelengths = [2 * math.pi * 10_000 ** (2 * i / 32) for i in range(16)]
 print([round(wavelength) for wavelength in wavelengths])
 
 # %% [markdown]
-# A ladder from 6 positions to 35,333: each rung is longer by the same factor, which was 2 for the
-# clocks above. For every distance some hand turns by a good part of a circle on the way.
+# They run from 6 to 35,333 positions, each longer by the same factor, which was 2 for the clocks
+# above. For every distance some hand turns by a good part of a circle on the way.
 
 # %% [markdown]
 # ### A step is a rotation
@@ -342,7 +341,7 @@ print(f"position 2, turned: ({new_sine:.3f}, {new_cosine:.3f})")
 print(f"position 5:         ({math.sin(0.25 * 5):.3f}, {math.cos(0.25 * 5):.3f})")
 
 # %% [markdown]
-# The same. What turns contains $k$ and no $t$: "three further" is one linear map for all
+# The same. The factors $\cos \omega k$ and $\sin \omega k$ contain $k$, not $t$: "three further" is one linear map for all
 # positions. That is why the authors of the Transformer chose sines and cosines. Lesson 19 rotates
 # vectors in this way and adds nothing.
 
@@ -350,22 +349,23 @@ print(f"position 5:         ({math.sin(0.25 * 5):.3f}, {math.cos(0.25 * 5):.3f})
 # ### The dot product sees the distance
 #
 # How similar are two positions $s$ and $t$? To their dot product every hand adds $\sin \omega s
-# \sin \omega t + \cos \omega s \cos \omega t$. By the addition theorem this is a cosine, so:
+# \sin \omega t + \cos \omega s \cos \omega t$. By the second formula, with $-t$ in place
+# of $k$, this is a cosine. (The sine of a negative angle is negative, its cosine is the same.) So:
 #
 # $$p_s \cdot p_t = \sum_i \cos\bigl(\omega_i (s - t)\bigr)$$
 #
-# Only the distance is left. Look at all pairs of one distance: `diagonal` takes the entries of a
-# table that lie so many columns right of the main diagonal.
+# Only the distance is left. Look at all pairs of one distance: `diagonal(k)` takes the entries
+# `k` columns to the right of the main diagonal.
 
 # %%
 products = waves @ waves.T  # (64, 64): every position with every other
-for distance in (0, 1, 8, 32):
+for distance in (0, 1, 4, 6, 32):
     same = products.diagonal(distance)
     print(f"distance {distance:2}: from {same.min():5.2f} to {same.max():5.2f}")
 
 # %% [markdown]
-# At one distance all products are equal, and neighbours are the most similar. These vectors also
-# say *how far* two tokens are apart.
+# At one distance all products are equal. Neighbours are the most similar; farther out it goes up and
+# down. These vectors also say *how far* two tokens are apart.
 
 # %% [markdown]
 # ## Check
@@ -403,7 +403,7 @@ for d_model, base in ((32, 10_000), (6, 100.0), (2, 10.0)):
 print("the same vectors, learned and computed")
 
 # %% [markdown]
-# ### The classic bug: an exponent that counts wrongly
+# ### The classic bug: almost the right table
 #
 # In the exponent $2i/D$ the letter $i$ counts pairs: columns 0 and 1 share one frequency. It is
 # easy to count columns instead, to lose the 2, or to put all sines first and then all cosines.
@@ -432,10 +432,10 @@ for name, table in tables.items():
 
 # %% [markdown]
 # In the first wrong table a sine and its cosine turn at different speeds, so the dot product
-# depends on the position. The second passes that test: its hands are whole, but the slow ones far
-# too fast. The third is not wrong by itself, since only its columns are renamed; it breaks weights
+# depends on the position. The second passes that test: each sine still has its cosine, but the slow
+# hands are far too fast. The third is not wrong by itself, since only its columns are renamed; it breaks weights
 # that were trained with the other order. **Only the comparison with the formula finds all
-# three.** Would a training notice? See *Predict, then run*.
+# three.** Would training notice? See *Predict, then run*.
 
 # %% [markdown]
 # ## Look
@@ -448,7 +448,7 @@ from lib.show import plot
 
 rows = [str(j) if j % 4 == 0 else "" for j in range(32)]
 columns = [str(t) if t % 8 == 0 else "" for t in range(64)]
-axes = "position", "number of the vector"
+axes = "position", "place in the vector"
 plot.heat_map(waves.T, rows, columns, *axes, size=(7.5, 4), label="value")
 
 # %% [markdown]
@@ -583,8 +583,8 @@ print(f"the order is worth {order_is_worth:.1f} nats")
 # the same model beats the bigram, though not yet the side-by-side model of lesson 04 with its many
 # weights. The order is worth more than half a nat.
 #
-# The control does *not* lose: random vectors that nobody trained do nearly as well as learned
-# ones, and both do better than sines and cosines, with every seed. What helps, it seems, is that
+# The control does *not* lose: random vectors that nobody trained do as well as learned ones,
+# and both do better than sines and cosines, with every seed. What helps, it seems, is that
 # the eight positions are easy to tell apart, and most hands of the clocks hardly move within eight
 # positions. The [solution](../solutions/05_positions.ipynb#exercise-1-similarity-without-a-table)
 # of exercise 1 tests this explanation with faster hands.
@@ -606,7 +606,7 @@ for name in kinds:
 
 # %% [markdown]
 # The model without positions does not notice. The others lose more than they had gained over the
-# bigram: they rely on the characters near the end being in their places. Let two of them write:
+# bigram: they rely on the order. Let two of them write:
 
 # %% tags=["corpus", "sample"]
 from lib.generate import sample
@@ -623,7 +623,7 @@ for name in ("none", "learned"):
 # %% [markdown]
 # ## Predict, then run
 #
-# <details><summary>You train with a wrong exponent of the Check. How much worse does the loss get?</summary>
+# <details><summary>You train with one of the wrong exponents from the Check. How much worse does the loss get?</summary>
 #
 # Not at all. Eight positions need eight vectors that can be told apart, and the wrong tables have
 # them: their losses differ from the right one's by less than 0.1 nats. No loss shows you this bug;
@@ -665,7 +665,7 @@ claim(loss > bigram_loss, "another order breaks the model")
 #
 # Far worse, worse than without positions. The vectors of the new positions exist, but no weight
 # has ever seen them, and the newest character now stands at the last of them. Even one character
-# more costs several tenths of a nat. Lesson 20 is about texts that are longer than trained.
+# more costs several tenths of a nat. Lesson 20 is about texts that are longer than in training.
 #
 # </details>
 
@@ -760,6 +760,9 @@ check_similarity_by_distance(similarity_by_distance)
 class PositionsFromTheEnd(nn.Module):
     def __init__(self, context_length, d_model):
         super().__init__()
+        raise NotImplementedError("your code here")
+
+    def forward(self, x):
         raise NotImplementedError("your code here")
 
 

@@ -11,7 +11,7 @@
 # - **You will see** why the scores are divided by a square root, and a bug that makes the loss
 #   look wonderful, on training and validation text alike.
 # - **Needs** lessons [04](04_embeddings.ipynb) and [05](05_positions.ipynb).
-# - **Takes** about 60 minutes, and as long for all exercises; the notebook runs in under 60 s.
+# - **Takes** about 60 minutes, and as long for all exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -618,11 +618,11 @@ for model, _ in runs:
     back = [weights.diagonal(-n, 1, 2).mean().item() for n in range(4)]
     entropy = attention_entropy(weights)[:, -1].mean().item()
     print("own, 1, 2, 3 back:", [round(w, 2) for w in back], f"; entropy {entropy:.1f}")
-    claim(back[0] > 0.5, "most of the weight stays on the own character")
+    claim(back[0] > 0.5, "most of the weight stays on its own character")
     claim(back[1] > max(0.1, *back[2:]), "most of the rest goes one back")
 
 # %% [markdown]
-# All three tell the same story: more than half of the weight stays on the own character, most
+# All three tell the same story: more than half of the weight stays on the character itself, most
 # of the rest goes one back. A row sums to 1, so weight on other characters is taken from the one
 # that matters most.
 #

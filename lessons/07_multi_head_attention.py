@@ -12,7 +12,7 @@
 #   bug that makes the loss *better*.
 # - **Needs** lesson [06](06_attention.ipynb).
 # - **Takes** about 75 minutes, and half an hour more for the last exercise; the notebook
-#   runs in under 60 s.
+#   runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -37,8 +37,8 @@ sys.path.insert(0, str(found[0]))
 # With one [head](../book/glossary.md#head) of attention, the model of lesson
 # [06](06_attention.ipynb) can look at a whole window of characters. But its weights at a
 # position sum to 1: whatever it gives to an earlier character, it takes away from the one
-# that it has just read, and it needs both. After the short training that all models of this
-# lesson get, it is at 2.42 nats. Can a position look at two places and keep them apart?
+# that it has just read, and it needs both. After the short training of this lesson, shorter
+# than in 06, it is at 2.42 nats. Can a position look at two places and keep them apart?
 # <!-- from: experiment-one-head-or-four "one head:" -->
 
 # %% [markdown]
@@ -137,7 +137,7 @@ class Head(nn.Module):
 
 # %% [markdown]
 # Several heads in a list, their results side by side, one more linear layer: that is the
-# formula, word for word.
+# formula, term by term.
 
 
 # %%
@@ -164,8 +164,8 @@ print(tuple(x.shape), "->", tuple(loop(x, causal_mask(3)).shape))
 #
 # ### One product for all heads
 #
-# The loop makes many small products where one large one would do. Put the query matrices of
-# both heads below each other, and one product gives both queries, side by side. (PyTorch
+# The loop makes many small products where one large one would do. Stack the query matrices of
+# both heads, and one product gives both queries, side by side. (PyTorch
 # stores the matrix of a linear layer transposed: `(out, in)`.)
 
 # %%
@@ -204,7 +204,7 @@ for h in range(2):
 
 # %% [markdown]
 # Each head has one row for each position: head 1 the left half of every vector, head 2 the
-# right half. Now back. `flatten(2)` makes one dimension of all from number 2 on.
+# right half. Now back. `flatten(2)` joins dimension 2 and all after it into one.
 
 # %%
 back = by_head.transpose(1, 2).flatten(2)  # (B, H, T, Dh) -> (B, T, D)
@@ -214,8 +214,9 @@ print("split and merged:", tuple(back.shape), "unchanged:", torch.equal(back, en
 # ### The module
 #
 # Three wide layers, the split, attention for all heads at once, the merge, one more layer. In
-# `split`, the inner -1 means "as many pieces as there are". With `need_weights=True` you also get
-# the attention weights, `(B, H, T, T)`: each head has its own table of who looks at whom.
+# `split`, the inner -1 means "as many pieces as there are". With `need_weights=True`, an argument
+# of the library's version, you also get the attention weights, `(B, H, T, T)`: each head has its
+# own table of who looks at whom.
 
 
 # %% tags=["naive:attention.MultiHeadAttention"]
@@ -291,7 +292,7 @@ for n_heads in (1, 8, 64):
 
 # %% [markdown]
 # Always 1,048,576: four matrices of $D \times D$. Heads share out the numbers; they add none.
-# What does grow are the attention weights: $H$ tables of $T \times T$.
+# What grows is the number of attention weights: $H$ tables of $T \times T$.
 
 # %% [markdown]
 # ## Check
@@ -330,7 +331,7 @@ print("equal outputs, weights and gradients")
 diagrams.wrong_split()
 
 # %% [markdown]
-# `view` leaves all numbers in their order and only cuts the long row anew.
+# `view` keeps all numbers in their order and only moves the cuts.
 
 # %%
 wrong = entries.view(1, 2, 3, 2)  # straight to (B, H, T, Dh)
@@ -338,9 +339,9 @@ print("head 2: right", by_head[0, 1].tolist())
 print("        wrong", wrong[0, 1].tolist())
 
 # %% [markdown]
-# The shape is right and nothing crashes. But the *first* row of head 2 now holds a piece of
-# position 1, and the second row a piece of position 2: later positions, which they must not
-# see. The causal mask cannot know. What will that do to the loss? Guess; then build it.
+# The shape is right and nothing crashes. Row $t$ of a head is used as position $t$. But row 0 of
+# head 2 now holds a piece of position 1, and row 1 a piece of position 2: the future. The causal
+# mask knows only the numbers of the rows. What will that do to the loss? Guess; then build it.
 
 
 # %%
@@ -378,8 +379,8 @@ class AttentionBlock(nn.Module):
 
 
 # %% [markdown]
-# Vectors of 64 numbers, 32 characters of context. We will call this function with other numbers
-# of heads and other [seeds](../book/glossary.md#seed).
+# Vectors of 64 numbers, 32 characters of context, any number of heads, any
+# [seed](../book/glossary.md#seed):
 
 # %%
 from lib.models.language_model import LanguageModel
@@ -487,19 +488,19 @@ slider(draw, places, "position", alt=describe, name=lambda i: labels[i], start=5
 
 # %% [markdown]
 # *One position, four rows of weights. Each row sums to 1 by itself: a head that looks back
-# takes nothing from a head that looks at the own character.*
+# takes nothing from a head that looks at its own character.*
 
 # %% [markdown]
 # ## Experiment: one head or four?
 #
-# Equal size, equal batches, equal steps, three seeds each.
+# Equal size, batches, steps; three seeds each.
 
 # %% tags=["corpus", "measured"]
 import time
 
 start = time.process_time()
 four = [(four_heads, four_loss)] + [train_heads(4, seed) for seed in (1, 2)]
-seconds = (time.process_time() - start) / 2
+seconds = (time.process_time() - start) / 2  # of one training
 one = [train_heads(1, seed) for seed in range(3)]
 for seed in range(3):
     print(f"seed {seed}: 1 head {one[seed][1]:.3f}, 4 heads {four[seed][1]:.3f} nats")
@@ -510,11 +511,10 @@ print(f"four heads: {mean_loss:.4f} nats, the mean of three seeds")
 
 # %% [markdown]
 # Four heads win with every seed, by about a seventh of a nat; the seeds of one kind differ by far
-# less. (Lesson [06](06_attention.ipynb) trained its single head for longer: compare within this
-# table.)
+# less.
 #
 # How do they do it? Measure, on 64 windows of the validation split, how much weight goes to the
-# own character, and how much to the one before.
+# character itself, and how much to the one before.
 
 # %% tags=["corpus", "measured:wide"]
 windows = validation[: 64 * 32].view(64, 32)
@@ -536,7 +536,7 @@ for seed in range(3):
 # %% [markdown]
 # The single head keeps more than half for its own character, and has little left for the one
 # before. Among four heads there is always one that gives it much more. **With several heads, a
-# position need not divide its attention.**
+# position need not divide one row of weights.**
 #
 # The rung for the [ladder](../book/ladder.md), with what the model writes:
 
@@ -562,7 +562,7 @@ def head_difference(weights):  # (B, H, T, T)
     pairs = weights.unsqueeze(1) - weights.unsqueeze(2)  # (B, H, H, T, T)
     halves = pairs.abs().sum(dim=-1).mean(dim=(0, 3)) / 2  # (H, H)
     n_heads = len(halves)
-    return halves.sum().item() / (n_heads * (n_heads - 1))  # 0 with itself
+    return halves.sum().item() / (n_heads * (n_heads - 1))  # a head and itself: 0
 
 
 rows = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])  # two heads, one position
@@ -572,7 +572,7 @@ print("half of the weight lies elsewhere:", head_difference(rows.view(1, 2, 1, 3
 # Compare with the same models before their training. But that is not enough: trained heads are
 # also *sharper*, and two sharp rows differ more, wherever they look. So here is a second control,
 # random heads that are as sharp as the trained ones: enlarge the queries of the untrained model
-# until its rows have the same mean [entropy](../book/glossary.md#entropy). (Each round halves the
+# until its rows have the same mean [entropy](../book/glossary.md#entropy). (A bisection: each round halves the
 # interval in which the factor lies.)
 
 # %%
@@ -580,8 +580,8 @@ from lib.evaluate.attention_maps import attention_entropy
 
 
 def sharpen(model, entropy):
-    queries, low, high = model.blocks[0].attention.q_proj.weight, 0.0, 50.0
-    start = queries.data.clone()
+    queries = model.blocks[0].attention.q_proj.weight
+    start, low, high = queries.data.clone(), 0.0, 50.0
     for _ in range(20):
         factor = (low + high) / 2
         queries.data = factor * start
@@ -639,7 +639,7 @@ claim(min(costs) > 0.04, "each of the twelve heads is missed")
 claim(sum(costs) > 1.2 * sum(control), "more than as many columns of all heads")
 
 # %% [markdown]
-# Each of the twelve heads is missed, and on average more than as many columns taken from all heads:
+# Each of the twelve heads is missed, and on average more than the same number of columns taken from all heads:
 # what one head brings belongs together. But such numbers say what *this* model relies on, not what
 # the task needs. The other heads were trained to count on the missing one. (The first question
 # below has the comparison.)
@@ -674,18 +674,17 @@ for pair in ("th", "gh"):
 # have learned what follows an `h`, and hardly yet that a `g` before it changes everything.
 #
 # Attention *can* learn this: its weights depend on pairs, as the query of the `h` meets the key of
-# the `g`. But the values are only added up, so the exception has to be worked into the weights, and
-# that takes long: with `n_steps=2_400` you can watch the number go down, slowly. Is there a shorter
-# way?
+# the `g`. But what the heads bring is only added up. To say "not after a `g`", some head must take
+# away again what the `h` has added. That is learned slowly (try `n_steps=2_400`). Is there a
+# shorter way?
 
 # %% [markdown]
 # ## Predict, then run
 #
 # <details><summary>A model is trained with two heads from the start. Is it nearer to one head or to four?</summary>
 #
-# Nearer to four. A trained four-head model loses more with *any* head that you take away than
-# it would have lost with two from the start. What a trained model relies on and what the task
-# needs are two things.
+# Nearer to four. Taking *any* one head from a trained four-head model costs more than training
+# with two from the start. What a trained model relies on and what the task needs are two things.
 #
 # </details>
 #
@@ -697,9 +696,9 @@ for pair in ("th", "gh"):
 #
 # <details><summary>Somebody splits by a bare view, and merges by a bare view too. Shapes are right both ways. Does the test for the future find it?</summary>
 #
-# No, for nothing leaks: the merge puts every piece back where the split took it from. But each
-# head works on a quarter of the sequence, and which quarter depends on the length. So an output
-# changes when tokens are *added* at the end. The comparison with the loop finds it.
+# No, for nothing leaks: the merge puts every piece back where the split took it from. But each of
+# four heads works on a quarter of the sequence, and where the cuts fall depends on its length. So
+# an output depends on how long the text is. The comparison with the loop finds it.
 #
 # </details>
 
@@ -789,8 +788,8 @@ check_multiplications(multiplications)
 # Given `torchs`, an `nn.MultiheadAttention` without biases, return a `MultiHeadAttention` that
 # computes the same. `torchs.embed_dim` is $D$, `torchs.num_heads` is $H$.
 # `torchs.in_proj_weight`, of shape `(3 D, D)`, holds the matrices for queries, keys and values, one
-# below the other; `torchs.out_proj.weight` is the output projection. Whoever trains one module must
-# not change the other.
+# below the other; `torchs.out_proj.weight` is the output projection. Training one module must not
+# change the other.
 #
 # <details><summary>Hint</summary>
 #
@@ -843,9 +842,10 @@ check_head_contributions(head_contributions)
 # Set the weights yourself. Each vector has 16 numbers: the first 8 say which of eight letters
 # stands here (a 1 at its place, else 0), the last 8 at which of eight positions. Return a
 # `MultiHeadAttention(16, 2)` that, with a causal mask, gives each position from the second one on
-# **its own letter** in the first 8 numbers of the output and **the letter before** in the last 8,
-# each entry within a hundredth. Sequences may be shorter than eight. Set weights with
-# `attention.q_proj.weight.data[...] = ...`.
+# **its own letter** in the first 8 numbers of the output and
+# **the letter before** in the last 8, each entry within a hundredth. Sequences may be shorter than
+# eight. Set weights with `attention.q_proj.weight.data[...] = ...`, first all four to 0: they start
+# as random numbers.
 # <!-- from: solutions/07_multi_head_attention#exercise-4-two-heads-by-hand
 # "MultiHeadAttention(" -->
 #

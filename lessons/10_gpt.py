@@ -36,10 +36,9 @@ sys.path.insert(0, str(found[0]))
 # ## The question
 #
 # Every part of a Transformer lies on the table, and lesson
-# [09](09_transformer_block.ipynb) stacked them: three blocks did no better than one, an
-# honest null. So depth does not pay yet, at that budget. But nobody uses a model of one
-# block. GPT-2 has twelve of them in its smallest size, and it is
-# made of the parts that you have built.
+# [09](09_transformer_block.ipynb) wired them into a block that can be stacked, and had a
+# task that needs two of them. Nobody uses a model of one block: GPT-2 has twelve in its
+# smallest size, and it is made of the parts that you have built.
 #
 # How do the parts become that model? Where do its 124 million parameters sit? And what
 # numbers should they hold before the first step of training?
@@ -1131,7 +1130,7 @@ print(f"PyTorch's tables {table:.2f}, matrices with 64 inputs {matrix:.2f}")
 # %% [markdown]
 # All get the same 50 batches of 16 windows of 32 characters, and are judged on the
 # first 8,192 of the validation split. First a careful learning rate, with one seed.
-# Then, with three, one that is five times as large, as lesson 09 had it.
+# Then, with three, one that is five times as large.
 # <!-- from: the-classic-bug-tied-in-name-only "n_steps=50" -->
 # <!-- from: the-classic-bug-tied-in-name-only "random_batch(train, 16" -->
 # <!-- from: experiment-does-the-start-matter "validation[:8_192]" -->

@@ -35,9 +35,9 @@ sys.path.insert(0, str(found[0]))
 # %% [markdown]
 # ## The question
 #
-# You can build a GPT. In lesson [09](09_transformer_block.ipynb) three blocks were no
-# better than one. The loop that trained them is lesson [02](02_bigram.ipynb)'s: one rate from the first step to the last, no limit, nothing
-# saved. So: how does one train a model well, how do you see what goes on while it
+# You can build a GPT. The loop that has trained your models is that of lesson
+# [02](02_bigram.ipynb): one rate from the first step to the last, no limit, nothing saved.
+# So: how does one train a model well, how do you see what goes on while it
 # learns, and how do you stop and go on?
 
 # %% [markdown]
@@ -1329,10 +1329,7 @@ limit = 1.3 if corpus.is_stand_in else 1.88
 claim(muon_loss <= limit, "the recipe comes below 1.88 nats (1.3 on the stand-in)")
 
 # %% [markdown]
-# Below 1.88 nats, in seconds. Three blocks did not come near that in lesson
-# [09](09_transformer_block.ipynb); but that was another model, with fewer batches, another
-# start, another schedule and AdamW, so the two numbers do not say what has helped. Nor do
-# they say whether more blocks pay: this page does not ask. The
+# Below 1.88 nats, in seconds. Whether more blocks pay, this page does not ask. The
 # [benchmarks](../book/benchmarks.md) hold the recipe against a run that nanoGPT documents:
 # four blocks of twice the width and two thousand steps of AdamW.
 #

@@ -200,10 +200,10 @@ print(len(unseen), "words set aside:", *unseen[::100])
 # %% [markdown]
 # ### Rows of unequal length
 #
-# A batch is a box. Lesson [07](07_multi_head_attention.ipynb) built the mask that keeps
-# attention away from [padding](../book/glossary.md#padding); here is the function that
-# puts the padding in. `torch.full` makes a tensor of one value, and the loop writes
-# each row over its beginning.
+# A batch is a box. An optional section of lesson [07](07_multi_head_attention.ipynb)
+# built the mask that keeps attention away from [padding](../book/glossary.md#padding);
+# here is the function that puts the padding in. `torch.full` makes a tensor of one
+# value, and the loop writes each row over its beginning.
 
 # %% tags=["lib:text.tokenizer.pad_batch"]
 from collections.abc import Sequence
@@ -315,11 +315,11 @@ for name, mask in (("no mask", None), ("causal mask", causal_mask(5))):
 #
 # ### Cross-attention
 #
-# `MultiHeadAttention` of lesson [07](07_multi_head_attention.ipynb) can do it already:
-# pass a `memory`, and keys and values come from there. While the decoder writes, `x`
-# changes at every step, but the memory does not. Its keys and values need to be computed
-# **once**: that is `read`. You may pass what it returns in place of the memory: a tensor
-# is projected, a pair of keys and values is used as it is.
+# The library's `MultiHeadAttention` can do it: pass a `memory`, and keys and values come
+# from there. While the decoder writes, `x` changes at every step, but the memory does
+# not. Its keys and values need to be computed **once**: that is `read`. You may pass what
+# it returns in place of the memory: a tensor is projected, a pair of keys and values is
+# used as it is.
 
 # %%
 cross = MultiHeadAttention(d_model=16, n_heads=2)

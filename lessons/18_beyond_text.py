@@ -844,7 +844,7 @@ claim(min(exact_alone) > 0.8, "from any one place most captions are exact")
 #
 # </details>
 #
-# <details><summary>You write an `s` yourself, show the captioner the held-out zeros, and let it go on. What will it write?</summary>
+# <details><summary>You write an <code>s</code> yourself, show the captioner the held-out zeros, and let it go on. What will it write?</summary>
 #
 # A quarrel: the picture says `zero`, the letters say `six` or `seven`. It was never
 # trained on such a case. For some pictures it writes a mixture such as `sero`, a word that

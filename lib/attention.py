@@ -302,7 +302,7 @@ class MultiHeadAttention(Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return what each position gathered, and the weights if they are needed."""
         self._check_inputs(x, memory, cache)
-        q = self._by_head(self.q_proj(x))  # (B, H, T, Dh)
+        q = self.split(self.q_proj(x))  # (B, H, T, Dh)
         if memory is None:
             k, v = self.read(x)  # (B, H_kv, T, Dh)
             if self.rotary is not None:
@@ -321,10 +321,10 @@ class MultiHeadAttention(Module):
 
     def read(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and values of a memory, both ``(B, H_kv, T_k, Dh)``."""
-        return self._by_head(self.k_proj(memory)), self._by_head(self.v_proj(memory))
+        return self.split(self.k_proj(memory)), self.split(self.v_proj(memory))
 
-    def _by_head(self, wide: Tensor) -> Tensor:
-        """Cut ``(B, T, H Dh)`` into ``(B, H, T, Dh)``."""
+    def split(self, wide: Tensor) -> Tensor:
+        """Cut queries, keys or values ``(B, T, H Dh)`` into heads ``(B, H, T, Dh)``."""
         n_rows, length, _ = wide.shape
         return wide.view(n_rows, length, -1, self.d_head).transpose(1, 2)
 

@@ -77,10 +77,9 @@ for name, blocks in (
     print(f"{name}: {sum(parameter.numel() for parameter in parameters):,} parameters")
 
 # %% [markdown]
-# Both run, and both have ten storeys. But PyTorch counts shared parameters once: 49,984
-# instead of 499,840. So count the parameters of every model that you build. (Sharing on
-# purpose is a known way to make small models. By accident it is a bug that no error
-# reports.)
+# Both run, and both are ten blocks deep. But PyTorch counts shared parameters once: 49,984 instead
+# of 499,840. So count the parameters of every model that you build. (Sharing on purpose is a known
+# way to make small models. By accident it is a bug that no error reports.)
 
 # %% [markdown]
 # ## Exercise 2: A simpler norm
@@ -116,9 +115,9 @@ for shift in (0, 1):
 # two norms disagree. Lesson 19 asks whether a model is better with one or the other.
 
 # %% [markdown]
-# ## Exercise 3: The two notes
+# ## Exercise 3: What each part adds
 #
-# [Exercise](../lessons/09_transformer_block.ipynb#exercise-3-the-two-notes)
+# [Exercise](../lessons/09_transformer_block.ipynb#exercise-3-what-each-part-adds)
 
 
 # %%
@@ -132,26 +131,26 @@ def residual_parts(block, x, mask):
 check_residual_parts(residual_parts)
 
 # %% [markdown]
-# How long are the notes of a fresh block, compared with the vector on the board?
+# How long is what a fresh block adds, compared with the vector on the stream?
 
 # %%
 torch.manual_seed(0)
 block, x = make_blocks(1, 64, 4, 256)[0], torch.randn(8, 32, 64)
 with torch.no_grad():
     a, f = residual_parts(block, x, causal_mask(32))
-for name, note in (("attention", a), ("feed-forward", f)):
-    share = (note.norm(dim=-1) / x.norm(dim=-1)).mean()
-    print(f"{name:12} adds a note of {share:.2f} of the length of x")
+for name, added in (("attention", a), ("feed-forward", f)):
+    share = (added.norm(dim=-1) / x.norm(dim=-1)).mean()
+    print(f"{name:12} adds {share:.2f} of the length of x")
     assert share < 0.4
 
 # %% [markdown]
-# Short ones. A fresh block changes little, so a deep stack of fresh blocks is close to
-# no stack at all. That is a good place to start learning from.
+# Not much. A fresh block changes little, so a deep stack of fresh blocks is close to no stack at
+# all. That is a good place to start learning from.
 
 # %% [markdown]
-# ## Exercise 4: Read the board half-way
+# ## Exercise 4: Read the stream half-way
 #
-# [Exercise](../lessons/09_transformer_block.ipynb#exercise-4-read-the-board-half-way)
+# [Exercise](../lessons/09_transformer_block.ipynb#exercise-4-read-the-stream-half-way)
 
 
 # %%
@@ -193,9 +192,8 @@ heights = {str(depth): loss for depth, loss in enumerate(losses)}
 plot.bar_chart(heights, "blocks passed", "loss (nats per token)")
 
 # %% [markdown]
-# *Half-way up the head can already read the board, although it was only ever trained
-# for the top. Every block improves the prediction, the first by most.*
+# *The head can read the stream half-way, although it was only ever trained to read its end. Every
+# block improves the prediction, the first by most.*
 #
-# The first block takes off about a nat, the next two add less. That is typical
-# of a stack whose parts write to one board: they do not take turns with separate jobs,
-# each improves what is already there.
+# The first block takes off more than both others together. Each block writes to the same stream, so
+# none has to wait for the others: each improves what is already there.

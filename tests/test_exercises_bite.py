@@ -17,6 +17,7 @@ from cells import Section, expect_none, outline, parse, printed, slug
 from nbformat import NotebookNode
 from notebooks import ROOT, code_cells, lesson_paths, read_ipynb, solution_paths, tags
 from small_lessons import code, complaint, lesson, prose
+from torch import nn
 
 from lib.checks import Mistake, exercise
 
@@ -90,7 +91,7 @@ def raiser(error: type[Exception]) -> Callable:
     """An answer that raises this error, whatever it is called with."""
 
     def answer(*args: object, **kwargs: object) -> None:
-        raise error("planted")
+        raise error("your code here")
 
     answer.__name__ = f"raise_{error.__name__}"
     return answer
@@ -254,6 +255,23 @@ def test_a_crash_is_told_of_the_one_who_crashed() -> None:
         said = check.run(answer).message
         assert said.startswith("not yet. The check itself stopped, with ")
         assert said.endswith(f"given a {kind}: is that what the exercise asks for?")
+
+
+def test_a_module_without_forward_is_an_attempt() -> None:
+    class Misspelt(nn.Module):
+        def foward(self, x: int) -> int:
+            return 2 * x
+
+    said = check_double.run(Misspelt()).message
+    assert said == (
+        "not yet. Your module has no method `forward`: is its name spelt right?"
+    )
+
+
+def test_other_arguments_are_told() -> None:
+    said = check_double.run(lambda: 2).message
+    assert "takes 0 positional arguments" in said
+    assert said.endswith("(Compare the arguments with those of the exercise.)")
 
 
 def test_a_check_that_accepts_everything_is_found() -> None:

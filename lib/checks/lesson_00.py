@@ -23,7 +23,12 @@ __all__ = [
 def check_parameter_count(count) -> str:
     """Takes a function of vocab_size, d_model, n_layers, d_ff, context_length."""
     sizes = dict(vocab_size=10, d_model=16, n_layers=2, d_ff=32, context_length=32)
-    for changes in ({}, {"n_layers": 3}, {"d_ff": 24}, {"d_model": 8, "vocab_size": 7}):
+    for changes in (
+        {},
+        {"n_layers": 3, "context_length": 20},
+        {"d_ff": 24},
+        {"d_model": 8, "vocab_size": 7},
+    ):
         these = sizes | changes
         model = GPT(preset_config("demo", **these))
         right = sum(parameter.numel() for parameter in model.parameters())
@@ -88,6 +93,17 @@ def _digits(batch) -> Tensor:
     return joined
 
 
+def _expect_fresh(batch) -> None:
+    """Expect that a generator gives another batch each time."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = (batch(300, 12, generator)[0] for _ in range(2))
+    expect(
+        not torch.equal(first, second),
+        "Two batches from one generator are equal: draw from the `generator` that is "
+        "given, and do not set its seed.",
+    )
+
+
 @exercise
 def check_countdown_batch(batch) -> str:
     """Takes a function of batch_size, length, generator."""
@@ -104,6 +120,7 @@ def check_countdown_batch(batch) -> str:
         "Not every digit is one less than the one before it (and 9 after 0). A row of "
         f"yours: {digits[0].tolist()}",
     )
+    _expect_fresh(batch)
     return "Every row counts down, and 9 follows 0."
 
 
@@ -162,7 +179,7 @@ def check_needs_attention(batch) -> str:
     digits = torch.cat([inputs, targets[:, -1:]], dim=1)  # (20000, 13)
     expect(
         not torch.equal(digits[:, 2:], digits[:, :-2]),
-        "Two alternating digits are taken; invent another text.",
+        "Two alternating digits are the example above; invent another text.",
     )
     # The best guess from the last digit and its position, at each position after four.
     pairs = digits[:, 3:-1] * 10 + digits[:, 4:]  # (20000, 9)
@@ -182,4 +199,5 @@ def check_needs_attention(batch) -> str:
         f"After {start} your text can go on in {len(two or ())} ways. Once four digits "
         "have been read nothing may be left to chance.",
     )
+    _expect_fresh(batch)
     return f"Without attention at most {share:.0%} can be right. Now train on it."

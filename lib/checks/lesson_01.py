@@ -21,7 +21,7 @@ __all__ = [
 @exercise
 def check_perplexity(perplexity) -> str:
     """Takes a function of a loss in nats."""
-    for choices in (2.0, 10.0, 28.5):
+    for choices in (10.0, 28.5, 2.0):
         loss = math.log(choices)
         given = number(perplexity(loss))
         hints = {
@@ -31,6 +31,8 @@ def check_perplexity(perplexity) -> str:
             10**loss: "The loss is in nats, so the base is e, not 10.",
             loss / math.log(2): "That is the loss in bits.",
             round(choices): "Do not round: in between there is meaning too.",
+            math.ceil(choices): "Do not round: in between there is meaning too.",
+            math.floor(choices): "Do not round: in between there is meaning too.",
         }
         expect(
             math.isclose(given, choices, rel_tol=1e-4),
@@ -46,7 +48,7 @@ def check_unigram_loss(unigram_loss) -> str:
     """Takes a function of train_ids, other_ids, vocab_size."""
     for train, other, size in (
         ([0, 0, 0, 1, 1, 2], [0, 1, 3, 3], 4),
-        ([4, 1, 4, 4, 0, 4, 2, 1], [2, 5, 4, 4, 4, 0], 6),
+        ([4, 1, 4, 4, 0, 4, 2, 1], [2, 5, 4, 4, 4, 0], 8),
     ):
         train, other = torch.tensor(train), torch.tensor(other)
         own = train.clone(), other.clone()
@@ -120,13 +122,26 @@ def check_safe_tokenizer(SafeTokenizer) -> str:
         "The '?' of the vocabulary shares its id with unknown characters; it must keep "
         "its own.",
     )
-    for text, right in (("tönt", "t?nt"), ("or not?", "or not?")):
-        back = tokenizer.decode(tokenizer.encode(text))
-        expect(
-            back == right,
-            f"{text!r} there and back must give {right!r}, you give {back!r}.",
-        )
+    SafeTokenizer("another text")  # must not change the first one
+    _expect_round_trips(tokenizer)
     return "Unknown characters have a place of their own."
+
+
+def _expect_round_trips(tokenizer: object) -> None:
+    """Expect each text to come back, with a "?" for each unknown character."""
+    for text, right in (
+        ("tönt", "t?nt"),
+        ("or not?", "or not?"),
+        (" bT#7\u03c0\u03c0? ", " b?????? "),
+    ):
+        ids = list(tokenizer.encode(text))
+        for given, kind in ((ids, "a list"), (torch.tensor(ids), "a tensor")):
+            back = tokenizer.decode(given)
+            expect(
+                back == right,
+                f"{text!r}, encoded and decoded from {kind}, must give {right!r}; you "
+                f"give {back!r}.",
+            )
 
 
 @exercise
@@ -135,6 +150,7 @@ def check_conditional_entropy(conditional_entropy) -> str:
     for ids, size in (
         ([0, 0, 1, 1, 1, 2, 0, 0, 0, 1, 2, 2, 2], 3),
         ([1, 3, 1, 0, 3, 1, 3, 3, 0, 2], 5),
+        ([0, 70, 1, 0, 70, 1, 5, 0, 2, 50, 3, 0, 70, 70], 80),
     ):
         ids = torch.tensor(ids)
         own, right = ids.clone(), _conditional_entropy(ids, size)

@@ -30,9 +30,9 @@ __all__ = [
 @exercise
 def check_most_likely_next(most_likely_next) -> str:
     """Takes a function of counts, tokenizer, character."""
-    tokenizer = CharTokenizer("abc")
-    counts = torch.tensor([[1, 7, 2], [0, 2, 9], [4, 5, 3]])
-    for i, character in enumerate("abc"):
+    tokenizer = CharTokenizer("A bc")
+    counts = torch.tensor([[6, 9, 1, 1], [3, 2, 3, 7], [1, 4, 6, 0], [8, 2, 7, 4]])
+    for i, character in enumerate(tokenizer.characters):
         own = counts.clone()
         given = returned(most_likely_next(own, tokenizer, character))
         expect(torch.equal(own, counts), "You changed `counts` itself; only read it.")
@@ -41,12 +41,14 @@ def check_most_likely_next(most_likely_next) -> str:
             f"The answer must be a character; yours has the type "
             f"{type(given).__name__}. tokenizer.characters[i] has the id i.",
         )
-        right, before = "abc"[counts[i].argmax()], "abc"[counts[:, i].argmax()]
+        right, before = (
+            tokenizer.characters[int(table[i].argmax())] for table in (counts, counts.T)
+        )
         column = "You looked down the column: that is what comes *before*."
         expect(
             given == right,
-            f"With the counts {counts[i].tolist()} of a, b, c after {character!r} the "
-            f"answer is {right!r}, you return {given!r}. "
+            f"With the counts {counts[i].tolist()} of {tokenizer.characters} after "
+            f"{character!r} the answer is {right!r}, you return {given!r}. "
             + (column if given == before else "Use the counts that are passed in."),
         )
     return "You read rows."
@@ -55,22 +57,17 @@ def check_most_likely_next(most_likely_next) -> str:
 @exercise
 def check_smoothed_probabilities(smoothed_probabilities) -> str:
     """Takes a function of counts, alpha."""
-    counts = torch.tensor([[6, 2, 0], [0, 0, 0], [1, 1, 8]])
-    for alpha in (1.0, 0.5, 0.01):
+    three = torch.tensor([[6, 2, 0], [0, 0, 0], [1, 1, 8]])
+    four = torch.tensor([[0, 3, 0, 1], [5, 0, 0, 2], [0, 0, 0, 0], [1, 1, 1, 9]])
+    for counts, alpha in ((three, 1.0), (three, 0.5), (four, 0.01), (four, 2.5)):
         before, added = counts.clone(), counts + alpha
-        given = tensor(smoothed_probabilities(before, alpha), (3, 3))
+        given = tensor(smoothed_probabilities(before, alpha), tuple(counts.shape))
         expect(torch.equal(before, counts), "You changed `counts` itself; make a copy.")
         right = added / added.sum(dim=1, keepdim=True)
-        mistakes = {
-            "Each column sums to 1; each row must. Sum over dim=1.": added
-            / added.sum(dim=0, keepdim=True),
-            "Each column was divided by a row's sum: keepdim=True keeps the sums in a "
-            "column.": added / added.sum(dim=1),
-            "Add alpha first, then divide by the sum of what you now have.": added
-            / counts.sum(dim=1, keepdim=True),
-            "The whole table sums to 1; each row must.": added / added.sum(),
-            "You added 1, not alpha.": (counts + 1) / (counts + 1).sum(1, keepdim=True),
-        }
+        mistakes = _smoothing_mistakes(counts, alpha)
+        otherwise = "Is alpha added to every count?"
+        if not torch.allclose(given.float().sum(dim=1), torch.ones(len(counts))):
+            otherwise = "And each row must sum to 1."
         row = int(
             (given - right).abs().nan_to_num(1.0).amax(dim=1).gt(1e-5).int().argmax()
         )
@@ -78,9 +75,28 @@ def check_smoothed_probabilities(smoothed_probabilities) -> str:
             torch.allclose(given.float(), right, atol=1e-5),
             f"With alpha={alpha} the row {counts[row].tolist()} must become "
             f"{rounded(right[row])}, yours is {rounded(given[row])}. "
-            + hint_for_tensor(given, mistakes, "Is alpha added to every count?"),
+            + hint_for_tensor(given, mistakes, otherwise),
         )
     return "Even a row without any count becomes a distribution."
+
+
+def _smoothing_mistakes(counts: Tensor, alpha: float) -> dict[str, Tensor]:
+    added = counts + alpha
+    mistakes = {
+        "Each column sums to 1; each row must. Sum over dim=1.": added
+        / added.sum(dim=0, keepdim=True),
+        "Each column was divided by a row's sum: keepdim=True keeps the sums in a "
+        "column.": added / added.sum(dim=1),
+        "Add alpha first, then divide by the sum of what you now have.": added
+        / counts.sum(dim=1, keepdim=True),
+        "The whole table sums to 1; each row must.": added / added.sum(),
+        "That is the table of the transposed counts.": added.T
+        / added.T.sum(dim=1, keepdim=True),
+    }
+    if alpha != 1:
+        once = counts + 1
+        mistakes["You added 1, not alpha."] = once / once.sum(dim=1, keepdim=True)
+    return mistakes
 
 
 @exercise
@@ -102,7 +118,7 @@ def check_bigram_gradient(bigram_gradient) -> str:
         )
         mistakes = _gradient_mistakes(logits, counts, right)
         expect(
-            torch.allclose(given, right, atol=1e-5),
+            torch.allclose(given.float(), right, atol=1e-5),
             "It is not PyTorch's gradient. "
             + hint_for_tensor(
                 given, mistakes, "Start from the loss as a sum over rows."
@@ -135,6 +151,7 @@ def check_trigram_loss(trigram_loss) -> str:
     generator = torch.Generator().manual_seed(0)
     # Few triples of a large vocabulary: most cells of the table are 0.
     train, other = (torch.randint(6, (n,), generator=generator) for n in (90, 40))
+    other = torch.cat([other, torch.tensor([6, 6, 6, 0])])  # a past that never came
     counts = torch.zeros(7, 7, 7).double()
     for a, b, c in zip(train[:-2], train[1:-1], train[2:]):
         counts[a, b, c] += 1
@@ -147,6 +164,10 @@ def check_trigram_loss(trigram_loss) -> str:
         expect(
             torch.equal(own[0], train) and torch.equal(own[1], other),
             "You changed train_ids or other_ids; leave them as they are.",
+        )
+        expect(
+            math.isfinite(given),
+            "A triple that training never saw has probability 0: add alpha.",
         )
         hints = _trigram_mistakes(counts, other, alpha)
         expect(
@@ -165,13 +186,21 @@ def _trigram_loss(
     return -p[ids[:-2], ids[1:-1], ids[2:]].log().mean().item()
 
 
+def _without_keepdim(smoothed: Tensor, ids: Tensor) -> float:
+    p = smoothed / smoothed.sum(dim=-1)  # as the sums of (a, b), divided from (b, c)
+    return -p[ids[:-2], ids[1:-1], ids[2:]].log().mean().item()
+
+
 def _trigram_mistakes(counts: Tensor, other: Tensor, alpha: float) -> dict[float, str]:
     smoothed = counts + alpha
     right = _trigram_loss(smoothed, other)
     return {
-        _trigram_loss(smoothed, other, 0): "Each past (a, b) must have probabilities "
-        "that sum to 1: divide the counts of triples by their own sum over the last "
-        "dimension.",
+        _trigram_loss(smoothed, other, 0): "The first dimension sums to 1; the last "
+        "one must: divide the counts by their own sum over the last dimension.",
+        _without_keepdim(smoothed, other): "keepdim=True keeps the sums of each past "
+        "(a, b) where they belong.",
+        -right: "The sign is missing: minus the logarithm.",
+        math.exp(right): "That is the perplexity, e to the loss.",
         _trigram_loss(smoothed, other, 1): "The middle dimension sums to 1; the last "
         "one must.",
         _trigram_loss(smoothed, other, (0, 1, 2)): "The whole table sums to 1; each "
@@ -179,5 +208,4 @@ def _trigram_mistakes(counts: Tensor, other: Tensor, alpha: float) -> dict[float
         right * (len(other) - 2): "Take the mean over the triples, not the sum.",
         right / math.log(2): "That is in bits; nats use the natural logarithm.",
         _trigram_loss(counts + 1, other): "You added 1, not alpha.",
-        math.inf: "A triple that training never saw has probability 0: add alpha.",
     }

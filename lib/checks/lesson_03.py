@@ -65,6 +65,7 @@ def _functions() -> list[tuple[str, Function, list[float], float]]:
         ("p[0] * p[1]**2 + p[2]**3", _three, [2.0, -3.0, -1.0], 0.01),
         ("p[0]**3", lambda p: p[0] ** 3, [2.0], 0.5),
         ("exp(p[1])", lambda p: math.exp(p[1]), [4.0, 0.0, 7.0, 1.0], 1e-4),
+        ("p[0] + p[1]**2", lambda p: p[0] + p[1] ** 2, [2.0, 2.0], 0.25),
         ("p[0]**2", lambda p: p[0] ** 2, [0.0], 0.25),
     ]
 
@@ -100,10 +101,15 @@ def _expect_slopes(
             kept / (2 * h): "The places before are still nudged: take a new copy of "
             "`point` for each place.",
         }
+        others = [f(_nudged(point, [i], h)) - f(_nudged(point, [i], -h)) for i in every]
+        for i in set(every) - {place}:
+            hints.setdefault(others[i] / (2 * h), f"That is the slope at place {i}.")
+        hints[0.0] = "Are up and down one and the same list? Make two copies."
+        otherwise = "Nudge this place alone, up and down, by the `h` that is passed in."
         expect(
             math.isclose(given, right, rel_tol=1e-6, abs_tol=1e-6),
             f"The slope of {case} at place {place} is {right:.4f}, yours is "
-            f"{given:.4f}. {hint_for(given, hints, 'Use the `h` that is passed in.')}",
+            f"{given:.4f}. {hint_for(given, hints, otherwise)}",
         )
 
 
@@ -115,7 +121,7 @@ def check_tanh(value_class) -> str:
         hasattr(first, "tanh"),
         "Your Value has no method `tanh`: end the cell with `Value.tanh = tanh`.",
     )
-    for x in (0.5, -2.0, 0.0, 1.5, 1_000.0, -1_000.0):
+    for x in (0.5, -2.0, 0.0, 1.5, 6.0, 1_000.0, -1_000.0):
         a = value_class(x)
         y = _tanh_of(a, value_class)
         expect(
@@ -126,18 +132,24 @@ def check_tanh(value_class) -> str:
         y.backward()
         _expect_slope(x, a.grad, 1 - math.tanh(x) ** 2)
     _expect_chained(value_class)
+    moved = value_class(0.25)
+    moved.tanh()
+    moved.data = 1.0  # as training moves it
+    _expect_number(1.0, number(moved.tanh().data))
     return "A new kind of step is a number and its slope."
 
 
 def _tanh_of(a: object, value_class: type) -> object:
     """Return the reader's tanh of a value, if it is a value with the right number."""
+    x = a.data
     try:
         y = returned(a.tanh())
     except OverflowError:
         raise Mistake(
-            f"For {a.data} your tanh overflows, but tanh is never above 1: use "
-            "`math.tanh` instead of powers of e."
+            f"For {x} your code overflows. tanh is never above 1: use `math.tanh`, and "
+            "compute the slope from it."
         ) from None
+    expect(a.data == x, "You changed the value itself. Return a new Value.")
     expect(
         isinstance(y, value_class),
         f"tanh must return a Value; yours returns the type {type(y).__name__}.",
@@ -181,7 +193,8 @@ def _expect_slope(x: float, given: object, right: float) -> None:
     )
     t = math.tanh(x)
     hints = {
-        0.0: "Nothing arrives: the new Value must know its input and the slope.",
+        0.0: "Nothing arrives: the new Value must know its input, `self`, and the "
+        "slope; the gradient of `self` is left to `backward`.",
         1.0: "The slope is not 1: the new Value must know the slope of tanh.",
         t: "You gave the result as the slope; it is 1 minus its square.",
         1 - t: "Square it: the slope is 1 minus the *square* of tanh.",
@@ -192,7 +205,7 @@ def _expect_slope(x: float, given: object, right: float) -> None:
     }
     expect(
         math.isclose(given, right, rel_tol=1e-7, abs_tol=1e-9),
-        f"At {x} the slope of tanh is {right:.4f}, but {given:.4f} arrives. "
+        f"At {x} the slope of tanh is {right:.9g}, but {given:.9g} arrives. "
         + hint_for(given, hints, "The slope is 1 minus the square of tanh."),
     )
 
@@ -234,7 +247,9 @@ def check_sum_to_shape(sum_to_shape) -> str:
             f"{case} begins with {rounded(leaf.grad)[:3]}, yours with "
             f"{rounded(given)[:3]}. "
             + hint_for_tensor(
-                given, _sum_mistakes(before, small), "Sum, nothing else."
+                given,
+                _sum_mistakes(before, small),
+                "Sum over the dimensions that were repeated, and only these.",
             ),
         )
         expect(
@@ -256,6 +271,8 @@ def _broadcasts() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         ((2, 4, 3), (3,)),
         ((2, 4, 3), (2, 1, 3)),
         ((2, 4, 3, 2), (1, 3, 1)),
+        ((2, 2, 2, 4, 3), (3,)),
+        ((2, 3, 4), (1, 1, 1)),
         ((4, 1), (4, 1)),
         ((4, 3), (4, 3)),
         ((1, 3), (3,)),
@@ -299,24 +316,35 @@ def check_linear_gradients(linear_gradients) -> str:
             torch.randn(shape, generator=generator)
             for shape in ((*front, d), (d, f), (f,), (*front, f))
         )
+        if d == 3 == f:
+            x, w, b, grad_y = (t.double() for t in (x, w, b, grad_y))
         given = _three_tensors(linear_gradients, (x, w, b, grad_y))
         leaves = [t.clone().requires_grad_() for t in (x, w, b)]
         ((leaves[0] @ leaves[1] + leaves[2]) * grad_y).sum().backward()
-        mistakes = _linear_mistakes(x, w, grad_y)
-        for name, own, leaf in zip(("x", "w", "b"), given, leaves, strict=True):
-            expect(
-                own.dtype == leaf.dtype,
-                f"The gradient of {name} has dtype {own.dtype}; {name} has "
-                f"{leaf.dtype}.",
-            )
-            expect(
-                torch.allclose(own, leaf.grad, rtol=1e-4, atol=1e-5),
-                f"For x of shape {tuple(x.shape)} and w of shape {tuple(w.shape)} the "
-                f"gradient of {name} begins with {rounded(leaf.grad)[:3]}, yours with "
-                f"{rounded(own)[:3]}. "
-                + hint_for_tensor(own, mistakes[name], "Follow one number forward."),
-            )
+        _expect_gradients(given, leaves, _linear_mistakes(x, w, grad_y))
     return "That is half of the work of training any model."
+
+
+def _expect_gradients(
+    given: list[Tensor], leaves: list[Tensor], mistakes: dict[str, dict[str, Tensor]]
+) -> None:
+    """Expect the gradients of x, w and b, and name the first wrong one."""
+    shapes = " and w of shape ".join(str(tuple(leaf.shape)) for leaf in leaves[:2])
+    otherwise = (
+        "Follow one number forward, to every place where it is used; take the `grad_y` "
+        "that is given."
+    )
+    for name, own, leaf in zip(("x", "w", "b"), given, leaves, strict=True):
+        expect(
+            own.dtype == leaf.dtype,
+            f"The gradient of {name} has dtype {own.dtype}; {name} has {leaf.dtype}.",
+        )
+        expect(
+            torch.allclose(own, leaf.grad, rtol=1e-4, atol=1e-5),
+            f"For x of shape {shapes} the gradient of {name} begins with "
+            f"{rounded(leaf.grad)[:3]}, yours with {rounded(own)[:3]}. "
+            + hint_for_tensor(own, mistakes[name], otherwise),
+        )
 
 
 def _three_tensors(linear_gradients, inputs: tuple[Tensor, ...]) -> list[Tensor]:
@@ -327,7 +355,8 @@ def _three_tensors(linear_gradients, inputs: tuple[Tensor, ...]) -> list[Tensor]
     for name, t, copy in zip(("x", "w", "b", "grad_y"), inputs, before, strict=True):
         expect(
             torch.equal(t, copy) and t.grad is None and not t.requires_grad,
-            f"You changed `{name}` itself; leave it as is, and do without backward.",
+            f"You changed `{name}` itself, or its `grad`; leave it as is, and do "
+            "without backward.",
         )
     expect(
         isinstance(answer, tuple | list) and len(answer) == 3,

@@ -33,9 +33,9 @@ def check_bag(bag) -> str:
         counts = torch.stack([row.bincount(minlength=vocab_size) for row in ids])
         _expect_counts(ids, given, counts.float())
         expect(
-            given.is_floating_point(),
-            f"The bag has dtype {given.dtype}; it must hold floats, or it cannot be "
-            "multiplied with a table of vectors. `.float()` makes them.",
+            given.dtype == torch.float32,
+            f"The bag has dtype {given.dtype}; it must have torch.float32, that of the "
+            "table of vectors that it is multiplied with. `.float()` makes it.",
         )
     return "Multiply it with a table, and you have the sum of the vectors."
 
@@ -60,18 +60,27 @@ def _expect_counts(ids: Tensor, given: Tensor, right: Tensor) -> None:
         torch.equal(given.float(), right),
         f"The window {ids[row].tolist()} has the counts {rounded(right[row])}, yours "
         f"are {rounded(given[row])}. "
-        + hint_for_tensor(given, mistakes, "Count each token of the window once."),
+        + hint_for_tensor(
+            given, mistakes, "Count every place of the window once, to the last."
+        ),
     )
+
+
+WITH_RIGHT_ANGLES = [[1.0, 0, 0], [0, 1.0, 0], [1.0, 1.0, 0], [0.1, 0.1, 0.3]]
 
 
 @exercise
 def check_mean_cosines(mean_cosines) -> str:
     """Takes a function of vectors, groups."""
     generator = torch.Generator().manual_seed(0)
+    cases = []
     for groups in ([0, 0, 1, 1, 1], [2, 0, 1, 2, 0, 1, 1, 2, 1], [0, 0, 0]):
-        groups = torch.tensor(groups)
         vectors = 3 * torch.randn(len(groups), 4, generator=generator) + 1
+        groups = torch.tensor(groups)
         vectors[1] = 2 * vectors[(groups == groups[1]).nonzero()[-1]]  # cosine 1
+        cases.append((vectors, groups))
+    cases.append((torch.tensor(WITH_RIGHT_ANGLES), torch.tensor([0, 1, 1, 0])))
+    for vectors, groups in cases:
         own, n_groups = (vectors.clone(), groups.clone()), int(groups.max()) + 1
         given = tensor(
             mean_cosines(*own),
@@ -96,7 +105,10 @@ def _expect_means(vectors: Tensor, groups: Tensor, given: Tensor) -> None:
         f"For the groups {groups.tolist()} the entry [{g}, {h}] must be "
         f"{right[g, h]:.3f}, yours is {given[g, h]:.3f}. "
         + hint_for_tensor(
-            given, _group_mistakes(vectors, groups), "Take the mean over pairs of rows."
+            given,
+            _group_mistakes(vectors, groups) | _pair_mistakes(vectors, groups),
+            "For each pair of groups, take the mean over all pairs of rows, one from "
+            "each, without a row and itself.",
         ),
     )
 
@@ -145,6 +157,35 @@ def _group_mistakes(vectors: Tensor, groups: Tensor) -> dict[str, Tensor]:
     }
 
 
+def _pair_mistakes(vectors: Tensor, groups: Tensor) -> dict[str, Tensor]:
+    """Return the means where pairs are left out, or entries of the answer."""
+    cosines, itself = _cosines(vectors), torch.eye(len(vectors))
+    return {
+        "Only one half is filled: [1, 0] is the same as [0, 1].": _block_means(
+            cosines, groups
+        ).triu(),
+        "You left out the diagonal of every block; only within one group do rows meet "
+        "themselves.": _without_every_diagonal(cosines, groups),
+        "A right angle is a pair, too: do not leave out cosines of 0.": _block_means(
+            cosines, groups, (cosines.abs() > 1e-6).double() - itself
+        ),
+    }
+
+
+def _without_every_diagonal(cosines: Tensor, groups: Tensor) -> Tensor:
+    """Return the means of the blocks, without the diagonal of each square block."""
+    members = [groups == group for group in range(int(groups.max()) + 1)]
+    means = torch.empty(len(members), len(members)).double()
+    for g, rows in enumerate(members):
+        for h, columns in enumerate(members):
+            block = cosines[rows][:, columns]
+            kept = torch.ones_like(block, dtype=torch.bool)
+            if block.size(0) == block.size(1):
+                kept.fill_diagonal_(False)
+            means[g, h] = block[kept].mean()
+    return means
+
+
 @exercise
 def check_neural_lm(neural_lm) -> str:
     """Takes a class built with vocab_size, context_length, d_model, d_hidden."""
@@ -188,7 +229,7 @@ def _parts(
             description in found,
             f"NeuralLM({vocab_size}, {context_length}, {d_model}, {d_hidden}) has no "
             f"{description}; its layers are {', '.join(map(_describe, layers))}. "
-            + _hint_for_layers(list(found), wide, d_model, d_hidden, vocab_size),
+            + _hint_for_layers(found, wide, d_model, d_hidden, vocab_size),
         )
     parts = {part: found[description] for part, description in wanted.items()}
     _expect_no_more(model, parts, ", ".join(map(_describe, layers)))
@@ -223,7 +264,7 @@ def _describe(layer: nn.Module) -> str:
 
 
 def _hint_for_layers(
-    found: list[str], wide: int, d_model: int, d_hidden: int, vocab_size: int
+    found: dict, wide: int, d_model: int, d_hidden: int, vocab_size: int
 ) -> str:
     """Say what is likely wrong with layers of these sizes."""
     hints = {
@@ -231,17 +272,20 @@ def _hint_for_layers(
         "d_model numbers: side by side there are context_length * d_model.",
         f"Linear({wide}, {vocab_size}, with a bias)": "W has no bias: U has one "
         "already, and both are added.",
-        f"Linear({d_hidden}, {vocab_size}, without a bias)": "U needs its bias b.",
+        f"Linear({d_hidden}, {vocab_size}, without a bias)": "W reads x, not the "
+        "hidden layer."
+        if f"Linear({d_hidden}, {vocab_size}, with a bias)" in found
+        else "U needs its bias b.",
         f"Linear({wide}, {d_hidden}, without a bias)": "H needs its bias d.",
     }
     likely = [hint for name, hint in hints.items() if name in found]
+    if likely:
+        return likely[0]
+    if len(found) == 4:
+        return "Compare the sizes: from how many numbers, to how many?"
     return (
-        likely[0]
-        if likely
-        else (
-            "Make each of them once, in __init__, as an attribute of its own: a plain "
-            "Python list hides layers from PyTorch."
-        )
+        "Make each of them once, in __init__, as an attribute of its own: a plain "
+        "Python list hides layers from PyTorch."
     )
 
 

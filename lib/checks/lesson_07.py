@@ -30,7 +30,7 @@ LAYERS = {  # the layers of an attention and what their matrices are for
 @exercise
 def check_multiplications(multiplications) -> str:
     """Takes a function of length, d_model, n_heads."""
-    for T, D, H in ((10, 64, 4), (128, 512, 8), (5, 12, 3), (7, 6, 1), (40, 12, 2)):
+    for T, D, H in ((10, 64, 8), (128, 512, 8), (5, 12, 3), (7, 6, 1), (40, 12, 2)):
         right = 4 * T * D * D + 2 * T * T * D
         given = returned(multiplications(T, D, H))
         expect(
@@ -53,6 +53,7 @@ def _counts(T: int, D: int, H: int) -> dict[float, str]:
     layers, looking = 4 * T * D * D, 2 * T * T * D
     right = layers + looking
     return {
+        layers / 4 + looking: "There are four layers.",
         layers * 3 / 4 + looking: "The output projection is missing.",
         looking: "The four layers are missing.",
         layers: "The scores and the mixing of the values are missing.",
@@ -111,7 +112,7 @@ def _attention(answer: object, D: int, H: int) -> nn.Module:
     expect(
         answer.d_head == D // H,
         f"Your heads have {answer.d_head} numbers each; d_model={D} and n_heads={H} "
-        f"give {D // H}. Mind the order: MultiHeadAttention(d_model, n_heads).",
+        f"give {D // H}: MultiHeadAttention({D}, {H}).",
     )
     for name in LAYERS:
         layer = getattr(answer, name)
@@ -187,21 +188,14 @@ def _expect_independent(
         )
 
 
-class _Attention(MultiHeadAttention):
-    """The attention of the lesson, which can split, in a check."""
-
-    split = MultiHeadAttention._by_head
-
-
 @exercise
-@torch.no_grad()
 def check_head_contributions(head_contributions) -> str:
     """Takes a function of attention, x, mask."""
     generator = torch.Generator().manual_seed(0)
     for D, H, T in ((12, 3, 4), (8, 2, 5), (6, 6, 3), (4, 1, 6)):
-        attention = _Attention(D, H, bias=False)
+        attention = MultiHeadAttention(D, H, bias=False)
         for parameter in attention.parameters():
-            parameter.normal_(0, 0.5, generator=generator)
+            parameter.data.normal_(0, 0.5, generator=generator)
         x, mask = torch.randn(2, T, D, generator=generator), causal_mask(T)
         mask[2, 0] = H == 3  # except in the first case not the causal one
         before, vectors, looks = _state(attention), x.clone(), mask.clone()
@@ -214,7 +208,8 @@ def check_head_contributions(head_contributions) -> str:
             torch.equal(x, vectors) and torch.equal(mask, looks),
             "You changed `x` or `mask` in place; leave them as they are.",
         )
-        _expect_contributions(given, attention, x, mask)
+        with torch.no_grad():
+            _expect_contributions(given, attention, x, mask)
     return "The heads add up to the output."
 
 
@@ -309,10 +304,19 @@ def _contribution_mistakes(
 
 
 @exercise
-@torch.no_grad()
 def check_two_heads(two_heads) -> str:
     """Takes a function of nothing that returns a MultiHeadAttention(16, 2)."""
+    expect(
+        not isinstance(two_heads, nn.Module),
+        "Pass the function itself, without calling it: `check_two_heads(two_heads)`.",
+    )
     attention = _attention(two_heads(), 16, 2)
+    with torch.no_grad():
+        _expect_two_letters(attention)
+    return "One looks at itself, the other one step back."
+
+
+def _expect_two_letters(attention: nn.Module) -> None:
     for letters in ([3, 0, 7, 7, 1, 5, 2, 6], [4, 1, 6, 0, 2], [5, 2], [1, 1, 1, 4]):
         own, T = torch.eye(8)[letters], len(letters)
         x = torch.cat([own, torch.eye(8)[:T]], dim=-1).unsqueeze(0)  # (1, T, 16)
@@ -329,7 +333,6 @@ def check_two_heads(two_heads) -> str:
             "not give [own letter, letter before]. "
             + _two_heads_hint(output[0, 1:], own, weights[0]),
         )
-    return "One looks at itself, the other one step back."
 
 
 def _two_heads_hint(given: Tensor, own: Tensor, weights: Tensor) -> str:
@@ -337,7 +340,7 @@ def _two_heads_hint(given: Tensor, own: Tensor, weights: Tensor) -> str:
     if _near(given, [before, now]):
         return "The two halves are swapped."
     if _near(given, [now, now]):
-        return "Both heads look at the own letter."
+        return "Both heads look at their own letter."
     if _near(given, [before, before]):
         return "Both heads look at the letter before."
     if _near(given, [places[1:], places[:-1]]):
@@ -358,7 +361,7 @@ def _where_they_look(weights: Tensor) -> str:
             )
         return (
             "Both heads look at the right places. Are the values the letters, and is "
-            "out_proj the identity?"
+            "out_proj the identity? What you did not set is still random: set it to 0."
         )
     if T > 2 and torch.allclose(weights[1, 1:-1], evenly[1:-1], atol=1e-3):
         return (

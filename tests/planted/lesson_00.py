@@ -117,7 +117,7 @@ WRONG = {
         (count_without("norms"), "gains and biases of the norms"),
         (count_without("attention biases"), "attention has no bias"),
         (count_without("ffn biases"), "feed-forward biases"),
-        (lambda **sizes: 5_162, "a GPT has 7,322"),
+        (lambda **sizes: 5_162, "a GPT has 7,130"),
         (lambda **sizes: count_without("head")(**sizes), "token vectors, or the head"),
         (lambda **sizes: f"{count_without('head bias')(**sizes)}", "must be a number"),
     ],
@@ -126,6 +126,10 @@ WRONG = {
         (digit_batch(shift=0), "not the inputs moved by one"),
         (digit_batch(same_start=True), "at random from 0 to 9"),
         (low_starts, "at random from 0 to 9"),
+        (
+            lambda b, n, g: digit_batch()(b, n, torch.Generator().manual_seed(0)),
+            "do not set its seed",
+        ),
         (no_generator, "pass generator=generator on"),
         (lambda b, n, g: random_digits(b, n, g)[0], "Return two tensors"),
         (digit_batch(keep=0), "has shape"),
@@ -156,7 +160,7 @@ WRONG = {
     "check_needs_attention": [
         (digit_batch(step=3), "already give 100%"),
         (squares, "already give 100%"),
-        (alternating, "are taken"),
+        (alternating, "are the example above"),
         (random_digits, "nothing may be left to chance"),
         (repeating(5), "nothing may be left to chance"),
         (lambda b, n, g: repeating(3)(b, n, g)[0].tolist(), "Return two tensors"),

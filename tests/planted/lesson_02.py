@@ -6,6 +6,8 @@ reader makes (off by one, the wrong axis, a forgotten bias), not nonsense, and q
 words that name the mistake. The right answers are the solutions.
 """
 
+import math
+
 import torch
 
 
@@ -49,7 +51,7 @@ def no_column(logits, counts):
     return (counts.sum(dim=1) * logits.softmax(dim=1) - counts) / counts.sum()
 
 
-def trigrams(dim=-1, total: bool = False, add: float | None = None):
+def trigrams(dim=-1, total: bool = False, add: float | None = None, keepdim=True):
     """A trigram loss with one mistake in it."""
 
     def loss(train_ids, other_ids, vocab_size, alpha):
@@ -57,7 +59,7 @@ def trigrams(dim=-1, total: bool = False, add: float | None = None):
         counts = torch.full((vocab_size,) * 3, start, dtype=torch.double)
         for a, b, c in zip(train_ids[:-2], train_ids[1:-1], train_ids[2:]):
             counts[a, b, c] += 1
-        p = counts / counts.sum(dim=dim, keepdim=True)
+        p = counts / counts.sum(dim=dim, keepdim=keepdim)
         surprise = -p[other_ids[:-2], other_ids[1:-1], other_ids[2:]].log()
         return (surprise.sum() if total else surprise.mean()).item()
 
@@ -73,7 +75,15 @@ WRONG = {
             "counts that are passed in",
         ),
         (lambda n, t, c: n[t.ids[c]].argmax(), "the type Tensor"),
-        (lambda n, t, c: "b", "after 'b'"),
+        (lambda n, t, c: "b", "the answer is"),
+        (
+            lambda n, t, c: t.characters[(n / n.sum(1))[t.ids[c]].argmax()],
+            "counts that are passed in",
+        ),
+        (
+            lambda n, t, c: t.characters[(n + n.T)[t.ids[c]].argmax()],
+            "the answer is",
+        ),
         (lambda n, t, c: t.characters[n.sum(dim=0).argmax()], "after"),
         (lambda n, t, c: t.characters[n[t.ids[c]].mul_(2).argmax()], "only read it"),
     ],
@@ -88,6 +98,9 @@ WRONG = {
         (lambda n, a: smoothed()(n, a)[:, :2], "must have the shape (3, 3)"),
         (lambda n, a: (n / n.sum(1, keepdim=True)).nan_to_num(1 / 3), "every count"),
         (lambda n, a: (n + a).softmax(dim=1), "every count"),
+        (lambda n, a: smoothed()(n.T, a), "the transposed counts"),
+        (lambda n, a: (n + a) / (n.sum(1, keepdim=True) + 3 * a), "must sum to 1"),
+        (lambda n, a: smoothed()(n, min(a, 1)), "You added 1, not alpha"),
     ],
     "check_bigram_gradient": [
         (gradient_times(-1.0), "sign is the other way round"),
@@ -102,6 +115,9 @@ WRONG = {
     ],
     "check_trigram_loss": [
         (trigrams(dim=0), "by their own sum over the last dimension"),
+        (trigrams(keepdim=False), "keepdim=True keeps the sums"),
+        (lambda a, b, v, s: -trigrams()(a, b, v, s), "The sign is missing"),
+        (lambda a, b, v, s: math.exp(trigrams()(a, b, v, s)), "the perplexity"),
         (trigrams(dim=1), "middle dimension sums to 1"),
         (trigrams(dim=(0, 1, 2)), "whole table sums to 1"),
         (trigrams(total=True), "not the sum"),

@@ -210,7 +210,7 @@ WRONG = {
         (slopes(fresh=False), "take a new copy"),
         (slopes(together=True), "one at a time"),
         (nudged_itself, "You changed `point` itself"),
-        (own_nudge, "Use the `h` that is passed in"),
+        (own_nudge, "by the `h` that is passed in"),
         (first_place_only, "so the answer has as many; yours has 1"),
         (in_the_loop, "yours has the type float"),
         (lambda f, p, h=1: torch.tensor(slopes()(f, p, h)), "the type Tensor"),

@@ -81,6 +81,26 @@ def upper_half(vectors, groups):
     return mean_cosines(vectors, groups).triu()
 
 
+def no_right_angles(vectors):
+    return (unit_products(vectors).abs() > 1e-6) * without_self(vectors)
+
+
+def nor_short_vectors(vectors):
+    unit = vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1)
+    return unit @ unit.T
+
+
+def without_any_diagonal(vectors, groups):
+    cosines, result = unit_products(vectors), mean_cosines(vectors, groups)
+    for a in range(len(result)):
+        for b in range(len(result)):
+            block = cosines[groups == a][:, groups == b]
+            n, m = block.shape
+            if n == m:
+                result[a, b] = (block.sum() - block.trace()) / (n * n - n)
+    return result
+
+
 def sorted_groups(vectors, groups):
     return mean_cosines(vectors, groups.sort().values)
 
@@ -215,10 +235,11 @@ WRONG = {
         (lambda ids, v: F.one_hot(ids).sum(dim=1).float(), "must have the shape"),
         (lambda ids, v: F.one_hot(ids, v).float(), "must have the shape"),
         (lambda ids, v: F.one_hot(ids, v).sum(dim=0).float(), "must have the shape"),
-        (lambda ids, v: counts(ids, v).long(), "must hold floats"),
+        (lambda ids, v: counts(ids, v).long(), "must have torch.float32"),
+        (lambda ids, v: counts(ids, v).double(), "must have torch.float32"),
         (lambda ids, v: counts(ids, v).numpy(), "must be a tensor"),
         (lambda ids, v: counts(ids, v).tolist(), "must be a tensor"),
-        (lambda ids, v: counts(ids[:, :-1], v), "Count each token"),
+        (lambda ids, v: counts(ids[:, :-1], v), "Count every place"),
         (counted_in_place, "You changed `ids`"),
         (lambda ids, v: None, "is a `return` missing"),
     ],
@@ -233,8 +254,11 @@ WRONG = {
         (lambda v, g: mean_cosines(v, g).tolist(), "must be a tensor"),
         (lambda v, g: mean_cosines(v, g).numpy(), "must be a tensor"),
         (scaled_in_place, "You changed `vectors`"),
-        (upper_half, "the entry [1, 0] must be"),
-        (sorted_groups, "the mean over pairs of rows"),
+        (upper_half, "Only one half is filled"),
+        (sorted_groups, "the mean over all pairs of rows"),
+        (groups_of(unit_products, no_right_angles), "A right angle is a pair"),
+        (groups_of(nor_short_vectors, without_self), "the entry"),
+        (without_any_diagonal, "the diagonal of every block"),
     ],
     "check_neural_lm": [
         (with_activation(lambda h: h), "tanh between H and U is missing"),

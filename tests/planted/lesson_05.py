@@ -129,6 +129,28 @@ class Detached(FromTheEnd):
         return self.table.weight.data[:length].flip(0)
 
 
+class PartlyDetached(FromTheEnd):
+    def rows(self, length):
+        rows = self.table.weight[:length]
+        return torch.cat([rows[:1], rows[1:].detach()]).flip(0)
+
+
+class FrozenCopy(FromTheEnd):
+    """Looks up what the table held when it was made."""
+
+    def __init__(self, context_length, d_model):
+        super().__init__(context_length, d_model)
+        self.turned = self.table.weight.flip(0)
+
+    def rows(self, length):
+        return self.turned[-length:]
+
+
+class DoubleRows(FromTheEnd):
+    def rows(self, length):
+        return super().rows(length).double()
+
+
 class DetachedTokens(FromTheEnd):
     def forward(self, x):
         return x.detach() + self.rows(x.size(1))
@@ -295,6 +317,9 @@ WRONG = {
         (WithoutBatch, "must have the shape"),
         (ByTheBatch, "must be added there"),
         (Detached, "leave out `detach`, `.data`"),
+        (PartlyDetached, "rows that were added get no gradient"),
+        (FrozenCopy, "exactly one row, as it is now"),
+        (DoubleRows, "it must have that of x"),
         (DetachedTokens, "the tokens cannot learn"),
         (NotLearned, "nothing to learn"),
         (TooManyRows, "needs one table"),

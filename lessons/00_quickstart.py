@@ -179,7 +179,7 @@ assert total == 5_162
 # %% [markdown]
 # The list shows the first of the two blocks; below it are the sums: 160 numbers for the
 # ten digits, 512 for the 32 positions, 4,320 in the blocks, 170 for the output
-# head (no attention head), which turns a vector back into ten scores. Together 5,162 [parameters](../book/glossary.md#parameter).
+# head (not an attention head), which turns a vector back into ten scores. Together 5,162 [parameters](../book/glossary.md#parameter).
 # The names get their meaning in lessons 04 to 09. GPT-2 is built from the same kinds of parts,
 # larger and more of them, with some of the other settings changed.
 
@@ -308,8 +308,8 @@ assert torch.allclose(ours, torchs, atol=1e-6)
 # ### The classic bug: gradients that pile up
 #
 # PyTorch *adds* each new gradient to the old one. Forget `zero_grad`, and the optimiser is
-# given the sum of all gradients so far, most of them out of date. Nothing crashes. Here is the
-# same training without that one line.
+# given the sum of all gradients so far, most of them out of date. Nothing crashes. Here are
+# 60 steps of it without that one line.
 
 # %%
 torch.manual_seed(0)
@@ -454,7 +454,7 @@ def accuracy_without(model, part):
 
 
 # %% [markdown]
-# `everything`, above, holds a sequence from each of the ten starts. Which parts can the
+# `everything`, from the folded slider cell, holds a sequence of digits from each of the ten starts. Which parts can the
 # model do without?
 
 # %% tags=["measured:wide"]
@@ -494,7 +494,7 @@ print(f"trained without feed-forward: {share:.0%} of the next digits right")
 claim(share == 1, "a model learns to count without feed-forward networks")
 
 # %% [markdown]
-# It counts as well as the first one. The work can be done by other parts, the head for one.
+# It counts as well as the first one. The work can be done by other parts.
 #
 # The model that only looks at the last token has a name, the bigram model. You build it in
 # lesson [02](02_bigram.ipynb).
@@ -554,7 +554,7 @@ claim(scores[True] > 0.9, "with attention more than nine in ten digits are right
 claim(scores[False] < 0.2, "without attention the model nearly guesses")
 
 # %% [markdown]
-# Without attention it is little more than guessing. Now look at the weights again.
+# Without attention it is little more than guessing, one in ten. Now look at the attention again.
 
 # %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. All cells above the diagonal are white; below it the weight is spread unevenly, in each head in another way."}}
 sequence = torch.tensor([[7, 2] * 5])

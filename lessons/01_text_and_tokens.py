@@ -440,7 +440,7 @@ print(f"loss: {copy_losses[0]:.1f} at first, {copy_losses[-1]:.2f} after 200 ste
 claim(copy_losses[-1] < 0.05, "the loss is almost zero")
 
 # %% [markdown]
-# The loss is almost zero! That is the sign: a loss that is too good comes from a bug. Let it continue a
+# The loss is almost zero! That is the sign: a loss too good for its text points to a bug. Let it continue a
 # word, each time with the character of the largest logit.
 
 # %%
@@ -525,7 +525,7 @@ assert abs(losses["Unigram"] - entropy(shares).item() - divergence) < 1e-9
 
 # %% [markdown]
 # The frequencies of the training split have an entropy of 3.3091. The validation split has
-# frequencies of its own, with an entropy of 3.3373: it is a bit harder text. The remaining
+# frequencies of its own, with an entropy of 3.3373: it is slightly harder text. The remaining
 # 0.01002 nats are the price of predicting it with the frequencies of another text instead of
 # its own. Write $p$ for the shares of the text and $q$ for the model. The price is called the *Kullback-Leibler divergence*:
 #
@@ -608,7 +608,7 @@ from lib.checks.lesson_01 import (
 # *warm-up · 5 minutes* · [Solution](../solutions/01_text_and_tokens.ipynb#exercise-1-how-many-choices)
 #
 # A loss in nats is hard to picture. Turn it into a number of choices: how many equally
-# likely tokens would give this loss, a float? Their number is called the
+# likely tokens would give this loss? Their number is called the
 # [perplexity](../book/glossary.md#perplexity). Return it as a float.
 #
 # <details><summary>Hint</summary>
@@ -688,7 +688,7 @@ check_safe_tokenizer(SafeTokenizer)
 #
 # The entropy of *pairs* of neighbours, minus the entropy of their first characters, is what
 # remains unknown about the second when you know the first. Write a function that returns
-# this difference in nats for a 1-d tensor of ids. Take the first characters from the pairs:
+# this difference, a float in nats, for a 1-d tensor of ids. Take the first characters from the pairs:
 # a text of $N$ tokens has $N - 1$ of them. Then run it on `train`: to what value does one
 # character of context lower the 3.3091 nats? (The
 # [solution](../solutions/01_text_and_tokens.ipynb) gets 2.4519.)

@@ -248,11 +248,11 @@ print(f"cross-entropy of log counts: {loss:.4f} nats")
 # The best table is known. Can training find it? Later models are found by training
 # alone; only here can you compare the result with the truth.
 #
-# Start with all logits 0 and follow the [gradient](../book/glossary.md#gradient): how the loss
+# Start with all logits 0 and go against the [gradient](../book/glossary.md#gradient): how the loss
 # changes when one logit changes a little, its
-# [derivative](../book/mathematics.md#derivative). For one row whose tokens have the shares $s_k$
-# of its counts, the mean loss is $-\sum_k s_k z_k + \ln \sum_k e^{z_k}$. By $z_j$, the first term
-# gives $-s_j$; the second gives, by the chain rule, $e^{z_j} / \sum_k e^{z_k} = p_j$:
+# [derivative](../book/mathematics.md#derivative). For one row, whose tokens have shares $s_k$
+# that sum to 1, the mean loss is $L = -\sum_k s_k z_k + \ln \sum_k e^{z_k}$. Differentiated by
+# $z_j$, the first term gives $-s_j$; the second, by the chain rule, $e^{z_j} / \sum_k e^{z_k} = p_j$:
 #
 # $$\frac{\partial L}{\partial z_j} = p_j - s_j$$
 #
@@ -260,8 +260,8 @@ print(f"cross-entropy of log counts: {loss:.4f} nats")
 # goes down, where it gives too little it goes up, and nothing moves once $p$ equals the shares.
 #
 # Check it against PyTorch on a row of three tokens with counts 6, 3, 1. `requires_grad` asks
-# PyTorch to keep track of what depends on `z`; `backward` then fills `z.grad`. (How is
-# the next lesson. `log_softmax` is $z$ minus its `logsumexp`.)
+# PyTorch to keep track of what depends on `z`; `backward` then fills `z.grad`. (Lesson
+# 03 shows how. `log_softmax` is $z$ minus its `logsumexp`.)
 
 # %%
 row_counts = torch.tensor([6.0, 3.0, 1.0])
@@ -309,9 +309,9 @@ claim(abs(table_train_loss - train_floor) < 0.01, "training finds the counted lo
 claim(abs(table_loss - counted_loss) < 0.01, "and on the validation split too")
 
 # %% [markdown]
-# After 100 steps the table is within a hundredth of a nat of the counts, on both splits.
-# Gradient descent does not know that it is counting, but it arrives at the same place. (Unseen
-# pairs are then unlikely, not yet impossible.)
+# After 100 steps the table is within a hundredth of a nat: of the plain counts in training, of the
+# smoothed ones in validation. Gradient descent does not know that it is counting, and arrives at
+# the same place.
 
 # %% [markdown]
 # ### The model as a module
@@ -322,7 +322,7 @@ claim(abs(table_loss - counted_loss) < 0.01, "and on the validation split too")
 #
 # With `d_model` set, each token gets a short vector instead, its
 # [embedding](../book/glossary.md#embedding), and a linear layer (a matrix and a bias) turns
-# the vector into logits. Every model in this course begins and ends like that; what comes
+# the vector into logits. Most later models begin and end like that; what comes
 # between the two is what you will build. The sizes of a model stand in a *configuration*, a data class.
 
 # %% tags=["naive:models.bigram.BigramConfig"]
@@ -453,8 +453,8 @@ plot.loss_curve({"batches": losses}, {"by counting": train_floor})
 # %% [markdown]
 # *The loss of single batches comes down to the counted optimum, and jitters.*
 #
-# 2.50 nats against 2.48. One reason: each batch is a small sample of the text, so its gradient is
-# noisy and never shrinks to nothing. The model hovers near the best point.
+# 2.50 nats against 2.48. Possible reasons: noisy gradients of small batches, few steps, few numbers
+# per embedding.
 
 # %% [markdown]
 # ### Writing
@@ -506,8 +506,8 @@ for temperature in (0, 0.5, 1.0):
     print(f"temperature {temperature}: {text}\n")
 
 # %% [markdown]
-# At temperature 0 it runs in a circle. At 1.0 it writes words of about the right length
-# with endings that look English, and it has found the layout of a play: capitals, a colon,
+# At temperature 0 it runs in a circle. At 1.0 it writes
+# endings that look English, and it has found the layout of a play: capitals, a colon,
 # a new line.
 
 # %% [markdown]
@@ -582,8 +582,9 @@ claim(abs(wrong_train_loss - table_train_loss) < 1e-3, "the loss does not see th
 # %% [markdown]
 # The same! The loss looks up one number per pair and never asks whether a row is a
 # distribution. The wrong table answers another question: given the *next* character, what was
-# the one before? That is as hard. Except at the two ends of the text, every character ends one pair
-# and begins the next, so its row and its column have the same sum.
+# the one before? That is as hard: a pair costs the logarithm of its row's sum, or its column's,
+# minus that of its count. And but for the ends of the text, every character ends one pair and
+# begins the next: equal sums.
 #
 # Three other things find the bug: the sums of the rows; a loss that normalises each row itself,
 # as `cross_entropy` does; and the text.
@@ -697,8 +698,8 @@ for name, (network, loss, seconds) in runs.items():
 #
 # <details><summary>Is the bigram model worse with an embedding of 8 numbers?</summary>
 #
-# Yes: 2.54 nats instead of 2.50. The table of logits is then the product of two thin matrices
-# and cannot take every form. <!-- from: predict-then-run "embedding of 8" -->
+# Yes: 2.54 nats instead of 2.50. The thinner the two matrices, the fewer tables their product
+# can form. <!-- from: predict-then-run "embedding of 8" -->
 # <!-- from: training-with-batches "validation:" -->
 #
 # </details>
@@ -761,8 +762,8 @@ check_most_likely_next(most_likely_next)
 #
 # Write smoothing with an amount `alpha` instead of 1: return the table of probabilities
 # `(V, V)` for counts `(V, V)` and any `alpha` > 0, and leave `counts` as they are. Then try
-# amounts from a hundredth to a hundred on the validation split: from which one on does it
-# matter?
+# amounts from a hundredth to a hundred on the validation split: from which one on is the
+# loss a hundredth of a nat above that of `alpha=1`?
 #
 # <details><summary>Hint</summary>
 #

@@ -11,7 +11,7 @@
 # - **You will see** why gradients are added and never overwritten, and what a learning rate
 #   does when it is too small or too large.
 # - **Needs** lesson [02](02_bigram.ipynb).
-# - **Takes** about 75 minutes with the exercises; the notebook runs in under 45 s.
+# - **Takes** about 75 minutes without exercise 4; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -93,7 +93,7 @@ for nudge in (0.1, 0.01, 0.001, 0.0001):
 w, x, b, target = 2.0, 3.0, 1.0, 5.0
 difference = w * x + b - target
 
-at_difference = 1 * 2 * difference  # gradient of the square: 1, its slope: twice
+at_difference = 1 * 2 * difference  # the loss by itself: 1; slope 2 * difference
 at_sum = at_difference * 1  # sum - target grows as fast as the sum
 at_b = at_product = at_sum * 1  # product + b grows as fast as each of them
 at_w = at_product * x  # w * x grows x times as fast as w
@@ -115,7 +115,7 @@ diagrams.shared_node()
 # %% [markdown]
 # If `a` grows a little, the product grows by way of `b` *and* by way of `c`. Both changes
 # happen, so the two gradients **add up**: $8 + 6 = 14$. (Check it: $2a (a + 1) = 2a^2 + 2a$ has
-# the derivative $4a + 2$, at 3 that is 14.) <!-- from: backward "second picture" -->
+# the derivative $4a + 2$; at 3 that is 14.) <!-- from: backward "second picture" -->
 #
 # For a number $v$ from which $u_1, u_2, \ldots$ are computed:
 #
@@ -123,12 +123,12 @@ diagrams.shared_node()
 #
 # | symbol | what it is |
 # |---|---|
-# | $\partial L / \partial v$ | the gradient of $v$: how many times as much as $v$ the loss $L$ grows |
+# | $\partial L / \partial v$ | the gradient of $v$: how many times as fast as $v$ the loss $L$ grows |
 # | $\partial L / \partial u_i$ | the gradient of a number that was computed from $v$ |
 # | $\partial u_i / \partial v$ | the slope of that one step |
 #
 # All that has to be derived on paper is the slope of each *kind* of step. Five kinds are enough
-# for this page:
+# for a bigram:
 #
 # | step | slope for $a$ | slope for $b$ |
 # |---|---|---|
@@ -299,7 +299,8 @@ def bigram_loss(logits, shares):
 
 
 # %% [markdown]
-# Training has the four moves that you know. This is plain *gradient descent*: each logit moves by
+# Training has the four moves that you know. (The rate can be 10, since the shares of the pairs make
+# each gradient tiny.) This is plain *gradient descent*: each logit moves by
 # its gradient times the [learning rate](../book/glossary.md#learning-rate), and *against* the
 # gradient, which says where the loss grows.
 
@@ -331,9 +332,9 @@ for step in (0, 1, 10, 49):
 #
 # PyTorch does the same, but each step works on whole tensors. The [matrix
 # product](../book/mathematics.md#matrix-product) matters most. Let $Y = X W + b$, and let $G$
-# hold the gradients of all numbers in $Y$. The weight $W_{kj}$ is used once for every row $i$ of
-# $X$, with slope $X_{ik}$; in the same way $X_{ik}$ is used once for every column $j$, with slope
-# $W_{kj}$. The gradients add up:
+# hold the gradients of all numbers in $Y$. The weight $W_{kj}$ enters $Y_{ij}$ for every row $i$,
+# with slope $X_{ik}$; and $X_{ik}$ enters $Y_{ij}$ for every column $j$, with slope $W_{kj}$. The
+# gradients add up:
 #
 # $$\frac{\partial L}{\partial W_{kj}} = \sum_i X_{ik} \, G_{ij} \qquad \text{that is} \qquad
 # \frac{\partial L}{\partial W} = X^\top G, \qquad \frac{\partial L}{\partial X} = G \, W^\top$$
@@ -463,8 +464,8 @@ print(f"with the bug, step 0: {broken[0]:.4f} nats, step 49: {broken[49]:.4f} na
 claim(broken[49] > math.log(8) - 0.01, "with the bug it learns nothing")
 
 # %% [markdown]
-# No error, no warning, and nothing learned: after 50 steps it still guesses. (What overwrites last
-# is the share through the sum of the row: equal for the whole row, so no probability changes.)
+# No error, no warning, and nothing learned: after 50 steps it still guesses. (What arrives last
+# comes through the sum of the row, in proportion to $p$: all $p$ start equal, and so they stay.)
 #
 # Adding has a price: what is not cleared is added to the next gradient. That is the bug of lesson
 # [00](00_quickstart.ipynb#the-classic-bug-gradients-that-pile-up), a training loop without
@@ -504,7 +505,7 @@ def descend(rate, momentum=0.0, n_steps=40):
 # %% [markdown]
 # Ignore `momentum` for now: at 0 it changes nothing. Each thin line connects points of the same
 # loss. Together they show a long, narrow valley; the cross is its lowest point. Move the slider. What happens when the
-# learning rate is very small, and what when it goes beyond 0.17?
+# learning rate is very small, and what when it is the largest?
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 # @title The slider
@@ -558,7 +559,7 @@ slider(draw, rates, "learning rate", alt=describe, start=2)
 paths = {"plain": descend(0.03), "momentum 0.9": descend(0.03, momentum=0.9)}
 for name, path in paths.items():
     print(f"{name}: loss {line_loss(*path[-1]):.3f} after 39 steps")
-print(f"plain, at its limit of 0.17: loss {line_loss(*descend(0.17)[-1]):.3f}")
+print(f"plain, at its best rate, 0.17: loss {line_loss(*descend(0.17)[-1]):.3f}")
 landscape(paths)
 
 # %% [markdown]
@@ -776,7 +777,7 @@ check_linear_gradients(linear_gradients)
 #   loss to the oldest value, and add gradient times slope at every input. It trains a bigram to
 #   the same loss as PyTorch, with the same gradients.
 # - You saw why gradients **add up**: a number that is used twice moves the loss in two ways.
-#   Overwrite instead, and nothing is learned. Forget to clear, and old gradients come back.
+#   Overwrite instead, and this bigram learns nothing. Forget to clear, and old gradients come back.
 # - You know the rules for **whole tensors**: $X^\top G$ and $G \, W^\top$ for a matrix product, a
 #   sum over what was repeated for broadcasting.
 # - You built **gradient descent with momentum**, and measured the learning rate's **U-curve**: the

@@ -8,7 +8,7 @@
 #
 # - **You will build** a search for the nearest vectors, and two models that read a window of
 #   text: one adds its vectors, one puts them side by side.
-# - **You will see** vowels, consonants and capitals gather, each in its own region, what the
+# - **You will see** characters of one kind come together, what the
 #   order of eight characters is worth, and what it costs.
 # - **Needs** lessons [02](02_bigram.ipynb) and [03](03_gradients.ipynb).
 # - **Takes** about 75 minutes without exercise 3; the notebook runs in under 45 s.
@@ -111,7 +111,7 @@ print("side by side:", torch.cat([o, n]).tolist(), torch.cat([n, o]).tolist())
 # \qquad \text{or} \qquad x = [\, E_{w_1}, E_{w_2}, \ldots, E_{w_T} \,]$$
 #
 # Two linear layers turn $x$ into logits. Between them stands a function that is not linear; without
-# it the two could do no more than one. The [ReLU](../book/glossary.md#relu) replaces each negative
+# it the two are one, since a product of matrices is a matrix. The [ReLU](../book/glossary.md#relu) replaces each negative
 # number by 0; what comes out, $h$, is the *hidden layer*.
 #
 # $$h = \operatorname{ReLU}(x W_1^\top + b_1), \qquad z = h W_2^\top + b_2$$
@@ -121,6 +121,7 @@ print("side by side:", torch.cat([o, n]).tolist(), torch.cat([n, o]).tolist())
 # | $w_t$ | number | the id of the token at place $t$ of the window |
 # | $E$ | `(V, D)` | the [embedding](../book/glossary.md#embedding): one vector per token, learned |
 # | $x$ | `(D,)` or `(T * D,)` | the whole window as one vector |
+# | $W_1, b_1$ | `(d_hidden, width)`, `(d_hidden,)` | the first layer; $W_2, b_2$ likewise |
 # | $h$ | `(d_hidden,)` | the hidden layer |
 # | $z$ | `(V,)` | the logits of the next token |
 #
@@ -256,7 +257,7 @@ for model in (adding, joining):
     print(f"{model.join.__name__:12} hidden {shape}, {n_parameters:,} parameters")
 
 # %% [markdown]
-# Look at the hidden layers: one row of weights for each output. Side by side, each row is eight
+# Look at the matrices `hidden`: one row for each output. Side by side, each row is eight
 # times as long. Its first piece of 32 numbers multiplies the first character, its second the
 # second, and so on. **Side by side, each place has its own piece of the weights. Adding, all places share
 # one.**
@@ -267,8 +268,8 @@ for model in (adding, joining):
 # ### Adding is the special case
 #
 # If that is true, then eight *equal* pieces must compute what the adding model computes. So copy
-# its weights, but write the hidden matrix eight times side by side, with `repeat(1, 8)`. (`|` joins
-# two dictionaries; the second one wins.)
+# its weights, but write the hidden matrix eight times side by side, with `repeat(1, 8)`. (`state_dict` is a dictionary
+# of all weights; `|` joins two, the second wins.)
 
 # %%
 ids = torch.tensor([tokenizer.encode("to be or"), tokenizer.encode("or be to")])
@@ -365,7 +366,7 @@ print("lookup = product")
 #
 # ### Letters on the move
 #
-# Where do good numbers come from? From training. Nobody tells a model that `a` and `e` are vowels.
+# Where do good numbers come from? From training. Nobody tells a model which characters are alike.
 # Does it find out? Take the bigram model with an embedding, as in lesson [02](02_bigram.ipynb), but
 # with only *two* numbers per character, so that they are points in a plane. Keep a copy of the
 # table after every hundred steps.
@@ -446,10 +447,10 @@ def describe(step):
 slider(draw, [0, 100, 200, 300, 400, 500], "training step", alt=describe, start=5)
 
 # %% [markdown]
-# *At step 0 the characters lie at random. In training each kind gathers in a region of its own.*
+# *At step 0 the characters lie at random. In training those of one kind come closer.*
 #
-# One run could be luck, so take all three. Divide the mean distance of two characters of one kind
-# by that of two of different kinds. 1 means that kinds make no difference. `triu_indices` lists
+# One run could be luck, so take all three. Divide the mean distance in the picture of two characters
+# of one kind by that of two of different kinds. 1 means that kinds make no difference. `triu_indices` lists
 # each pair once:
 
 # %%
@@ -483,10 +484,9 @@ claim(max(after) < 0.85, "training brings characters of one kind together")
 # *followed by the same things* need the same logits, so training pulls their vectors the same way.
 # If that is right, similar futures should mean similar vectors, for all pairs of characters.
 #
-# How similar are two futures? Write them as two rows of probabilities. How many nats more does
-# it cost, on average, to predict both with one row, the mean of the two, than each with its own?
-# That is their *Jensen-Shannon divergence*: the entropy of the mean, minus the mean of the
-# entropies.
+# How similar are two futures? Write them as two rows of probabilities. To predict both with
+# their mean $m$ costs, on average, $-\sum_k m_k \ln m_k$, the entropy of the mean. Take away the
+# mean of their own entropies: the *Jensen-Shannon divergence*.
 
 # %%
 from lib.evaluate.losses import entropy
@@ -530,8 +530,8 @@ for axes, table, when in zip(both, (wide[0][0], wide[0][-1]), ("before", "after"
 # %% [markdown]
 # *Before training the cloud is level. After it, the cloud rises: closer futures, larger cosines.*
 #
-# How clear is that? The *correlation* of two lists of numbers is 1 when both rise along a line, -1
-# when one rises and the other falls, and 0 when there is no such line. `corrcoef` computes it:
+# How clear is that? The *correlation* runs from -1, all points on a falling line, to 1, all on a
+# rising line; near 0 neither fits. `corrcoef` computes it:
 
 # %%
 for other in ([4.0, 5.0, 6.0], [6.0, 5.0, 4.0], [5.0, 6.0, 5.0]):
@@ -716,7 +716,7 @@ claim(max(joined[1:]) < bigram_loss - 0.05, "but better than the bigram")
 # With one character both are the same model. Added, a
 # second character still helps; then each makes the bag bigger, and the last one harder to find.
 # Side by side, a few more characters help, but with 32 the loss is *higher* than with eight. Each
-# character more brings 4,096 new weights, which begin as random numbers and learn from that one
+# further character brings 4,096 new weights, which begin as random numbers and learn from that one
 # place alone. For them 300 steps are probably too few.
 # <!-- from: what-if-it-reads-more "lengths, curves" -->
 # <!-- from: experiment-add-or-side-by-side "n_steps=300" -->
@@ -880,7 +880,7 @@ check_neural_lm(NeuralLM)
 # - You built a search for the **nearest vectors** by cosine, and a test that catches one which forgets the
 #   lengths.
 # - You saw letters of one kind **move together**, and why: similar futures, similar vectors.
-# - You built two **window models**. Added, eight characters were worth less than one. Side by side,
+# - You built two **window models**. Added, after a short training, eight lost to one. Side by side,
 #   they beat the bigram: the order is worth more than 0.6 nats.
 #   <!-- from: experiment-add-or-side-by-side "is worth more than" -->
 #

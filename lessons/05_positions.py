@@ -316,7 +316,7 @@ print([round(wavelength) for wavelength in wavelengths])
 
 # %% [markdown]
 # They run from 6 to 35,333 positions, each longer by the same factor, which was 2 for the clocks
-# above. For every distance some hand turns by a good part of a circle on the way.
+# above. At every distance among them some hand has made a good part of a turn.
 
 # %% [markdown]
 # ### A step is a rotation
@@ -342,15 +342,16 @@ print(f"position 5:         ({math.sin(0.25 * 5):.3f}, {math.cos(0.25 * 5):.3f})
 
 # %% [markdown]
 # The same. The factors $\cos \omega k$ and $\sin \omega k$ contain $k$, not $t$: "three further" is one linear map for all
-# positions. That is why the authors of the Transformer chose sines and cosines. Lesson 19 rotates
+# positions. The authors of the Transformer hoped that this would help. Lesson 19 rotates
 # vectors in this way and adds nothing.
 
 # %% [markdown]
 # ### The dot product sees the distance
 #
 # How similar are two positions $s$ and $t$? To their dot product every hand adds $\sin \omega s
-# \sin \omega t + \cos \omega s \cos \omega t$. By the second formula, with $-t$ in place
-# of $k$, this is a cosine. (The sine of a negative angle is negative, its cosine is the same.) So:
+# \sin \omega t + \cos \omega s \cos \omega t$. By the second formula, with $s$ for $t$ and
+# $-t$ for $k$, this is a cosine. (The sine of a negative angle is negative, its cosine is the same.)
+# So:
 #
 # $$p_s \cdot p_t = \sum_i \cos\bigl(\omega_i (s - t)\bigr)$$
 #
@@ -406,7 +407,7 @@ print("the same vectors, learned and computed")
 # ### The classic bug: almost the right table
 #
 # In the exponent $2i/D$ the letter $i$ counts pairs: columns 0 and 1 share one frequency. It is
-# easy to count columns instead, to lose the 2, or to put all sines first and then all cosines.
+# easy to write $j/D$ with the column $j$, to lose the 2, or to put all sines first and then all cosines.
 # All three have the right shape, and numbers between -1 and 1.
 
 # %%
@@ -433,7 +434,7 @@ for name, table in tables.items():
 # %% [markdown]
 # In the first wrong table a sine and its cosine turn at different speeds, so the dot product
 # depends on the position. The second passes that test: each sine still has its cosine, but the slow
-# hands are far too fast. The third is not wrong by itself, since only its columns are renamed; it breaks weights
+# hands are far too fast. The third is not wrong by itself, since only its columns are reordered; it breaks weights
 # that were trained with the other order. **Only the comparison with the formula finds all
 # three.** Would training notice? See *Predict, then run*.
 
@@ -625,9 +626,9 @@ for name in ("none", "learned"):
 #
 # <details><summary>You train with one of the wrong exponents from the Check. How much worse does the loss get?</summary>
 #
-# Not at all. Eight positions need eight vectors that can be told apart, and the wrong tables have
-# them: their losses differ from the right one's by less than 0.1 nats. No loss shows you this bug;
-# the comparison with the formula does.
+# Hardly, or not at all. Eight positions need eight vectors that can be told apart, and the wrong
+# tables have them: their losses differ from the right one's by less than 0.1 nats. No loss shows
+# you this bug; the comparison with the formula does.
 #
 # </details>
 
@@ -661,7 +662,7 @@ print(f"alternating {losses['sines and cosines'][0]:.2f} nats, sines first {loss
 claim(loss > bigram_loss, "another order breaks the model")
 
 # %% [markdown]
-# <details><summary>Sines and cosines can be computed for any position. The model was trained on eight characters. Does it predict better when it reads sixteen?</summary>
+# <details><summary>The model was trained on eight characters. Give it a table of sixteen sines and cosines. Does it predict better when it reads sixteen?</summary>
 #
 # Far worse, worse than without positions. The vectors of the new positions exist, but no weight
 # has ever seen them, and the newest character now stands at the last of them. Even one character

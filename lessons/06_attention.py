@@ -9,7 +9,7 @@
 # - **You will build** the causal mask, scaled dot-product attention, and a language model
 #   with one head of it.
 # - **You will see** why the scores are divided by a square root, and a bug that makes the loss
-#   look wonderful, on training and validation text alike.
+#   look wonderful, even on validation text.
 # - **Needs** lessons [04](04_embeddings.ipynb) and [05](05_positions.ipynb).
 # - **Takes** about 60 minutes, and as long for all exercises; the notebook runs in under 45 s.
 
@@ -35,13 +35,13 @@ sys.path.insert(0, str(found[0]))
 #
 # The counted bigram of lesson [02](02_bigram.ipynb) reads one character and reaches 2.4819
 # nats. The window models of the last two lessons read eight, but each place in the window
-# always gets the same share, whatever character stands there. How can a position *choose*
+# always gets the same weights, whatever character stands there. How can a position *choose*
 # what to take? <!-- from: 02_bigram#smoothing "validation:" -->
 
 # %% [markdown]
 # ## The machine
 #
-# So far nothing carried information from one position to another. Attention does.
+# So far fixed weights joined a window. Attention chooses them anew at each position.
 
 # %% mystnb={"image": {"alt": "Diagram of the model so far: token ids become vectors, positions are added, and the new part, attention, lets each position gather from itself and from earlier positions."}}
 from lib.show import diagrams
@@ -94,7 +94,7 @@ print("mix:      ", [round(m, 2) for m in (scores.softmax(dim=0) @ values).tolis
 #
 # | symbol | shape | what it is |
 # |---|---|---|
-# | $Q$ | `(T, Dh)` | queries: what each position looks for |
+# | $Q$ | `(T, Dh)` | queries of $D_h$ numbers, in code `d_head`: what each position looks for |
 # | $K$ | `(T, Dh)` | keys: what each position offers to be found by |
 # | $V$ | `(T, Dv)` | values: what each position hands over; usually $D_v = D_h$ |
 # | $Q K^\top$ | `(T, T)` | scores: row $i$, column $j$: how well query $i$ fits key $j$ |
@@ -187,16 +187,15 @@ print("q, k, v:", tuple(q.shape), " scores:", tuple(scores.shape))
 # $$q_i \cdot k_j = x_i \, (W_Q W_K^\top) \, x_j^\top$$
 #
 # One table, $W_Q W_K^\top$, scores *pairs* of vectors, as the bigram's table scores pairs of
-# characters. But it works for any two positions, and where `d_head` is smaller than `d_model`
-# it cannot store each pair on its own.
+# characters. But it works for any two positions, and with `d_head` below $V$ it cannot store each
+# pair of characters on its own.
 
 # %% [markdown]
 # ### Why divide by a square root
 #
-# Suppose that the numbers in a query and a key are random, with mean 0 and variance 1. A score
-# is a sum of `d_head` products of variance 1 (the variances of the factors multiply), and the
-# variances of independent terms add up. So scores have a standard deviation of $\sqrt{D_h}$
-# (footnote 4 of the paper). Measure it: a thousand queries, eight keys each. Look at the
+# Suppose that the numbers in queries and keys are drawn independently, with mean 0 and variance
+# (mean square) 1. So has each product of two, and a score adds `d_head` of them: its variance is
+# $D_h$, its standard deviation $\sqrt{D_h}$ (footnote 4 of the paper). Measure it: a thousand queries, eight keys each. Look at the
 # largest of the eight weights, on average; an equal share would be one eighth.
 
 
@@ -457,8 +456,8 @@ for kind in (Head, OneTooWide, MaskTooLate):
 cheat = short[OneTooWide]
 
 # %% [markdown]
-# A tenth of a nat, on text that it has never seen! That is far below the floor of lesson
-# [01](01_text_and_tokens.ipynb). A small model that does it is not brilliant but broken. **The
+# A tenth of a nat, on text that it has never seen! That is far below the floor that people set
+# in lesson [01](01_text_and_tokens.ipynb). A small model that does it is not brilliant but broken. **The
 # validation loss does not find it**, for the future stands in the validation text as well. Let
 # it write:
 
@@ -579,9 +578,9 @@ claim(mean_loss > bigram_loss + 0.4, "the plain mean of the past is far worse")
 claim(max(losses) < bigram_loss - 0.07, "the head is better than the bigram")
 
 # %% [markdown]
-# Reading a window *without* a choice is far worse than reading one character: the last one,
-# which matters most, gets one share of many. With a choice, the same window beats the bigram
-# by about a tenth of a nat, with every seed.
+# A plain mean, with no nonlinearity before it, is a bag of tokens, far worse than reading one
+# character. With a choice the same window beats the bigram by about a tenth of a nat, with every
+# seed. (Not yet the window models of lessons 04 and 05, which have a hidden layer.)
 
 # %% tags=["corpus"] mystnb={"image": {"alt": "Line chart of training losses, each point a mean over 50 steps. The plain mean of the past flattens out near three nats. The head falls below the dashed line of the counted bigram and goes on falling slowly."}}
 curves = {"one head": runs[0][1], "mean of the past": mean_curve}
@@ -640,8 +639,8 @@ rung("One head of attention", n_parameters, head_loss, seconds, text, seeds=3)
 #
 # <details><summary>Take the positions away and swap two characters in the past. What changes in the output of the last position?</summary>
 #
-# Nothing. The output is a sum over positions, and a sum has no order. All sense of order comes
-# from the position vectors.
+# Nothing. The output is a sum over positions, and a sum has no order. Only position vectors
+# tell in which order its past stands.
 #
 # </details>
 #
@@ -802,7 +801,7 @@ check_previous_token(previous_token)
 # - You saw a **leak** reach a tenth of a nat and write one letter again and again, and a test
 #   that finds it before any training.
 # - You put one head into a **language model**, which beats the bigram by about a tenth of a
-#   nat. The plain mean of the same past is far worse.
+#   nat.
 #
 # What is still wrong: each position has one row of weights, and it sums to 1. To look at two
 # things, a head has to blur them. Lesson [07](07_multi_head_attention.ipynb) gives it several
@@ -828,7 +827,7 @@ check_previous_token(previous_token)
 # ## Deeper: why a softmax with a winner does not learn
 #
 # When a score grows a little, its weight $w$ grows by $w (1 - w)$ times as much. (Take the
-# [derivative](../book/glossary.md#gradient) of $e^s / (e^s + \text{rest})$.) Check it with
+# [derivative](../book/mathematics.md#derivative) of $1 / (1 + \text{rest} \cdot e^{-s})$.) Check it with
 # PyTorch on the three words of the beginning.
 
 # %%

@@ -44,7 +44,7 @@ sys.path.insert(0, str(found[0]))
 # %% [markdown]
 # ## The machine
 #
-# One attention becomes a stack of them. Nothing else changes.
+# One attention becomes a stack of them, with one matrix more behind it.
 
 # %% mystnb={"image": {"alt": "Diagram of the model so far: token ids become vectors, positions are added. New: the attention box is a stack of several heads, which look at different places."}}
 from lib.show import diagrams
@@ -214,9 +214,8 @@ print("split and merged:", tuple(back.shape), "unchanged:", torch.equal(back, en
 # ### The module
 #
 # Three wide layers, the split, attention for all heads at once, the merge, one more layer. In
-# `split`, the inner -1 means "as many pieces as there are". With `need_weights=True`, an argument
-# of the library's version, you also get the attention weights, `(B, H, T, T)`: each head has its
-# own table of who looks at whom.
+# `split`, the inner -1 means "as many pieces as there are". With `need_weights=True` you also
+# get the attention weights, `(B, H, T, T)`: each head has its own table of who looks at whom.
 
 
 # %% tags=["naive:attention.MultiHeadAttention"]
@@ -341,7 +340,7 @@ print("        wrong", wrong[0, 1].tolist())
 # %% [markdown]
 # The shape is right and nothing crashes. Row $t$ of a head is used as position $t$. But row 0 of
 # head 2 now holds a piece of position 1, and row 1 a piece of position 2: the future. The causal
-# mask knows only the numbers of the rows. What will that do to the loss? Guess; then build it.
+# mask knows only the numbers of the rows. What will that do to the loss? Guess.
 
 
 # %%
@@ -406,7 +405,7 @@ print(f"200 steps: right split {right_loss:.2f}, wrong split {wrong_loss:.2f} na
 claim(wrong_loss < right_loss - 0.3, "the module with the bug has a far better loss")
 
 # %% [markdown]
-# The bug makes the loss *better*, on the validation split: the model reads the answer. **A loss
+# The bug makes the loss *better*, on the validation split: many positions can read the answer. **A loss
 # that is too good to be true is a sign of a leak.** The test of lesson
 # [06](06_attention.ipynb) finds it without any training: change the last position, and see
 # whether earlier outputs change.
@@ -605,7 +604,7 @@ for seed in range(3):
 # %% [markdown]
 # With the first control alone we would report that training makes heads different. The second
 # one says: it makes them *sharp*, and random heads that are as sharp differ even more. So this
-# number does not show specialists. What a head is good for, you only see by taking it away.
+# number does not show specialists. How much a head is needed, you only see by taking it away.
 #
 # ### Take a head away
 #
@@ -639,10 +638,10 @@ claim(min(costs) > 0.04, "each of the twelve heads is missed")
 claim(sum(costs) > 1.2 * sum(control), "more than as many columns of all heads")
 
 # %% [markdown]
-# Each of the twelve heads is missed, and on average more than the same number of columns taken from all heads:
-# what one head brings belongs together. But such numbers say what *this* model relies on, not what
+# Each of the twelve heads is missed, and on average more than equally many columns taken from all
+# heads: it matters which go. But such numbers say what *this* model relies on, not what
 # the task needs. The other heads were trained to count on the missing one. (The first question
-# below has the comparison.)
+# below compares with two heads.)
 #
 # ### What it has not learned yet
 #
@@ -671,12 +670,12 @@ for pair in ("th", "gh"):
 
 # %% [markdown]
 # For `th` the models are not far off. For `gh` they expect, on average, an `e` far too often: they
-# have learned what follows an `h`, and hardly yet that a `g` before it changes everything.
+# have learned what follows an `h`, and not well enough what a `g` before it changes.
 #
 # Attention *can* learn this: its weights depend on pairs, as the query of the `h` meets the key of
-# the `g`. But what the heads bring is only added up. To say "not after a `g`", some head must take
-# away again what the `h` has added. That is learned slowly (try `n_steps=2_400`). Is there a
-# shorter way?
+# the `g`. But what the heads bring is only added up: a head must turn from the `h` to the `g`, or
+# take away what another has added. That is not yet learned here (try
+# `train_heads(4, 0, n_steps=2_400)`). Is there a shorter way?
 
 # %% [markdown]
 # ## Predict, then run
@@ -873,7 +872,7 @@ check_two_heads(two_heads)
 # - You built **multi-head attention** head by head and as one product: split, attend, merge, mix.
 #   It equals PyTorch's, and has $4 D^2$ parameters, however many heads.
 # - You saw **four heads beat one** of the same size with each of three seeds: a single head has to
-#   divide its weight, several heads do not.
+#   divide one row of weights, several heads have a row each.
 # - You saw **what the heads look at**. Training makes them sharp; random heads of the same
 #   sharpness differ even more. Each head is missed when it is taken away.
 # - You saw a **bug that makes the loss better**: a view without a transpose mixes up positions, and

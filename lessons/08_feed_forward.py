@@ -39,13 +39,13 @@ sys.path.insert(0, str(found[0]))
 #
 # Each value that a head hands over is a matrix times a vector, and all values are added up. So
 # the `h` can vote for `e` and the `g` against it. But then the `g` votes against it after `gr`
-# too, and `great` is a common word. What a plain sum cannot say is: a `g` **and** an
-# `h`, so no `e`.
+# too, and `great` is a common word. What a sum with fixed weights cannot say is: a
+# `g` **and** an `h`, so no `e`.
 
 # %% [markdown]
 # ## The machine
 #
-# What is new comes after attention, and works *inside* each position.
+# New after attention: two layers as in lesson 04, *inside* each position.
 
 # %% mystnb={"image": {"alt": "Diagram of the model so far: token and position vectors, attention with several heads, and the new part after it, a feed-forward network that widens and narrows the vector of each position by itself."}}
 from lib.show import diagrams
@@ -184,8 +184,8 @@ print(f"two layers: {two:,} parameters, one layer: {one:,}")
 #
 # $\Phi(z)$ is the probability that a draw from the normal distribution lies below $z$, and
 # $\sigma(z) = 1 / (1 + e^{-z})$. Both grow from 0 to 1. (`linspace` makes evenly spaced numbers;
-# $\Phi(z) = (1 + \operatorname{erf}(z / \sqrt 2)) / 2$. In code, `F` is `torch.nn.functional`, not
-# the width.)
+# $\Phi(z) = (1 + \operatorname{erf}(z / \sqrt 2)) / 2$. In calls `F` is
+# `torch.nn.functional`, in shapes the width.)
 
 # %% mystnb={"image": {"alt": "Three curves over z from -4 to 4. All are near zero on the left and rise like z on the right. ReLU has a corner at zero; GELU and SiLU dip slightly below zero first, SiLU deeper."}}
 from torch.nn import functional as F
@@ -295,8 +295,7 @@ for part in (FeedForward(64, 256), SwiGLU(64, 256), SwiGLU(64, 171)):
 # ### Where the parameters sit
 #
 # Attention has four matrices of $D \cdot D$, a feed-forward network with $F = 4 D$ has two of
-# $D \cdot 4D$. So in each block it is $4 D^2$ against $8 D^2$. Count, with the
-# biases that both have by default in the library:
+# $D \cdot 4D$. So in each block it is $4 D^2$ against $8 D^2$. Count, with biases:
 
 # %%
 from lib.attention import MultiHeadAttention
@@ -455,7 +454,7 @@ print(f"{len(z):,} positions; the input is above 0 at {(z > 0).float().mean():.1
 claim((z > 0).float().mean() < 0.35, "most neurons are silent at most positions")
 
 # %% [markdown]
-# At any position most neurons are nearly silent. Do they wait for a *combination*?
+# On average four fifths of the neurons are nearly silent. Do they wait for a *combination*?
 # Measure four corners, as by hand: a neuron's means over the positions where neither of two facts
 # holds, only the first, only the second, both. The **interaction** is how much the sums of
 # opposite corners differ, as a share of "both" minus "neither": 0 where the facts only add up, 1
@@ -531,7 +530,7 @@ claim(medians[1] < medians[3] - 0.15, "a neuron that was not trained does so les
 
 # %% [markdown]
 # *Before* the GELU the median neuron adds one fact to the other; *after* it, a large part is what
-# the two do together. In the untrained model it is little: the nonlinearity makes "and" possible,
+# the two do together. In the untrained model it is little: the GELU lets a neuron say "and",
 # training makes use of it.
 #
 # Here is the neuron with the largest difference of corner sums, the best of 256 neurons, each at its
@@ -618,16 +617,16 @@ print(f"own pair {own:.2f} nats, elsewhere {elsewhere:.3f}, control {control:.3f
 claim(own > 2 * max(elsewhere, control), "a neuron matters at its own pair")
 
 # %% [markdown]
-# It matters after its own pair and little elsewhere; another neuron matters little there. So a
-# neuron is a small rule, *where I see this, I vote for that*: $W_1$ holds the conditions, $W_2$
+# It matters after its own pair and little elsewhere; another neuron matters little there. So such
+# a neuron is a small rule, *where I see this, I vote for that*: $W_1$ holds the conditions, $W_2$
 # the conclusions.
 
 # %% [markdown]
 # ## Experiment: what is the nonlinearity worth?
 #
 # What comes after the attention? Nothing (`nn.Identity` returns what it gets); a network without an
-# activation function, the control; or one with ReLU, GELU or SwiGLU. The last four have equal
-# parameter counts. 300 steps, three seeds, judged on the first part of the validation split.
+# activation function, the control; or one with ReLU, GELU or SwiGLU. The last four have about
+# equal parameter counts. 300 steps, three seeds, judged on the first part of the validation split.
 # <!-- from: experiment-what-is-the-nonlinearity-worth "n_steps=300" -->
 
 # %%
@@ -664,9 +663,9 @@ claim(mean["nothing"] - mean["GELU"] > 0.04, "the GELU beats no network at all")
 
 # %% [markdown]
 # - **The nonlinearity pays**, at equal parameters, with every seed.
-# - **Width alone does not.** The control has 33,088 parameters more than nothing at all, and is
-#   hardly better. <!-- from: without-the-nonlinearity-two-layers-are-one -->
-# - **ReLU, GELU, SwiGLU: this run cannot say.** They differ about as much as the seeds, the
+# - **Width alone does not.** The control has 33,088 parameters more than nothing at all, and
+#   loses with one seed. <!-- from: without-the-nonlinearity-two-layers-are-one -->
+# - **ReLU, GELU, SwiGLU: this run cannot say.** They differ by less than the seeds, the
 #   training is short, at one learning rate. In larger models SwiGLU came out ahead ([Shazeer
 #   2020](../book/bibliography.md#shazeer-2020)). Lesson 19 compares them in real blocks.
 
@@ -907,7 +906,7 @@ check_who_decides(who_decides)
 # - You saw that **without the nonlinearity** two layers are one, on paper and in training.
 # - Two thirds of the **parameters** of a block are here. Compare at equal counts.
 # - **Neurons** add facts before the activation function, and respond to combinations after it.
-#   Silence one, and it is missed after its own pair.
+#   Silence one of the strongest, and its pair misses it.
 #
 # What is still wrong: this model gathers once and computes once. To gather again, with what it
 # has computed, it needs more layers. But stack ten of these blocks and they hardly learn: lesson
@@ -973,7 +972,7 @@ claim(after_pair > elsewhere + 0.02, "neurons vote for what comes after their pa
 # %% [markdown]
 # ## Deeper: where GPT-2 keeps its parameters
 #
-# Around the blocks stand the tables of token and position vectors. How much do they matter? GPT-2
+# Around the blocks stand the token table, which is also the head, and the position table. How much do they matter? GPT-2
 # is public: 50,257 tokens, 1,024 positions, and four sizes. Each of its blocks also has two
 # normalisations of $2 D$ numbers, and one more stands at the end (lesson 09).
 

@@ -23,7 +23,12 @@ def check_perplexity(perplexity) -> str:
     """Takes a function of a loss in nats."""
     for choices in (10.0, 28.5, 2.0):
         loss = math.log(choices)
-        given = number(perplexity(loss))
+        answer = perplexity(loss)
+        expect(
+            not isinstance(answer, Tensor),
+            "You return a tensor; .item() makes it a Python float.",
+        )
+        given = number(answer)
         hints = {
             1
             / choices: "That is the probability of each; you want how many there are.",
@@ -135,6 +140,11 @@ def _expect_round_trips(tokenizer: object) -> None:
         (" bT#7\u03c0\u03c0? ", " b?????? "),
     ):
         ids = list(tokenizer.encode(text))
+        expect(
+            max(ids) < tokenizer.vocab_size,
+            f"{text!r} has the id {max(ids)}, but vocab_size is "
+            f"{tokenizer.vocab_size}: all unknown characters share one id.",
+        )
         for given, kind in ((ids, "a list"), (torch.tensor(ids), "a tensor")):
             back = tokenizer.decode(given)
             expect(

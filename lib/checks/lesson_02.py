@@ -27,11 +27,14 @@ __all__ = [
 ]
 
 
+OWN_ROW = "Take the largest count of the character's own row."
+
+
 @exercise
 def check_most_likely_next(most_likely_next) -> str:
     """Takes a function of counts, tokenizer, character."""
     tokenizer = CharTokenizer("A bc")
-    counts = torch.tensor([[6, 9, 1, 1], [3, 2, 3, 7], [1, 4, 6, 0], [8, 2, 7, 4]])
+    counts = torch.tensor([[9, 8, 1, 8], [8, 4, 9, 6], [1, 6, 2, 0], [8, 9, 0, 0]])
     for i, character in enumerate(tokenizer.characters):
         own = counts.clone()
         given = returned(most_likely_next(own, tokenizer, character))
@@ -49,7 +52,7 @@ def check_most_likely_next(most_likely_next) -> str:
             given == right,
             f"With the counts {counts[i].tolist()} of {tokenizer.characters} after "
             f"{character!r} the answer is {right!r}, you return {given!r}. "
-            + (column if given == before else "Use the counts that are passed in."),
+            + (column if given == before else OWN_ROW),
         )
     return "You read rows."
 
@@ -103,8 +106,8 @@ def _smoothing_mistakes(counts: Tensor, alpha: float) -> dict[str, Tensor]:
 def check_bigram_gradient(bigram_gradient) -> str:
     """Takes a function of logits, counts."""
     generator = torch.Generator().manual_seed(0)
-    for size in (4, 6):
-        logits = torch.randn(size, size, generator=generator)
+    for size, scale in ((4, 1), (6, 1), (3, 1_000)):
+        logits = scale * torch.randn(size, size, generator=generator)
         counts = torch.randint(1, 9, (size, size), generator=generator)
         counts[2] = 0  # a token that never comes
         z = logits.clone().requires_grad_()

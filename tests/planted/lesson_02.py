@@ -72,13 +72,13 @@ WRONG = {
         (lambda n, t, c: int(n[t.ids[c]].argmax()), "has the id i"),
         (
             lambda n, t, c: t.characters[n[t.ids[c]].argmin()],
-            "counts that are passed in",
+            "own row",
         ),
         (lambda n, t, c: n[t.ids[c]].argmax(), "the type Tensor"),
         (lambda n, t, c: "b", "the answer is"),
         (
             lambda n, t, c: t.characters[(n / n.sum(1))[t.ids[c]].argmax()],
-            "counts that are passed in",
+            "own row",
         ),
         (
             lambda n, t, c: t.characters[(n + n.T)[t.ids[c]].argmax()],

@@ -641,7 +641,7 @@ claim(sum(costs) > 1.2 * sum(control), "more than as many columns of all heads")
 # Each of the twelve heads is missed, and on average more than equally many columns taken from all
 # heads: it matters which go. But such numbers say what *this* model relies on, not what
 # the task needs. The other heads were trained to count on the missing one. (The first question
-# below compares with two heads.)
+# below compares two heads.)
 #
 # ### What it has not learned yet
 #

@@ -143,7 +143,8 @@ for name, numbers in (("replaced", replaced), ("added", added)):
 
 # %% [markdown]
 # *Replaced* ten times, all four hold nearly what the first held at the start. The 4 in the third
-# place has left no trace. In the second line a tenth of the mean was **added** each time: the third
+# place has left no trace. In the second line a tenth of the mean was **added** each time (untrained
+# layers add little): the third
 # position has heard of the others, and still differs from its neighbours.
 #
 # ### Backwards: nothing arrives
@@ -171,14 +172,14 @@ print(f"{len(paths)} paths:", [round(path, 3) for path in paths])
 print(f"sum:      {sum(paths):.3f}")
 
 # %% [markdown]
-# The same number. As a picture:
+# The same. As a picture:
 
-# %% mystnb={"image": {"alt": "Diagram of eight paths from left to right through three blocks. Each path passes through some of the blocks and by the others. One path is in colour: it passes by all three."}}
+# %% mystnb={"image": {"alt": "Diagram of eight paths from left to right through three layers. Each path passes through some of the layers and by the others. One path is in colour: it passes by all three."}}
 diagrams.depth_paths()
 
 # %% [markdown]
 # The path in colour gives 1, whatever the layers do: nothing on it is ever damped. The others add to
-# it or take away from it. (A slope of exactly -1 would cancel everything; small slopes cannot.)
+# it or take away from it. (Slopes near -1 would cancel it; a few small ones cannot.)
 #
 # ### Keep the size
 #
@@ -216,7 +217,7 @@ diagrams.layer_norm((4.0, 4.0, 2.0, 10.0))
 #
 # | symbol | shape | what it is |
 # |---|---|---|
-# | $x$, $y$ | `(B, T, D)` | the residual stream before and after |
+# | $x$, $y$ | `(B, T, D)` | the vectors before and after |
 # | $\mu$, $\sigma^2$ | `(B, T, 1)` | mean and variance of each vector |
 # | $g$, $b$ | `(D,)` | gain and bias; they start at 1 and 0 |
 # | $\epsilon$ | a number | `eps`: tiny, keeps the root away from 0 |
@@ -602,7 +603,7 @@ plot.line_chart(lengths, *axes, x=range(1, 11), log=True)
 
 # %% [markdown]
 # *The axis is logarithmic. With neither residuals nor norms the first blocks get next to nothing.
-# Either of the two is enough to keep the gradient.*
+# Residuals keep it by their 1, norms by dividing.*
 #
 # Keep **norms only** in mind: a healthy gradient, and all positions alike. Is the gradient enough?
 
@@ -635,7 +636,7 @@ claim(not any(learned["norms only", 0.003]), "norms alone fail at the low one to
 # %% [markdown]
 # Read the rows; *broken* is a loss of ten or more, or not a number.
 #
-# - **Norms only** learns nothing at either rate, though its gradients are healthy. So the gradient is
+# - **Norms only** learns no more than the unigram model at either rate, though its gradients are healthy. So the gradient is
 #   not enough: the residuals do the work.
 # - **Residuals only** learns at the low rate, even a little better than with norms. At the high rate
 #   it breaks, probably because each part reads a stream that has grown, and adds more to it.
@@ -651,7 +652,7 @@ claim(not any(learned["norms only", 0.003]), "norms alone fail at the low one to
 # ## Experiment: a task that needs depth
 #
 # Does a second block *pay*? Each row repeats five to nine random digits until it is 33 long. A
-# model that finds out how many knows the next digit. (`gather` takes from each row the columns that its second
+# model that has found out how many knows the next digit. (`gather` takes from each row the columns that its second
 # argument lists.)
 
 
@@ -703,7 +704,7 @@ claim(worst_two > best_one + 0.2, "two blocks beat one of any width")
 # One block is right about every second time, and no better when it is as large as two. Two blocks
 # are right almost nine times in ten. It is depth that pays, not size.
 #
-# Why two? A position must find an earlier copy of its digit, and take the digit *after* it. In a
+# Why two? One way: find an earlier copy of your digit, and take the digit *after* it. In a
 # single block a vector still holds only its own digit and position: whoever looks at it cannot see
 # the digit before. With two, the first block can write into each vector which digit stood before,
 # and the second can look for the positions where that is *my* digit. One part writes, a later part
@@ -740,9 +741,6 @@ prompt = torch.tensor([tokenizer.encode("\n")])
 generator = torch.Generator().manual_seed(1)
 text = tokenizer.decode(sample(model, prompt, 160, 1.0, generator)[0, 1:])
 rung("One Transformer block", n_parameters, loss, seconds, text)
-
-# %% [markdown]
-# The lowest rung so far.
 
 # %% [markdown]
 # ## Predict, then run
@@ -907,13 +905,13 @@ check_logits_by_depth(logits_by_depth)
 # %% [markdown]
 # ## Recap
 #
-# - You built the **layer norm**. Its classic bug, almost the right variance, shows on short vectors
-#   and on tiny ones.
+# - You built the **layer norm**. Of its two classic bugs one shows on short vectors, the other on
+#   tiny ones.
 # - You built the **block**, pre-norm and post-norm, each in two lines. It equals PyTorch's.
 # - You saw **why a plain stack fails**: its positions become alike, its gradient vanishes, and it
 #   ends at the unigram loss. **Residuals** repair both; norms alone repair only the gradient.
 #   **Pre-norm** alone learns at both rates.
-# - You saw a **task that needs depth**: one block writes into the residual stream, the next reads it.
+# - You saw a **task that needs depth**: one block can write into the residual stream, the next read it.
 #
 # You have all the parts. Lesson [10](10_gpt.ipynb) assembles a GPT, asks what
 # numbers it should start with, and loads those that OpenAI trained.
@@ -936,7 +934,7 @@ check_logits_by_depth(logits_by_depth)
 # ## Deeper: two reasons why positions become alike
 #
 # By hand it was the averaging. Test it: let each position look at itself only, so that nothing is
-# averaged. There is a second suspect. Each layer of the stack with neither makes what it reads
+# averaged. There is a second suspect. Without residuals and norms each layer makes what it reads
 # smaller, and adds the same biases at every position. Set all biases to 0, and try the four
 # combinations.
 

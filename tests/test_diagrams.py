@@ -288,8 +288,8 @@ def test_lines_can_be_seen_and_words_read_on_soft_areas(scheme) -> None:
         ("layer_norm((1.0, 1.0))", "values=(1.0, 1.0) must be 2 to 4 numbers that"),
         ("layer_norm((1.0,))", "values=(1.0,) must be 2 to 4 numbers that are not"),
         ("layer_norm(range(5))", "values=range(0, 5) must be 2 to 4 numbers that"),
-        ("depth_paths(0)", "n_blocks=0 must be 1 to 4"),
-        ("depth_paths(5)", "n_blocks=5 must be 1 to 4"),
+        ("depth_paths(0)", "n_layers=0 must be 1 to 4"),
+        ("depth_paths(5)", "n_layers=5 must be 1 to 4"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(call: str, words: str) -> None:

@@ -426,7 +426,9 @@ def _row_hint(depth: int, given: Tensor, model: LanguageModel, ids: Tensor) -> s
     tokens = model.head(model.final_norm(model.tokens(ids)))
     if _near(given[0], tokens):
         return "The positions are missing: the stream starts as token plus position."
-    return "It reads token plus position, before any block."
+    return (
+        "It passes token plus position through the model's own `final_norm` and `head`."
+    )
 
 
 def _depth_mistakes(

@@ -118,45 +118,45 @@ def _branch(diagram: Diagram, stream: float, y: float, part: str, pre: bool) -> 
         diagram.box(stream - 36, back + 22, 72, 30, "norm", tone="new")
 
 
-def depth_paths(n_blocks: int = 3) -> Diagram:
-    """Draw every path through blocks that can be passed by: 2 to the power of N.
+def depth_paths(n_layers: int = 3) -> Diagram:
+    """Draw every path through layers that can be passed by: 2 to the power of N.
 
     Args:
-        n_blocks: N, 1 to 4.
+        n_layers: N, 1 to 4.
 
     Raises:
         ValueError: if there are fewer or more.
     """
-    require("n_blocks", n_blocks, n_blocks in range(1, 5), "1 to 4")
-    paths = list(product((0, 1), repeat=n_blocks))
+    require("n_layers", n_layers, n_layers in range(1, 5), "1 to 4")
+    paths = list(product((0, 1), repeat=n_layers))
     paths.sort(key=lambda path: (sum(path), path[::-1]))
     words = (
-        f"Each of {n_blocks} blocks is passed through or passed by, which makes "
+        f"Each of {n_layers} layers is passed through or passed by, which makes "
         f"{len(paths)} paths from the start of the stream to its end. One of them, the "
-        "direct path, passes by all blocks."
+        "direct path, passes by all layers."
     )
     height = 132 + 30 * len(paths)
-    diagram = Diagram(f"paths-{n_blocks}", "Paths through the blocks", words, height)
-    for i in range(n_blocks):
-        diagram.note(_column(i, n_blocks), 34, f"block {i + 1}", "ink", "middle")
+    diagram = Diagram(f"paths-{n_layers}", "Paths through the layers", words, height)
+    for i in range(n_layers):
+        diagram.note(_column(i, n_layers), 34, f"layer {i + 1}", "ink", "middle")
     middle = 62 + 15 * len(paths)
     for k in reversed(range(len(paths))):  # the direct path lies over the others
         _path(diagram, 77 + 30 * k, middle, paths[k])
     for x in (36, 444):
         diagram.circle(x, middle, 8, "paper", "ink", 2)
-    factors = " · ".join("2" * n_blocks) + f" = {len(paths)}" if n_blocks > 1 else "2"
+    factors = " · ".join("2" * n_layers) + f" = {len(paths)}" if n_layers > 1 else "2"
     caption = f"{factors} paths; the direct one passes by all"
     diagram.note(240, height - 36, caption, "ink", "middle")
     return diagram
 
 
-def _column(i: int, n_blocks: int) -> float:
-    """Where a block stands, from left to right."""
-    return 96 + 288 * (i + 0.5) / n_blocks
+def _column(i: int, n_layers: int) -> float:
+    """Where a layer stands, from left to right."""
+    return 96 + 288 * (i + 0.5) / n_layers
 
 
 def _path(diagram: Diagram, y: float, middle: float, passed: Sequence[int]) -> None:
-    """Draw one path from the start to the end, and the blocks that it goes through."""
+    """Draw one path from the start to the end, and the layers that it goes through."""
     look = ("edge", 1.5) if any(passed) else ("new", 3)
     diagram.bow(((36, middle), (66, middle), (56, y), (96, y)), *look)
     diagram.line([(96, y), (384, y)], *look)

@@ -189,9 +189,13 @@ def exchanges() -> int:
     return len(calls)
 
 
-def short_run(folder: str, **changes) -> Run:
+def write_text(folder: str) -> None:
     with open(f"{folder}/text.txt", "w", encoding="utf-8") as file:
         file.write("To be, or not to be: that is the question.\n" * 45)
+
+
+def short_run(folder: str, **changes) -> Run:
+    """A run on the text of a folder, which one process has written for all."""
     settings = {"preset": "demo", "batch_size": 4, "n_steps": 2} | changes
     settings["text"] = f"{folder}/text.txt"
     return Run.new(f"{folder}/run", RunSettings(**settings), "cpu")
@@ -200,6 +204,7 @@ def short_run(folder: str, **changes) -> Run:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> dict:
     folder = str(tmp_path_factory.mktemp("pair"))
+    write_text(folder)
     spawn(in_a_process, (folder,), nprocs=2)
     return torch.load(f"{folder}/found")
 
@@ -221,6 +226,7 @@ def test_muon_spares_the_head_inside_of_ddp(pair):
 
 
 def test_two_processes_share_the_evaluation(pair, tmp_path):
+    write_text(str(tmp_path))
     run = short_run(str(tmp_path))
     assert pair["validation"] == pytest.approx(run.evaluate(), abs=1e-6)
     assert sum(pair["read"]) == len(run.validation) - 1

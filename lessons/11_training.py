@@ -4,16 +4,15 @@
 # [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/11_training.ipynb)
 #
 # You train a GPT with care: with a rate that rises and falls, a limit on wild gradients
-# and a better optimiser. And you stop a training run and go on where it stopped, to the
-# last digit.
+# and a better optimiser.
 #
-# - **You will build** AdamW by hand, learning-rate schedules, the optimiser Muon, the
-#   training loop of the rest of the course, and checkpoints.
+# - **You will build** AdamW by hand, learning-rate schedules, the optimiser Muon, and the
+#   training loop of the rest of the course.
 # - **You will see** what loss curves say about a rate and about overfitting, and a
 #   small GPT below 1.88 nats after seconds of training.
 #   <!-- from: experiment-2-the-fast-recipe "limit =" -->
 # - **Needs** lesson [10](10_gpt.ipynb).
-# - **Takes** about four hours to read and do; the notebook runs in under 60 s.
+# - **Takes** about three hours to read and do; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -36,9 +35,8 @@ sys.path.insert(0, str(found[0]))
 # ## The question
 #
 # You can build a GPT. The loop that has trained your models is that of lesson
-# [02](02_bigram.ipynb): one rate from the first step to the last, no limit, nothing saved.
-# So: how does one train a model well, how do you see what goes on while it
-# learns, and how do you stop and go on?
+# [02](02_bigram.ipynb): one rate from the first step to the last, and no limit.
+# So: how does one train a model well, and how do you see what goes on while it learns?
 
 # %% [markdown]
 # ## By hand
@@ -245,7 +243,7 @@ assert abs(norm - 5) < 1e-5
 # of them. What Muon is comes next.
 
 # %% tags=["lib:train.settings.TrainConfig"]
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -753,292 +751,6 @@ assert runs[0] == runs[1]
 print("the same losses, and both saved after steps", saved)
 
 # %% [markdown]
-# ### Checkpoints
-#
-# What must be on the disk so that a run can go on as if nothing had happened? Not only
-# the weights. Go through `step` and ask of each thing that it uses where it comes from:
-#
-# - the weights, and what they mean: the model's configuration, the vocabulary;
-# - the optimisers' running means, and how many steps they have seen;
-# - how far the run is: the schedule depends on it;
-# - where the random numbers stand: those that draw the batches, and PyTorch's own,
-#   which [dropout](../book/glossary.md#dropout) uses.
-#
-# The state of an optimiser is a table in a table: for the number of each parameter,
-# tensors by name. A file wants one flat list. So each tensor gets a long name:
-
-
-# %% tags=["lib:train.optimizer.optimizer_tensors"]
-def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    return {
-        f"optimizer.{number}.{place}.{name}": tensor
-        for number, optimizer in enumerate(optimizers)
-        for place, state in optimizer.state_dict()["state"].items()
-        for name, tensor in state.items()
-    }
-
-
-# %% [markdown]
-# And back. Which rates an optimiser had need not be kept: the settings say it.
-
-
-# %% tags=["lib:train.optimizer.load_optimizers"]
-def load_optimizers(
-    optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]
-) -> None:
-    for number, optimizer in enumerate(optimizers):
-        prefix, state = f"optimizer.{number}.", defaultdict(dict)
-        for name, tensor in tensors.items():
-            if name.startswith(prefix):
-                place, key = name.removeprefix(prefix).split(".")
-                state[int(place)][key] = tensor
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": dict(state)})
-
-
-# %% [markdown]
-# A [checkpoint](../book/glossary.md#checkpoint) holds all of it, and can put a new
-# `Training` where the old one was. (`Tokenizer` is the type of any tokenizer of this
-# course; the translator of lesson 16 has two of them.)
-
-# %% tags=["naive:train.checkpoint.Checkpoint"]
-from lib.text.vocabulary import Tokenizer
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    model: nn.Module
-    tokenizer: Tokenizer | tuple[Tokenizer, Tokenizer] | None
-    notes: dict
-    run: dict[str, Tensor]
-
-    def resume(self, training, generator):
-        training.model.load_state_dict(self.model.state_dict())
-        load_optimizers(training.optimizers, self.run)
-        training.losses[:] = self.run["run.losses"].tolist()
-        training.n_done = len(training.losses)
-        training.validation[:] = [tuple(pair) for pair in self.notes["validation"]]
-        generator.set_state(self.run["run.generator"])
-        torch.set_rng_state(self.run["run.torch"])
-
-
-# %% [markdown]
-# The file format is *safetensors*: names, numbers, and some text about them. Python's
-# own format, pickle, can run any program while it is read, and you may want to open the
-# checkpoint of a stranger.
-#
-# And what if the power fails while the file is being written? Then half a file has
-# replaced a good one, and everything is lost. So write *next to* the old file, wait
-# until it is on the disk (`fsync`), and only then let the new one take the old one's
-# place. A file system does that last move at once or not at all: it is *atomic*.
-
-# %%
-import json
-import os
-from pathlib import Path
-
-from safetensors.torch import save_file
-
-
-def write_whole(path, tensors, words):
-    half = path.with_name(f"{path.name}.tmp")
-    save_file(tensors, half, {name: json.dumps(words[name]) for name in words})
-    with open(half, "rb+") as file:
-        os.fsync(file.fileno())
-    half.replace(path)
-
-
-# %% [markdown]
-# Now collect what goes into the file. Of a run that is to go on, these tensors:
-
-
-# %%
-def run_tensors(training, generator):
-    own = {
-        "run.losses": torch.tensor(training.losses, dtype=torch.float64),
-        "run.generator": generator.get_state(),
-        "run.torch": torch.get_rng_state(),
-    }
-    return own | optimizer_tensors(training.optimizers)
-
-
-# %% [markdown]
-# The weights are there in any case. As text the file gets the configuration of the
-# model, the vocabulary, and your notes; a run adds its settings and validation losses.
-
-# %% tags=["naive:train.checkpoint.save_checkpoint"]
-from lib.models import build_model, config_from_dict, config_to_dict
-from lib.text.vocabulary import tokenizer_from_dict, tokenizer_to_dict
-
-
-def save_checkpoint(
-    path, model, tokenizer=None, training=None, generator=None, **notes
-):
-    tensors = {f"model.{name}": w.detach() for name, w in model.named_parameters()}
-    if training is not None:
-        tensors |= run_tensors(training, generator)
-        notes["config"] = asdict(training.config)
-        notes["validation"] = training.validation
-    words = {"model": config_to_dict(model.config), "notes": notes}
-    words["tokenizer"] = tokenizer_to_dict(tokenizer)
-    write_whole(Path(path), tensors, words)
-
-
-# %% [markdown]
-# Reading goes the other way: build a model as the text says, and fill it with the
-# weights.
-
-# %% tags=["naive:train.checkpoint.load_checkpoint"]
-from safetensors import safe_open
-
-
-def load_checkpoint(path):
-    with safe_open(path, "pt") as file:
-        words, names = file.metadata(), file.keys()
-        tensors = {name: file.get_tensor(name) for name in names}
-    model = build_model(config_from_dict(json.loads(words["model"])))
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.copy_(tensors.pop(f"model.{name}"))
-    tokenizer = tokenizer_from_dict(json.loads(words["tokenizer"]))
-    return Checkpoint(model.eval(), tokenizer, json.loads(words["notes"]), tensors)
-
-
-# %% [markdown]
-# The test. Train 20 steps, with Muon, dropout and a schedule, so that everything has a
-# state. Every tenth step is saved; keep the file of step 10 under another name, as if
-# the computer had died right then.
-
-# %% tags=["corpus"]
-import shutil
-from dataclasses import replace
-from tempfile import TemporaryDirectory
-
-folder = TemporaryDirectory()
-latest = Path(folder.name, "latest.safetensors")
-at_10 = Path(folder.name, "at_10.safetensors")
-with_dropout = replace(one_block, dropout=0.1)
-short = TrainConfig(20, 0.01, "muon", n_warmup=5)
-
-
-def batches(generator, tokens=train_tokens, rows=16, length=32):
-    return lambda: random_batch(tokens, rows, length, generator)
-
-
-def keep(training, generator):
-    save_checkpoint(latest, training.model, tokenizer, training, generator, seed=0)
-    if training.n_done == 10:
-        shutil.copy(latest, at_10)
-
-
-# %% tags=["corpus"]
-generator = torch.Generator().manual_seed(0)
-training = new_training(short, with_dropout)
-unbroken = train(
-    training, batches(generator), every=10, save=lambda: keep(training, generator)
-)
-checkpoint = load_checkpoint(at_10)
-names = sorted(checkpoint.run)
-print("notes: ", sorted(checkpoint.notes))
-print("run:   ", [name for name in names if name.startswith("run")])
-firsts = "optimizer.0.0.", "optimizer.1.0."
-print("states:", [name for name in names if name.startswith(firsts)])
-
-# %% [markdown]
-# The notes hold the settings of the training, your own note of the seed, and the
-# validation losses. The run holds the two states of random numbers, and the losses;
-# then come the states of all parameters, here those of the first in each optimiser:
-# AdamW's two running means with a step counter, Muon's one.
-#
-# Now forget everything, make a new model with *another* seed, load, and go on.
-
-# %% tags=["corpus", "measured"]
-del training, generator
-generator = torch.Generator().manual_seed(99)
-training = new_training(short, with_dropout, seed=99)
-load_checkpoint(at_10).resume(training, generator)
-resumed = train(training, batches(generator))
-print("unbroken:", [round(loss, 4) for loss in unbroken[-4:]])
-print("resumed: ", [round(loss, 4) for loss in resumed[-4:]])
-assert resumed == unbroken and len(resumed) == 20
-
-# %% [markdown]
-# All twenty losses are *equal*, not just close: the run does not know that it was dead.
-# (On one machine. Another processor may round otherwise in a last digit.)
-#
-# The library writes the same tensors and the same notes. Save the finished run with both
-# writers, read both files, and put a new training where each of them says:
-
-# %% tags=["same:train.checkpoint.save_checkpoint", "same:train.checkpoint.load_checkpoint", "same:train.checkpoint.Checkpoint", "proof", "corpus"]
-from lib.train import checkpoint as library
-
-state, ends = (training.model, tokenizer, training, generator), []
-at_20 = Path(folder.name, "at_20.safetensors")
-save_checkpoint(at_20, *state, seed=0)
-library.save_checkpoint(latest, *state, seed=0)
-for kept in (load_checkpoint(at_20), library.load_checkpoint(latest)):
-    again = new_training(short, with_dropout, seed=len(ends))
-    kept.resume(again, torch.Generator())
-    tensors = kept.run | optimizer_tensors(again.optimizers)
-    ends.append((tensors | again.model.state_dict(), kept.notes, again.losses))
-(ours, *words), (theirs, *their_words) = ends
-assert words == their_words and ours.keys() == theirs.keys()
-assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-print(f"{len(ours)} tensors, all the same")
-
-# %% [markdown]
-# Its functions do more. They refuse what does not fit: a file of another kind, weights
-# of another model, the run of another training. And they write a check sum over
-# everything into the file, so that a file that has suffered is refused, too. Turn over
-# one bit in the middle of the last one:
-
-# %% tags=["corpus"]
-from lib.train.checkpoint import load_checkpoint
-
-damaged = bytearray(latest.read_bytes())
-damaged[len(damaged) // 2] ^= 1
-latest.write_bytes(damaged)
-try:
-    load_checkpoint(latest)
-except ValueError as error:
-    print(str(error).split(latest.name)[1])
-
-# %% [markdown]
-# ### A text of your own
-#
-# All of this is also a command. It wants a file of plain text. (Some editors put a mark
-# at the beginning, `\ufeff`; it is no part of the text.)
-
-
-# %% tags=["naive:text.corpus.read_text"]
-def read_text(path):
-    return Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
-
-
-# %% tags=["same:text.corpus.read_text", "proof"]
-from lib.text.corpus import read_text as careful_read_text
-
-own = Path(folder.name, "my.txt")
-own.write_bytes(b"\xef\xbb\xbf" + "Ma vie, déjà vu.\r\n".encode() * 100)
-assert read_text(own) == careful_read_text(own)
-# The library also says what is wrong with a file that is no text, or a short one:
-own.write_text("To be", "utf-8")
-try:
-    careful_read_text(own)
-except ValueError as error:
-    print(str(error).split(own.name)[1])
-
-# %% [markdown]
-# In a terminal, in the course's folder, this trains the preset `mini` of lesson
-# [10](10_gpt.ipynb) on it, and saves as it goes. Press Ctrl-C, and `--resume` goes on
-# where it stopped. The last line lets the model write.
-#
-# ```
-# python -m lib.train --preset mini --text my.txt --epochs 10 --out runs/mine
-# python -m lib.train --out runs/mine --resume
-# python -m lib.generate runs/mine --prompt "Once"
-# ```
-
-# %% [markdown]
 # ## Check
 #
 # ### Equal to PyTorch's own
@@ -1078,45 +790,17 @@ print(f"cosine of the two: {cosine:.2f}")
 assert cosine > 0.97 and 0.7 < moved[0].norm() / moved[1].norm() < 1.4
 
 # %% [markdown]
-# ### The classic bug: going on without the optimiser
-#
-# Weights are saved, weights are loaded, the loss is where it was. What is missing? The
-# optimiser's running means. A new AdamW begins as in "By hand": after one gradient it
-# moves *every* parameter by the full rate, whether that gradient is a hint or an
-# accident. Train 60 steps, and go on twice with the same batches: once with the old
-# optimiser, once with the weights alone.
-
-# %% tags=["corpus"]
-import copy
-
-steady = TrainConfig(90, 0.01, schedule="constant")
-generator = torch.Generator().manual_seed(0)
-training, next_batch = new_training(steady), batches(generator)
-for _ in range(60):
-    training.step(next_batch())
-weights_only = Training(copy.deepcopy(training.model), steady)
-following = [next_batch() for _ in range(30)]
-right, wrong = ([t.step(b) for b in following] for t in (training, weights_only))
-
-# %% tags=["corpus", "measured"]
-differences = torch.tensor(wrong) - torch.tensor(right)
-bump, rest = differences[1:11].mean(), differences[-10:].mean()
-print(f"first loss: {differences[0]:+.2f} nats")
-print(f"losses 2 to 11: {bump:+.2f} nats on average")
-print(f"losses 21 to 30: {rest:+.2f} nats on average")
-assert differences[0] == 0
-claim(bump > 0.03, "without the optimiser's state there is a bump")
-claim(rest < bump, "the bump gets smaller")
-
-# %% [markdown]
-# The first loss is exactly the same, so a look at the loaded model shows nothing. Then
-# comes a bump that gets smaller, and is not quite gone thirty steps later. In a long
-# run nobody would notice one bump. But who saves and resumes every hour pays for it every hour. Compare
-# losses to the last digit, as above: that test finds what a look at the curve does not.
-
-# %% [markdown]
 # ## Look
 #
+# From here on all runs draw their batches with this function:
+
+
+# %%
+def batches(generator, tokens=train_tokens, rows=16, length=32):
+    return lambda: random_batch(tokens, rows, length, generator)
+
+
+# %% [markdown]
 # ### Is the rate right?
 #
 # The first thing that a loss curve tells. Three runs of 50 steps at a constant rate,
@@ -1214,6 +898,8 @@ plot.line_chart(curves, "singular value, by rank", "share of the largest", log=T
 # <!-- from: experiment-1-overfitting "dropout=0.3" -->
 
 # %%
+from dataclasses import replace
+
 from lib.train import estimate_loss
 
 narrow = replace(small, d_model=32, n_heads=2, d_ff=128)
@@ -1314,6 +1000,8 @@ def train_small(config, after_step=None):
 # later.
 
 # %% tags=["corpus", "measured"]
+import copy
+
 stages = {}
 
 
@@ -1385,8 +1073,8 @@ for name, network in (("new", GPT(small)), ("trained", muon.model)):
 #
 # The same prompt and the same random numbers for models of ever smaller loss. The first
 # draws every character with the same probability. The last is a model that comes with
-# the course. You can read its file now; the notes in it say how it was trained. (The
-# prompt, a `T`, is left out.)
+# the course. Lesson 12 shows how such a file is made; the notes in it say how the model
+# was trained. (The prompt, a `T`, is left out.)
 
 # %% tags=["corpus", "measured"]
 import lib
@@ -1410,6 +1098,10 @@ for name, network in writers.items():
 # And the model that comes with the course:
 
 # %%
+from pathlib import Path
+
+from lib.train.checkpoint import load_checkpoint
+
 data = Path(lib.__file__).parents[1] / "data"
 shipped = load_checkpoint(data / "gpt-mini.safetensors")
 print(shipped.notes["command"])
@@ -1442,18 +1134,11 @@ rung("GPT", 107_904, muon_loss, muon_seconds, write(muon.model))
 #
 # </details>
 #
-# <details><summary>How many numbers does a checkpoint of the recipe's run hold for each parameter? And with AdamW alone?</summary>
-#
-# AdamW alone: three, the parameter and two means. The recipe: two for most, because
-# Muon keeps one mean for each matrix; 2.1 on average.
-# <!-- from: predict-then-run "the recipe:" -->
-#
-# </details>
-#
 # <details><summary>You evaluate a model without calling <code>eval()</code>, and it was trained with dropout. Is the loss too high or too low?</summary>
 #
 # Too high: a part of what it knows is missing each time. `estimate_loss` calls `eval()`
-# itself. On the training text this makes overfitting look smaller than it is.
+# itself. On the training text this makes overfitting look smaller than it is. It is the
+# classic bug of evaluation: nothing fails, only the number is wrong.
 #
 # </details>
 
@@ -1468,16 +1153,9 @@ for kind in (torch.optim.SGD, torch.optim.AdamW, Muon):
         lengths.append(matrix.detach().norm())
     print(f"{kind.__name__:5}: length times {(lengths[1] / lengths[0]).item():,.0f}")
 
-# %% tags=["corpus"]
-for name, training in (("AdamW alone", adamw), ("the recipe", muon)):
-    states = [o.state.values() for o in training.optimizers]
-    kept = [t for state in chain(*states) for t in state.values() if t.dim() > 0]
-    share = 1 + sum(t.numel() for t in kept) / 107_904
-    print(f"{name}: {share:.1f} numbers per parameter")
-    assert abs(share - (3 if training is adamw else 2.1)) < 0.05
-
 # %% [markdown]
-# And the loss of the dropout run's model, with `eval()` and without:
+# And the classic bug: the loss of the dropout run's model without `eval()`, beside the right
+# one.
 
 # %% tags=["corpus", "measured"]
 network = fitted["dropout"].model
@@ -1630,23 +1308,17 @@ check_WeightAverage(WeightAverage)
 # - You can **read loss curves**: too high, too low, overfitting. Dropout and weight
 #   decay kept a small model from getting worse; that they beat stopping in time, this
 #   page cannot say.
-# - You can **stop and go on**: all losses of the resumed run were equal to the last
-#   digit. Without the optimiser's state there was a bump that the first loss does not
-#   show.
 #
-# What is still wrong: the model predicts, and it can draw one character after the
-# other. But is drawing from the whole distribution the best way to write? And why does
-# every new character cost a full pass over all the old ones? Lesson
-# [13](13_generation.ipynb) makes it write.
+# What is still wrong: nothing of a run is kept. When the computer stops, all of it is
+# lost. And one seed each: how much of a difference is luck? Lesson
+# [12](12_training_runs.ipynb) stops a run, goes on where it stopped, and measures the luck.
 #
 # The library entries of what you built:
 # [warmup, cosine_schedule and linear_schedule](../book/api.md#trainschedule),
 # [orthogonalize, Muon and make_optimizers](../book/api.md#trainoptimizer),
 # [TrainConfig](../book/api.md#trainsettings),
 # [next_token_loss, Training and train](../book/api.md#train),
-# [mean_over](../book/api.md#evaluatelosses),
-# [Checkpoint, save_checkpoint and load_checkpoint](../book/api.md#traincheckpoint),
-# [read_text](../book/api.md#textcorpus).
+# [mean_over](../book/api.md#evaluatelosses).
 
 # %% [markdown]
 # ## To read

@@ -9,7 +9,8 @@
 #   penalty, a cache of keys and values, and a generator that streams text.
 # - **You will see** a model that runs in a circle, the same text
 #   written with a small part of the work, and a bug that the loss hardly sees.
-# - **Needs** lessons [10](10_gpt.ipynb) and [11](11_training.ipynb).
+# - **Needs** lessons [10](10_gpt.ipynb), [11](11_training.ipynb) and
+#   [12](12_training_runs.ipynb).
 # - **Takes** about three hours to read and do; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
@@ -39,7 +40,8 @@ sys.path.insert(0, str(found[0]))
 # <!-- from: top-p "it keeps" -->
 #
 # You need a trained model. One comes with the course: a GPT as in lesson
-# [11](11_training.ipynb), trained for longer. `load_checkpoint` brings back the model,
+# [11](11_training.ipynb), trained for longer. `load_checkpoint` of lesson
+# [12](12_training_runs.ipynb) brings back the model,
 # its tokenizer, and notes on how it was trained.
 
 # %%

@@ -17,11 +17,18 @@ import pytest
 import torch
 from cells import expect_none
 from notebooks import ROOT
+from safetensors import safe_open
 
+from lib.models.gpt import GPT
+from lib.models.presets import preset_config
 from lib.show import diagrams
-from lib.show.diagrams.scheme import DARK, LIGHT
 from lib.show.diagrams.core import Diagram
 from lib.show.diagrams.residual import STAGES
+from lib.show.diagrams.runs import PARTS
+from lib.show.diagrams.scheme import DARK, LIGHT
+from lib.train import Training
+from lib.train.checkpoint import save_checkpoint
+from lib.train.settings import TrainConfig
 
 CALLS = [
     *("life_of_a_model()", "shifted_windows()", "shifted_windows('abc')"),
@@ -36,6 +43,7 @@ CALLS = [
     *("layer_norm()", "layer_norm((-100.0, 1.0))", "layer_norm((0.1, 0.2, 0.4))"),
     "norm_places()",
     *(f"depth_paths({n})" for n in range(1, 5)),
+    "run_state()",
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = 15  # of 480 units: 10.7 pixels where a phone shows the drawing at 343
@@ -394,6 +402,22 @@ def test_each_path_is_drawn_once(n: int) -> None:
     lines = re.findall(r'd="M96 ([\d.]+) L384 \1"', svg)
     assert len(set(lines)) == len(lines) == 2**n
     assert len(list(parse(svg).iter(f"{SVG}rect"))) - 1 == n * 2**n / 2
+
+
+def test_a_run_consists_of_what_its_checkpoint_holds(tmp_path) -> None:
+    """Each tensor in the file belongs to one part, and no part is without any."""
+    training = Training(GPT(preset_config("demo")), TrainConfig(1, optimizer="muon"))
+    training.step((torch.ones(1, 4, dtype=torch.long),) * 2)
+    path, generator = tmp_path / "run.safetensors", torch.Generator()
+    save_checkpoint(path, training.model, None, training, generator)
+    with safe_open(path, "pt") as file:
+        names = list(file.keys())
+    prefixes = [prefix for _, _, each in PARTS for prefix in each]
+    found = {p: [name for name in names if name.startswith(p)] for p in prefixes}
+    assert all(found.values())
+    assert sorted(itertools.chain(*found.values())) == sorted(names)
+    words = {word.rstrip("*") for word in words_of(diagrams.run_state())}
+    assert set(prefixes) <= words
 
 
 # The rules' own test: drawings that are broken

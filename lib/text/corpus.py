@@ -125,7 +125,7 @@ def read_text(path: str | Path) -> str:
     Raises:
         ValueError: if the file cannot be read, is not utf-8 or is too short.
 
-    Home lesson: 11_training
+    Home lesson: 12_training_runs
     """
     try:
         text = Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")

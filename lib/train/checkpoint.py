@@ -36,7 +36,7 @@ class Checkpoint:
         notes: what was noted when it was saved: command, seed, sha256 of the data, ...
         run: the state of a training run by name, empty if it was saved without.
 
-    Home lesson: 11_training
+    Home lesson: 12_training_runs
     """
 
     model: nn.Module
@@ -96,7 +96,7 @@ def save_checkpoint(
 
     Source: safetensors, the format of Hugging Face: no code in it, unlike pickle.
 
-    Home lesson: 11_training
+    Home lesson: 12_training_runs
     """
     words = {
         "course": COURSE,
@@ -127,7 +127,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         ValueError: for a file that is damaged, of another kind or of a later format, or
             whose weights do not fit its model.
 
-    Home lesson: 11_training
+    Home lesson: 12_training_runs
     """
     path = checkpoint_path(path)
     if not path.is_file():

@@ -13,6 +13,7 @@ from lib.show.diagrams.feed_forward import corners, widen
 from lib.show.diagrams.gradients import computation_graph, shared_node
 from lib.show.diagrams.language import bigram_table, life_of_a_model, shifted_windows
 from lib.show.diagrams.residual import stream
+from lib.show.diagrams.runs import run_state
 from lib.show.diagrams.splitting import heads, wrong_split
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "layer_norm",
     "norm_places",
     "depth_paths",
+    "run_state",
 ]

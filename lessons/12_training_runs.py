@@ -524,19 +524,21 @@ claim(rest < bump, "the bump gets smaller")
 # %% tags=["corpus"]
 from lib.train.run import Run, RunSettings
 
-mine = Path(folder.name, "my.txt")
+place = TemporaryDirectory()
+mine = Path(place.name, "my.txt")
 mine.write_text(corpus.text[:60_000], "utf-8")
 settings = RunSettings(
     preset="block", text=str(mine), n_steps=300, n_warmup=30, dtype="float32"
 )
-run = Run.new(Path(folder.name, "mine"), settings, device="cpu")
+run = Run.new(place.name, settings, device="cpu")
 run.train(every=15)
 
 # %% [markdown]
-# Its folder holds one file. Everything below is read from it, as you could a year from now.
+# Its folder holds one file besides the text. Everything below is read from it, as you could a year
+# from now.
 
 # %% tags=["corpus", "measured"]
-saved = library.load_checkpoint(Path(folder.name, "mine"))
+saved = library.load_checkpoint(place.name)
 log = saved.run["run.losses"]
 steps, validation = zip(*saved.notes["validation"])
 print("notes:", *saved.notes)
@@ -628,9 +630,8 @@ groups = {
 means = {name: sum(losses) / 3 for name, losses in groups.items()}
 for name, losses in groups.items():
     print(f"{name:8} mean {means[name]:.3f}:", *(f"{loss:.3f}" for loss in losses))
-luck = abs(means["the same"] - means["as it is"])
 gap = min(groups["slower"]) - max(groups["as it is"] + groups["the same"])
-claim(gap > 0.05 and gap > luck, "the lower rate is worse, whatever the seed")
+claim(gap > 0.1, "the lower rate is worse, whatever the seed")
 
 # %% [markdown]
 # Six runs of one recipe, and their two means differ. Had you changed a setting in between, you would

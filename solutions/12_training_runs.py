@@ -114,12 +114,12 @@ check_replace_file(replace_file)
 # %%
 with TemporaryDirectory() as folder:
     path = Path(folder, "notes.txt")
-    replace_file(path, lambda draft: draft.write_text("first"))
+    replace_file(path, lambda draft: draft.write_text("first", "utf-8"))
     try:
-        replace_file(path, lambda draft: draft.write_text(3))  # not a text
+        replace_file(path, lambda draft: draft.write_text(3, "utf-8"))  # not a text
     except TypeError as error:
         print(error)
-    print(path.read_text(), [file.name for file in path.parent.iterdir()])
+    print(path.read_text("utf-8"), [file.name for file in path.parent.iterdir()])
 
 # %% [markdown]
 # The second version failed; the first is still there, and nothing else.

@@ -189,7 +189,7 @@ def exchanges() -> int:
     return len(calls)
 
 
-def write_text(folder: str) -> None:
+def write_the_text(folder: str) -> None:
     with open(f"{folder}/text.txt", "w", encoding="utf-8") as file:
         file.write("To be, or not to be: that is the question.\n" * 45)
 
@@ -204,7 +204,7 @@ def short_run(folder: str, **changes) -> Run:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> dict:
     folder = str(tmp_path_factory.mktemp("pair"))
-    write_text(folder)
+    write_the_text(folder)
     spawn(in_a_process, (folder,), nprocs=2)
     return torch.load(f"{folder}/found")
 
@@ -226,7 +226,7 @@ def test_muon_spares_the_head_inside_of_ddp(pair):
 
 
 def test_two_processes_share_the_evaluation(pair, tmp_path):
-    write_text(str(tmp_path))
+    write_the_text(str(tmp_path))
     run = short_run(str(tmp_path))
     assert pair["validation"] == pytest.approx(run.evaluate(), abs=1e-6)
     assert sum(pair["read"]) == len(run.validation) - 1

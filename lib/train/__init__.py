@@ -59,7 +59,8 @@ def fit(
 
     Home lesson: 02_bigram
     """
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.0)
+    rates = {"lr": learning_rate, "weight_decay": 0.0}
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True, **rates)  # quicker
     losses = []
     with in_mode(model, training=True):
         for _ in trange(n_steps, leave=False, disable=is_quiet()):

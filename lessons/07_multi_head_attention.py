@@ -11,7 +11,7 @@
 # - **You will see** four heads beat one of the same size, what each head looks at, and a
 #   bug that makes the loss *better*.
 # - **Needs** lesson [06](06_attention.ipynb).
-# - **Takes** about 75 minutes, and half an hour more for the last exercise; the notebook
+# - **Takes** about 70 minutes, and half an hour more for the last exercise; the notebook
 #   runs in under 45 s.
 
 # %% tags=["remove-cell"]
@@ -549,66 +549,9 @@ text = tokenizer.decode(sample(four_heads, prompt, 120, 1.0, generator)[0, 1:])
 rung("Four heads of attention", n_parameters, mean_loss, seconds, text, seeds=3)
 
 # %% [markdown]
-# ### Do the heads become specialists?
-#
-# It is tempting to say: training makes the heads different. Measure it. Two rows of weights
-# differ by half of the sum of their absolute differences: 0 if they are equal, 1 if they have no
-# place in common. Take the mean over all positions and pairs of heads.
-
-
-# %%
-def head_difference(weights):  # (B, H, T, T)
-    pairs = weights.unsqueeze(1) - weights.unsqueeze(2)  # (B, H, H, T, T)
-    halves = pairs.abs().sum(dim=-1).mean(dim=(0, 3)) / 2  # (H, H)
-    n_heads = len(halves)
-    return halves.sum().item() / (n_heads * (n_heads - 1))  # a head and itself: 0
-
-
-rows = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])  # two heads, one position
-print("half of the weight lies elsewhere:", head_difference(rows.view(1, 2, 1, 3)))
-
-# %% [markdown]
-# Compare with the same models before their training. But that is not enough: trained heads are
-# also *sharper*, and two sharp rows differ more, wherever they look. So here is a second control,
-# random heads that are as sharp as the trained ones: enlarge the queries of the untrained model
-# until its rows have the same mean [entropy](../book/glossary.md#entropy). (A bisection: each round halves the
-# interval in which the factor lies.)
-
-# %%
-from lib.evaluate.attention_maps import attention_entropy
-
-
-def sharpen(model, entropy):
-    queries = model.blocks[0].attention.q_proj.weight
-    start, low, high = queries.data.clone(), 0.0, 50.0
-    for _ in range(20):
-        factor = (low + high) / 2
-        queries.data = factor * start
-        wide = attention_entropy(head_weights(model, windows)).mean() > entropy
-        low, high = (factor, high) if wide else (low, factor)
-
-
-# %% tags=["corpus", "measured:wide"]
-for seed in range(3):
-    trained, (random, _) = four[seed][0], train_heads(4, seed, n_steps=0)
-    entropy = attention_entropy(head_weights(trained, windows)).mean()
-    before = head_difference(head_weights(random, windows))
-    sharpen(random, entropy)
-    sharp = head_difference(head_weights(random, windows))
-    after = head_difference(head_weights(trained, windows))
-    print(f"seed {seed}: untrained {before:.2f}, trained {after:.2f};", end=" ")
-    print(f"untrained, as sharp as the trained ones {sharp:.2f}")
-    claim(after > before + 0.1, "trained heads differ more than untrained ones")
-    claim(after < sharp - 0.05, "but less than random heads of the same sharpness")
-
-# %% [markdown]
-# With the first control alone we would report that training makes heads different. The second
-# one says: it makes them *sharp*, and random heads that are as sharp differ even more. So this
-# number does not show specialists. How much a head is needed, you only see by taking it away.
-#
 # ### Take a head away
 #
-# Head $h$ reaches the rest of the model through its own columns of `out_proj.weight`. Set them to
+# Does the model need all four? Head $h$ reaches the rest of the model through its own columns of `out_proj.weight`. Set them to
 # zero, and measure the loss again. The control: as many columns, but a quarter of *each* head.
 # (`deepcopy` makes a copy to work on.)
 
@@ -873,8 +816,7 @@ check_two_heads(two_heads)
 #   It equals PyTorch's, and has $4 D^2$ parameters, however many heads.
 # - You saw **four heads beat one** of the same size with each of three seeds: a single head has to
 #   divide one row of weights, several heads have a row each.
-# - You saw **what the heads look at**. Training makes them sharp; random heads of the same
-#   sharpness differ even more. Each head is missed when it is taken away.
+# - You saw **what the heads look at**. Each head is missed when it is taken away.
 # - You saw a **bug that makes the loss better**: a view without a transpose mixes up positions, and
 #   the future leaks.
 #
@@ -895,6 +837,64 @@ check_two_heads(two_heads)
 # - Elhage et al. (2021), *A Mathematical Framework for Transformer Circuits*: heads as terms of a
 #   sum, which is Exercise 3.
 # - All references with what to read in them: [bibliography](../book/bibliography.md).
+
+# %% [markdown]
+# ## Deeper: do the heads become specialists?
+#
+# It is tempting to say: training makes the heads different. Measure it. Two rows of weights
+# differ by half of the sum of their absolute differences: 0 if they are equal, 1 if they have no
+# place in common. Take the mean over all positions and pairs of heads.
+
+
+# %%
+def head_difference(weights):  # (B, H, T, T)
+    pairs = weights.unsqueeze(1) - weights.unsqueeze(2)  # (B, H, H, T, T)
+    halves = pairs.abs().sum(dim=-1).mean(dim=(0, 3)) / 2  # (H, H)
+    n_heads = len(halves)
+    return halves.sum().item() / (n_heads * (n_heads - 1))  # a head and itself: 0
+
+
+rows = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])  # two heads, one position
+print("half of the weight lies elsewhere:", head_difference(rows.view(1, 2, 1, 3)))
+
+# %% [markdown]
+# Compare with the same models before their training. But that is not enough: trained heads are
+# also *sharper*, and two sharp rows differ more, wherever they look. So here is a second control,
+# random heads that are as sharp as the trained ones: enlarge the queries of the untrained model
+# until its rows have the same mean [entropy](../book/glossary.md#entropy). (A bisection: each round halves the
+# interval in which the factor lies.)
+
+# %%
+from lib.evaluate.attention_maps import attention_entropy
+
+
+def sharpen(model, entropy):
+    queries = model.blocks[0].attention.q_proj.weight
+    start, low, high = queries.data.clone(), 0.0, 50.0
+    for _ in range(20):
+        factor = (low + high) / 2
+        queries.data = factor * start
+        wide = attention_entropy(head_weights(model, windows)).mean() > entropy
+        low, high = (factor, high) if wide else (low, factor)
+
+
+# %% tags=["corpus", "measured:wide"]
+for seed in range(3):
+    trained, (random, _) = four[seed][0], train_heads(4, seed, n_steps=0)
+    entropy = attention_entropy(head_weights(trained, windows)).mean()
+    before = head_difference(head_weights(random, windows))
+    sharpen(random, entropy)
+    sharp = head_difference(head_weights(random, windows))
+    after = head_difference(head_weights(trained, windows))
+    print(f"seed {seed}: untrained {before:.2f}, trained {after:.2f};", end=" ")
+    print(f"untrained, as sharp as the trained ones {sharp:.2f}")
+    claim(after > before + 0.1, "trained heads differ more than untrained ones")
+    claim(after < sharp - 0.05, "but less than random heads of the same sharpness")
+
+# %% [markdown]
+# With the first control alone we would report that training makes heads different. The second
+# one says: it makes them *sharp*, and random heads that are as sharp differ even more. So this
+# number does not show specialists. How much a head is needed, you only see by taking it away, as above.
 
 # %% [markdown]
 # ## Deeper: looking inside any model

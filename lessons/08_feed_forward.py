@@ -10,7 +10,7 @@
 # - **You will see** what single neurons of a trained model respond to, and what that small
 #   function is worth, with three seeds.
 # - **Needs** lesson [07](07_multi_head_attention.ipynb).
-# - **Takes** about 75 minutes without exercise 4; the notebook runs in under 60 s.
+# - **Takes** about 70 minutes without exercise 4; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -585,41 +585,7 @@ slider(draw, ["before", "after"], "the GELU", alt=describe)
 # *Before the GELU most cells are far from 0, and most of these below it (red). After it little is
 # left but the pair and a few others. Pairs that do not occur are white.*
 #
-# ### Silence it
-#
-# Set the activation of one neuron to 0. How much does the surprise at the next character change,
-# up or down, after the neuron's pair and elsewhere? Do so with the 16 neurons at the head of
-# `ranked`. The control silences another of them at the same places. (`reduction="none"` keeps
-# the surprise of each position.)
-
-
-# %%
-following = validation[1 : 2_048 * 16 + 1].view(-1, 16)[:, 1:].flatten()
-
-
-@torch.no_grad()
-def surprise(silent=()):
-    activation = F.gelu(z)
-    activation[:, silent] = 0
-    logits = model.head(model.blocks[0].ffn.down(activation))  # (N, V)
-    return F.cross_entropy(logits, following, reduction="none")
-
-
-# %% tags=["corpus", "measured:wide"]
-normal, rows, some = surprise(), [], ranked[:16].tolist()
-changes = {neuron: (surprise([neuron]) - normal).abs() for neuron in some}
-for neuron, other in zip(some, some[1:] + some[:1]):
-    here = (before == pairs[neuron][0]) & (now == pairs[neuron][1])
-    own, control = changes[neuron], changes[other]
-    rows.append([own[here].mean(), own[~here].mean(), control[here].mean()])
-own, elsewhere, control = torch.tensor(rows).mean(dim=0).tolist()
-print(f"own pair {own:.2f} nats, elsewhere {elsewhere:.3f}, control {control:.3f}")
-claim(own > 2 * max(elsewhere, control), "a neuron matters at its own pair")
-
-# %% [markdown]
-# It matters after its own pair and little elsewhere; another neuron matters little there. So such
-# a neuron is a small rule, *where I see this, I vote for that*: $W_1$ holds the conditions, $W_2$
-# the conclusions.
+# The neuron asks for a pair, as the one by hand did. *Deeper* silences it, and counts its votes.
 
 # %% [markdown]
 # ## Experiment: what is the nonlinearity worth?
@@ -906,7 +872,6 @@ check_who_decides(who_decides)
 # - You saw that **without the nonlinearity** two layers are one, on paper and in training.
 # - Two thirds of the **parameters** of a block are here. Compare at equal counts.
 # - **Neurons** add facts before the activation function, and respond to combinations after it.
-#   Silence one of the strongest, and its pair misses it.
 #
 # What is still wrong: this model gathers once and computes once. To gather again, with what it
 # has computed, it needs more layers. But stack ten of these blocks and they hardly learn: lesson
@@ -926,6 +891,43 @@ check_who_decides(who_decides)
 # - Geva et al. (2021), *Transformer Feed-Forward Layers Are Key-Value Memories*, sections 2 to
 #   4: what neurons respond to and vote for, in a model of real size.
 # - All references with what to read in them: [bibliography](../book/bibliography.md).
+
+# %% [markdown]
+# ## Deeper: silence a neuron
+#
+# A neuron responds to its pair. Does the model use that? Set its activation to 0. How much does the surprise at the next character change,
+# up or down, after the neuron's pair and elsewhere? Do so with the 16 neurons at the head of
+# `ranked`. The control silences another of them at the same places. (`reduction="none"` keeps
+# the surprise of each position.)
+
+
+# %%
+following = validation[1 : 2_048 * 16 + 1].view(-1, 16)[:, 1:].flatten()
+
+
+@torch.no_grad()
+def surprise(silent=()):
+    activation = F.gelu(z)
+    activation[:, silent] = 0
+    logits = model.head(model.blocks[0].ffn.down(activation))  # (N, V)
+    return F.cross_entropy(logits, following, reduction="none")
+
+
+# %% tags=["corpus", "measured:wide"]
+normal, rows, some = surprise(), [], ranked[:16].tolist()
+changes = {neuron: (surprise([neuron]) - normal).abs() for neuron in some}
+for neuron, other in zip(some, some[1:] + some[:1]):
+    here = (before == pairs[neuron][0]) & (now == pairs[neuron][1])
+    own, control = changes[neuron], changes[other]
+    rows.append([own[here].mean(), own[~here].mean(), control[here].mean()])
+own, elsewhere, control = torch.tensor(rows).mean(dim=0).tolist()
+print(f"own pair {own:.2f} nats, elsewhere {elsewhere:.3f}, control {control:.3f}")
+claim(own > 2 * max(elsewhere, control), "a neuron matters at its own pair")
+
+# %% [markdown]
+# It matters after its own pair and little elsewhere; another neuron matters little there. So such
+# a neuron is a small rule, *where I see this, I vote for that*: $W_1$ holds the conditions, $W_2$
+# the conclusions.
 
 # %% [markdown]
 # ## Deeper: what a neuron votes for

@@ -4,6 +4,7 @@ What is readable is estimated without a browser: a letter of the monospace font 
 of the font's size wide, another one 0.55, a bold one 0.62.
 """
 
+import base64
 import itertools
 import os
 import re
@@ -254,8 +255,18 @@ def test_a_notebook_shows_the_drawing_and_a_terminal_its_title() -> None:
     diagram = diagrams.qkv()
     assert diagram._repr_mimebundle_(include=None, exclude=None) == {
         "image/svg+xml": diagram.svg(),
+        "text/html": diagram.html(),
         "text/plain": "One head of attention",
     }
+
+
+def test_as_an_image_in_html_it_is_the_same_drawing_with_its_words() -> None:
+    diagram = diagrams.qkv()
+    image = ElementTree.fromstring(diagram.html().rstrip(">\n") + "/>")
+    kind, source = image.get("src", "").split(",")
+    assert kind == "data:image/svg+xml;base64"
+    assert base64.b64decode(source).decode("utf-8") == diagram.svg()
+    assert image.get("alt") == diagram.alt
 
 
 def test_both_schemes_declare_the_same_tones() -> None:

@@ -7,6 +7,7 @@ are taken away, as in some previews of notebooks.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from html import escape
 
@@ -57,9 +58,24 @@ class Canvas:
         ]
         return "\n".join([*lines, STYLE, *self.parts, "</svg>\n"])
 
+    def html(self) -> str:
+        """Return the drawing as an image in HTML, with its words as ``alt``.
+
+        JupyterLab shows it in a notebook that it does not trust yet, and no SVG there.
+        """
+        source = base64.b64encode(self.svg().encode("utf-8")).decode("ascii")
+        return (
+            f'<img src="data:image/svg+xml;base64,{source}" alt="{escape(self.alt)}" '
+            f'width="{WIDTH}" style="max-width: 100%">\n'
+        )
+
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, str]:
         """Show the drawing in a notebook, and its title where only text is shown."""
-        return {"image/svg+xml": self.svg(), "text/plain": self.title}
+        return {
+            "image/svg+xml": self.svg(),
+            "text/html": self.html(),
+            "text/plain": self.title,
+        }
 
     def rect(
         self,

@@ -153,7 +153,8 @@ from lib.models.presets import preset_config
 torch.manual_seed(0)
 config = preset_config("demo")
 model = GPT(config)
-print(config)
+sizes = ("vocab_size", "d_model", "n_heads", "n_layers", "d_ff", "context_length")
+print({name: getattr(config, name) for name in sizes})
 
 # %% [markdown]
 # Ten different digits, each held as a vector of `d_model` = 16 numbers; two
@@ -595,7 +596,7 @@ claim(without_second > 0.7, "it hardly needs the attention of the second block")
 #
 # Nothing special here: `sample` gives the model only the last 32 digits, the length of
 # its context. A window that starts at another digit is just another sequence. Try it with a
-# larger `n_new`. <!-- from: the-model "context_length=32" -->
+# larger `n_new`. <!-- from: the-model "'context_length': 32" -->
 #
 # </details>
 #

@@ -252,7 +252,7 @@ CHOICES = {
 # (`type(v) is int` leaves out `True` and `False`. Heads that do not divide the width are
 # refused by the model.)
 
-# %% tags=["lib:models.gpt.GPTConfig"]
+# %% tags=["naive:models.gpt.GPTConfig"]
 from dataclasses import dataclass
 
 from lib.shapes import require_sizes
@@ -315,14 +315,14 @@ for wrong in (dict(d_model=0), dict(norm="batch")):
 # they are rotary: then attention gets them. The block is the one of lesson
 # [09](09_transformer_block.ipynb).
 
-# %% tags=["lib:models.gpt._make_positions"]
+# %%
 def _make_positions(c: GPTConfig) -> tuple[nn.Module | None, Rotary | None]:
     if c.position == "rotary":
         return None, Rotary(c.d_model // c.n_heads, c.context_length)
     return POSITIONS[c.position](c.context_length, c.d_model), None
 
 
-# %% tags=["lib:models.gpt._make_block"]
+# %%
 from lib.ffn import SwiGLU
 
 
@@ -353,7 +353,7 @@ def _make_block(c: GPTConfig, rotary: Rotary | None) -> Block:
 # each position looks at itself and at the past. If you leave `cache` at None, `start` is
 # 0, and every block gets None for a cache.
 
-# %% tags=["lib:models.gpt.GPT"]
+# %% tags=["naive:models.gpt.GPT"]
 from lib.attention import KVCache
 from lib.module import Linear, Module
 
@@ -421,6 +421,29 @@ def _initialise(model: GPT) -> None:
         elif name.endswith("bias"):
             nn.init.zeros_(weight)
 
+
+# %% [markdown]
+# The library's two classes have more options, for later lessons. Where both have them, both
+# compute the same. From here on we use the library's.
+
+# %% tags=["same:models.gpt.GPTConfig", "same:models.gpt.GPT", "proof"]
+# @title Proof: ours equal the library's
+from lib.models import gpt as library_gpt
+
+modern = dict(norm="rms", position="rotary", ffn="swiglu", n_kv_heads=2)
+for options in ({}, modern, dict(tie_weights=False, head_bias=True, init="fan_in")):
+    config, library_config = GPTConfig(**options), library_gpt.GPTConfig(**options)
+    assert vars(config).items() <= vars(library_config).items()
+    torch.manual_seed(0)
+    ours = GPT(config)
+    torch.manual_seed(0)
+    theirs = library_gpt.GPT(library_config)
+    ids = torch.randint(65, (2, 9))
+    assert torch.equal(ours(ids), theirs(ids))
+print("the same weights from the same seed, and the same logits")
+
+# %%
+from lib.models.gpt import GPT, GPTConfig
 
 # %% [markdown]
 # Is it still the plain model? `PRESETS` is a table of configurations by name, and

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.device import at_least_float32
@@ -21,6 +22,7 @@ from lib.shapes import (
 __all__ = [
     "causal_mask",
     "padding_mask",
+    "document_mask",
     "attention_weights",
     "scaled_dot_product_attention",
     "KVCache",
@@ -70,6 +72,31 @@ def padding_mask(ids: Tensor, pad_id: int) -> Tensor:
     if ids.dim() != 2:
         raise ValueError(f"ids has shape {tuple(ids.shape)}; it must be (B, T)")
     return (ids != pad_id)[:, None, None, :]
+
+
+def document_mask(documents: Tensor) -> Tensor:
+    """Return which positions belong together, where a row holds several texts.
+
+    Args:
+        documents: the number of the text that each token belongs to, ``(B, T)``.
+
+    Returns:
+        Bool ``(B, 1, T, T)``: True where both tokens belong to the same text. Combine
+        it with a causal mask by ``&``; `GPT` does.
+
+    Raises:
+        ValueError: if ``documents`` is not ``(B, T)``.
+
+    Source: Raffel et al. (2020), section 3.5.2 packs texts; Krell et al. (2021) keep
+    them apart by such a mask.
+
+    Home lesson: 28_data_preparation
+    """
+    if documents.dim() != 2:
+        raise ValueError(
+            f"documents has shape {tuple(documents.shape)}; it must be (B, T)"
+        )
+    return (documents[:, :, None] == documents[:, None, :]).unsqueeze(1)
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -245,18 +272,23 @@ class MultiHeadAttention(Module):
 
     Args:
         d_model: size of the vectors D.
-        n_heads: number of query heads H; must divide ``d_model``.
+        n_heads: number of query heads H; must divide ``d_model`` if there is no
+            ``d_head``.
         bias: whether the four projections have a bias.
         n_kv_heads: number of key and value heads; must divide ``n_heads``. With fewer
             than ``n_heads``, several query heads share one (grouped-query attention).
             None for ``n_heads``.
         rotary: rotates queries and keys by their position.
+        d_head: size of queries, keys and values Dh; None for ``d_model / n_heads``.
+        qk_norm: makes a normalisation of vectors of a given size: one for the queries
+            and one for the keys, each head on its own, before they are rotated.
 
     Shapes:
         x ``(B, T, D)``, mask ``(T, T_k)`` or ``(B, 1, 1, T_k)`` -> output
         ``(B, T, D)`` and weights ``(B, H, T, T_k)`` or None. Without a memory x looks
         at itself. A memory is ``(B, T_k, D)``, or what `read` made of one: then x looks
         at that. With a cache x looks at what the cache holds, and at itself.
+        Positions, int64 ``(B, T)``, say where each token stands, for rotary attention.
 
     Raises:
         ValueError: for a size below 1, for heads that do not divide, if an input does
@@ -264,7 +296,7 @@ class MultiHeadAttention(Module):
         TypeError: if ``mask`` is not bool.
 
     Source: Vaswani et al. (2017), section 3.2.2; Ainslie et al. (2023) for grouped
-    heads; Su et al. (2021) for rotary.
+    heads; Su et al. (2021) for rotary; Henry et al. (2020) for ``qk_norm``.
 
     Home lesson: 07_multi_head_attention
     """
@@ -277,18 +309,25 @@ class MultiHeadAttention(Module):
         bias: bool = True,
         n_kv_heads: int | None = None,
         rotary: Rotary | None = None,
+        d_head: int | None = None,
+        qk_norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
         require_sizes(d_model=d_model, n_heads=n_heads, n_kv_heads=n_kv_heads)
-        require_divides(n_heads=n_heads, d_model=d_model)
         require_divides(n_kv_heads=n_kv_heads, n_heads=n_heads)
-        self.d_model, self.d_head = d_model, d_model // n_heads
+        if d_head is None:
+            require_divides(n_heads=n_heads, d_model=d_model)
+            d_head = d_model // n_heads
+        require_sizes(d_head=d_head)
+        self.d_model, self.d_head = d_model, d_head
         self.n_shared, self.rotary = n_heads // n_kv_heads, rotary
-        self.q_proj = Linear(d_model, d_model, bias=bias)
-        self.k_proj = Linear(d_model, n_kv_heads * self.d_head, bias=bias)
-        self.v_proj = Linear(d_model, n_kv_heads * self.d_head, bias=bias)
-        self.out_proj = Linear(d_model, d_model, bias=bias)
+        self.q_proj = Linear(d_model, n_heads * d_head, bias=bias)
+        self.k_proj = Linear(d_model, n_kv_heads * d_head, bias=bias)
+        self.v_proj = Linear(d_model, n_kv_heads * d_head, bias=bias)
+        self.out_proj = Linear(n_heads * d_head, d_model, bias=bias)
+        self.q_norm = None if qk_norm is None else qk_norm(d_head)
+        self.k_norm = None if qk_norm is None else qk_norm(d_head)
 
     def forward(
         self,
@@ -298,15 +337,19 @@ class MultiHeadAttention(Module):
         is_causal: bool = False,
         memory: Tensor | tuple[Tensor, Tensor] | None = None,
         cache: KVCache | None = None,
+        positions: Tensor | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Return what each position gathered, and the weights if they are needed."""
         self._check_inputs(x, memory, cache)
         q = self.split(self.q_proj(x))  # (B, H, T, Dh)
+        if self.q_norm is not None:
+            q = self.q_norm(q)
         if memory is None:
             k, v = self.read(x)  # (B, H_kv, T, Dh)
             if self.rotary is not None:
                 start = 0 if cache is None else cache.length
+                start = start if positions is None else positions
                 q, k = self.rotary(q, start), self.rotary(k, start)
             if cache is not None:
                 k, v = cache.append(k, v)  # (B, H_kv, T_k, Dh)
@@ -321,7 +364,8 @@ class MultiHeadAttention(Module):
 
     def read(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and values of a memory, both ``(B, H_kv, T_k, Dh)``."""
-        return self.split(self.k_proj(memory)), self.split(self.v_proj(memory))
+        k, v = self.split(self.k_proj(memory)), self.split(self.v_proj(memory))
+        return (k if self.k_norm is None else self.k_norm(k)), v
 
     def split(self, wide: Tensor) -> Tensor:
         """Cut queries, keys or values ``(B, T, H Dh)`` into heads ``(B, H, T, Dh)``."""

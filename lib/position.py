@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from lib.module import Module
 from lib.shapes import require_sizes, require_width
 
-__all__ = ["LearnedPositions", "SinusoidalPositions", "Rotary"]
+__all__ = ["LearnedPositions", "SinusoidalPositions", "Rotary", "RotaryScaling"]
 
 
 class LearnedPositions(Module):
@@ -19,7 +22,8 @@ class LearnedPositions(Module):
         d_model: size of the vectors D.
 
     Shapes:
-        x ``(B, T, D)`` -> ``(B, T, D)``, with start + T <= context_length.
+        x ``(B, T, D)`` -> ``(B, T, D)``, with start + T <= context_length. The start
+        is a number, or the position of each token, int64 ``(B, T)``.
 
     Raises:
         ValueError: for a size below 1, or if the input is longer than
@@ -35,9 +39,10 @@ class LearnedPositions(Module):
         require_sizes(context_length=context_length, d_model=d_model)
         self.table = nn.Embedding(context_length, d_model)
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
         """Return ``x`` plus the vectors of positions start .. start + T - 1."""
-        return _add_rows(x, self.table.weight, start)
+        require_width(x, self.table.embedding_dim)
+        return x + _rows(self.table.weight, x.size(-2), start)
 
 
 class SinusoidalPositions(Module):
@@ -53,7 +58,8 @@ class SinusoidalPositions(Module):
         base: sets the longest wavelength, in positions divided by 2 pi.
 
     Shapes:
-        x ``(B, T, D)`` -> ``(B, T, D)``, with start + T <= context_length.
+        x ``(B, T, D)`` -> ``(B, T, D)``, with start + T <= context_length. The start
+        is a number, or the position of each token, int64 ``(B, T)``.
 
     Raises:
         ValueError: for a size below 1 or an odd ``d_model``, or if the input is
@@ -76,9 +82,57 @@ class SinusoidalPositions(Module):
         table = table.flatten(1).float()  # (T, D)
         self.register_buffer("table", table, persistent=False)
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
         """Return ``x`` plus the vectors of positions start .. start + T - 1."""
-        return _add_rows(x, self.table, start)
+        require_width(x, self.table.size(1))
+        return x + _rows(self.table, x.size(-2), start)
+
+
+@dataclass(frozen=True)
+class RotaryScaling:
+    r"""Slow down the rotations, so that more positions fit into the angles seen.
+
+    A pair that turns :math:`r` times within the context that a model was trained on is
+    turned more slowly by a factor: the full one for :math:`r` up to ``n_slow``, none
+    from ``n_fast`` on, and between them a mean of both.
+
+    Attributes:
+        factor: how many times slower.
+        n_slow: turns up to which a pair gets the whole factor; None for all pairs.
+        n_fast: turns from which a pair stays as it is; above ``n_slow``.
+        trained_length: the context T that the model was trained on.
+
+    Raises:
+        ValueError: for a factor below 1 or infinite, a length below 1, or an
+            ``n_fast`` that is not above ``n_slow``.
+
+    Source: Chen et al. (2023) for one factor for all, which is position
+    interpolation; Grattafiori et al. (2024) for Llama 3.1, which spares fast pairs.
+
+    Home lesson: 19_modern_blocks
+    """
+
+    factor: float
+    n_slow: float | None = None
+    n_fast: float | None = None
+    trained_length: int = 1
+
+    def __post_init__(self) -> None:
+        require_sizes(trained_length=self.trained_length)
+        if not 1 <= self.factor < math.inf:
+            raise ValueError(f"factor={self.factor} must be at least 1 and finite")
+        both = self.n_slow, self.n_fast
+        if both != (None, None) and not (None not in both and 0 <= both[0] < both[1]):
+            raise ValueError(f"n_fast={self.n_fast} must be above n_slow={self.n_slow}")
+
+    def slowed(self, frequencies: Tensor) -> Tensor:
+        """Return the frequencies ``(Dh/2,)``, in radians per position, slowed down."""
+        if self.n_slow is None:
+            return frequencies / self.factor
+        n_turns = self.trained_length * frequencies / (2 * math.pi)
+        spared = (n_turns - self.n_slow) / (self.n_fast - self.n_slow)
+        spared = spared.clamp(0, 1)  # share of a pair that stays as it is
+        return frequencies * (spared + (1 - spared) / self.factor)
 
 
 class Rotary(Module):
@@ -92,9 +146,12 @@ class Rotary(Module):
         d_head: size of the vectors Dh, an even number.
         context_length: number of positions, the longest input allowed.
         base: sets the longest wavelength, in positions divided by 2 pi.
+        scaling: how the rotations are slowed down; None for not at all.
 
     Shapes:
-        x ``(..., T, Dh)`` -> ``(..., T, Dh)``, with start + T <= context_length.
+        x ``(..., T, Dh)`` -> ``(..., T, Dh)``, with start + T <= context_length. The
+        start is a number, or for x ``(B, H, T, Dh)`` the position of each token, int64
+        ``(B, T)``.
 
     Raises:
         ValueError: for a size below 1 or an odd ``d_head``, or if the input is
@@ -105,35 +162,58 @@ class Rotary(Module):
     Home lesson: 19_modern_blocks
     """
 
-    def __init__(self, d_head: int, context_length: int, base: float = 1e4) -> None:
+    def __init__(
+        self,
+        d_head: int,
+        context_length: int,
+        base: float = 1e4,
+        scaling: RotaryScaling | None = None,
+    ) -> None:
         super().__init__()
         require_sizes(d_head=d_head, context_length=context_length)
         if d_head % 2:
             raise ValueError(f"d_head={d_head} must be even: its numbers turn in pairs")
         pairs = torch.arange(0, d_head, 2, dtype=torch.float64)  # 2i: (Dh/2,)
         frequencies = base ** (-pairs / d_head)
+        if scaling is not None:
+            frequencies = scaling.slowed(frequencies)
         angles = torch.arange(context_length).unsqueeze(1) * frequencies  # (T, Dh/2)
         self.register_buffer("cos", angles.cos().float(), persistent=False)
         self.register_buffer("sin", angles.sin().float(), persistent=False)
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
         """Return the vectors at positions start .. start + T - 1, turned."""
-        context_length, half = self.cos.shape
-        require_width(x, 2 * half)
-        length = start + x.size(-2)
-        if length > context_length:
-            raise ValueError(f"{length=} is more than {context_length=}")
-        cos, sin = self.cos[start:length], self.sin[start:length]  # (T, Dh/2)
+        require_width(x, 2 * self.cos.size(1))
+        cos, sin = (_rows(t, x.size(-2), start) for t in (self.cos, self.sin))
+        if cos.dim() > 2:
+            cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)  # (B, 1, T, Dh/2)
         a, b = x.float().chunk(2, dim=-1)
         turned = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
         return turned.to(x.dtype)
 
 
-def _add_rows(x: Tensor, table: Tensor, start: int) -> Tensor:
-    """Add row start + t of the table to vector t."""
-    context_length, d_model = table.shape
-    require_width(x, d_model)
-    length = start + x.size(-2)
-    if length > context_length:
+def _rows(table: Tensor, length: int, start: int | Tensor) -> Tensor:
+    """Return the rows of positions start .. start + length - 1, or of those given."""
+    context_length = len(table)
+    if isinstance(start, Tensor):
+        _check_positions(start, length, context_length)
+        return table[start]  # (B, T, D)
+    if (length := start + length) > context_length:
         raise ValueError(f"{length=} is more than {context_length=}")
-    return x + table[start:length]
+    return table[start:length]  # (T, D)
+
+
+def _check_positions(positions: Tensor, length: int, context_length: int) -> None:
+    """Refuse positions that are not one for each token, or have no row."""
+    if positions.dim() != 2 or positions.size(1) != length:
+        raise ValueError(
+            f"positions has shape {tuple(positions.shape)}; it must be (B, {length})"
+        )
+    if positions.is_floating_point() or positions.dtype == torch.bool:
+        raise TypeError(f"positions has dtype {positions.dtype}; it must be int64")
+    low, high = positions.min().item(), positions.max().item()
+    if low < 0 or high >= context_length:
+        raise ValueError(
+            f"positions lie between {low} and {high}; they must lie between 0 and "
+            f"{context_length - 1}"
+        )

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from lib.generate import generate
-from lib.models import gpt2_files
+from lib.models import gpt2_files, hf_files
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.gpt2_files import RELEASED, export_gpt2, gpt2_config, load_gpt2
 
@@ -426,12 +426,15 @@ def test_what_is_written_is_what_was_read(folder: Path, tmp_path: Path) -> None:
     ("name", "value"),
     [
         ("ffn", "swiglu"),
+        ("d_head", 4),
         ("final_norm", False),
         ("head_bias", True),
         ("n_kv_heads", 2),
         ("norm", "rms"),
+        ("norm_eps", 1e-6),
         ("position", "rotary"),
         ("position", "sinusoidal"),
+        ("qk_norm", True),
     ],
 )
 def test_what_gpt2_cannot_express(name: str, value: object, tmp_path: Path) -> None:
@@ -455,7 +458,7 @@ def test_an_interrupted_export_leaves_the_old_files(
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     before = files()
-    monkeypatch.setattr(gpt2_files, "save_file", write_half)
+    monkeypatch.setattr(hf_files, "save_file", write_half)
     with pytest.raises(type(error)):
         export_gpt2(ours(), folder)
     assert files() == before

@@ -11,12 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.attention import KVCache, MultiHeadAttention
+from lib.attention import KVCache, MultiHeadAttention, causal_mask
 from lib.block import Block
 from lib.ffn import FeedForward, SwiGLU
 from lib.module import Linear, Module
 from lib.norm import LayerNorm, RMSNorm
-from lib.position import LearnedPositions, Rotary, SinusoidalPositions
+from lib.position import (
+    LearnedPositions,
+    Rotary,
+    RotaryScaling,
+    SinusoidalPositions,
+)
 from lib.shapes import require_sizes
 
 __all__ = ["GPTConfig", "GPT"]
@@ -44,7 +49,7 @@ class GPTConfig:
     Attributes:
         vocab_size: number of different tokens V.
         d_model: size of the vectors D.
-        n_heads: heads per block H; must divide ``d_model``.
+        n_heads: heads per block H; must divide ``d_model`` if there is no ``d_head``.
         n_layers: number of blocks.
         d_ff: size of the feed-forward networks in the middle.
         context_length: the longest input allowed.
@@ -64,10 +69,15 @@ class GPTConfig:
             that write into the stream divided by the root of their number; or
             ``"fan_in"``, for narrow models: so too, but with matrices from
             N(0, 0.7 / sqrt(fan-in)) and embeddings from N(0, 0.5).
+        d_head: size of queries, keys and values; None for ``d_model / n_heads``.
+        qk_norm: whether queries and keys are normalised, each head on its own.
+        norm_eps: what the norms add inside their root.
+        rotary_base: sets the longest wavelength of rotary positions.
+        rotary_scaling: how their rotations are slowed down; None for not at all.
 
     Raises:
-        ValueError: for a size below 1, an unknown choice, a dropout outside [0, 1), or
-            a tied head with a bias.
+        ValueError: for a size below 1, an unknown choice, a dropout outside [0, 1), a
+            tied head with a bias, or a base or epsilon that is not above 0 and finite.
 
     Source: Radford et al. (2019), section 2.3.
 
@@ -90,6 +100,11 @@ class GPTConfig:
     tie_weights: bool = True
     dropout: float = 0.0
     init: str = "gpt2"
+    d_head: int | None = None
+    qk_norm: bool = False
+    norm_eps: float = 1e-5
+    rotary_base: float = 1e4
+    rotary_scaling: RotaryScaling | None = None
 
     def __post_init__(self) -> None:
         sizes = {n: v for n, v in vars(self).items() if type(v) is int}
@@ -99,6 +114,13 @@ class GPTConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be in {allowed}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
+        for name in ("norm_eps", "rotary_base"):
+            if not 0 < getattr(self, name) < math.inf:
+                value = getattr(self, name)
+                raise ValueError(f"{name}={value} must be above 0 and finite")
+        if isinstance(self.rotary_scaling, dict):  # as a checkpoint keeps it
+            scaling = RotaryScaling(**self.rotary_scaling)
+            object.__setattr__(self, "rotary_scaling", scaling)
         if self.tie_weights and self.head_bias:
             raise ValueError(
                 "tie_weights=True needs head_bias=False: embeddings have none"
@@ -113,7 +135,11 @@ class GPT(Module):
 
     Shapes:
         ids ``(B, T)``, T <= context_length -> logits ``(B, T, V)``. With a cache the
-        ids continue what the cache holds, and both together must fit.
+        ids continue what the cache holds, and both together must fit. Where rows hold
+        several texts, or shorter ones behind padding: positions, int64 ``(B, T)``, and
+        a mask, bool ``(B, 1, T, T_k)`` or ``(B, 1, 1, T_k)``, of what may be looked at
+        besides the causal mask, such as a `document_mask` or a `padding_mask` of all
+        tokens read so far.
 
     Raises:
         ValueError: if the input is longer than ``context_length``, or heads do not
@@ -132,23 +158,32 @@ class GPT(Module):
         self.positions, rotary = _make_positions(c)
         self.dropout = nn.Dropout(c.dropout)
         self.blocks = nn.ModuleList(_make_block(c, rotary) for _ in range(c.n_layers))
-        self.final_norm = NORMS[c.norm](c.d_model) if c.final_norm else nn.Identity()
+        self.final_norm = _norm(c)(c.d_model) if c.final_norm else nn.Identity()
         self.head = Linear(c.d_model, c.vocab_size, bias=c.head_bias)
         if c.tie_weights:
             self.head.weight = self.tokens.weight
         _initialise(self)
 
-    def forward(self, ids: Tensor, cache: list[KVCache] | None = None) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        cache: list[KVCache] | None = None,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Return the logits of the next token at each position."""
         start = 0 if cache is None else cache[0].length
         x = self.tokens(ids)  # (B, T) -> (B, T, D)
         if self.positions is not None:
-            x = self.positions(x, start)
+            x = self.positions(x, start if positions is None else positions)
+        if mask is not None:
+            mask = _and_causal(mask, ids, start)
         if self.dropout.training:
             x = self.dropout(x)
         caches = [None] * len(self.blocks) if cache is None else cache
         for block, own in zip(self.blocks, caches, strict=True):
-            x = block(x, is_causal=True, cache=own)
+            x = block(x, mask, is_causal=mask is None, cache=own, positions=positions)
         return self.head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
 
     def new_cache(self) -> list[KVCache]:
@@ -156,10 +191,25 @@ class GPT(Module):
         return [KVCache(self.context_length) for _ in self.blocks]
 
 
+def _and_causal(mask: Tensor, ids: Tensor, start: int) -> Tensor:
+    """Return what both a mask and the causal mask allow, ``(B, 1, T, T_k)``."""
+    n_rows, n_new = ids.shape
+    needed, given = (n_rows, 1, n_new, start + n_new), tuple(mask.shape)
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask has dtype {mask.dtype}; it must be torch.bool")
+    if given not in (needed, (n_rows, 1, 1, start + n_new)):
+        raise ValueError(
+            f"mask has shape {given}; it must be (B, 1, T, T_k) = {needed}, or with a "
+            "1 for T"
+        )
+    return mask & causal_mask(start + n_new)[start:].to(mask.device)
+
+
 def _make_positions(c: GPTConfig) -> tuple[nn.Module | None, Rotary | None]:
     """Return what adds positions to the embeddings, or what rotates in attention."""
     if c.position == "rotary":
-        return None, Rotary(c.d_model // c.n_heads, c.context_length)
+        d_head = c.d_head or c.d_model // c.n_heads
+        return None, Rotary(d_head, c.context_length, c.rotary_base, c.rotary_scaling)
     return POSITIONS[c.position](c.context_length, c.d_model), None
 
 
@@ -171,12 +221,19 @@ def _make_block(c: GPTConfig, rotary: Rotary | None) -> Block:
         bias=c.attention_bias,
         n_kv_heads=c.n_kv_heads,
         rotary=rotary,
+        d_head=c.d_head,
+        qk_norm=_norm(c) if c.qk_norm else None,
     )
     if c.ffn == "swiglu":
         ffn = SwiGLU(c.d_model, c.d_ff)
     else:
         ffn = FeedForward(c.d_model, c.d_ff, ACTIVATIONS[c.ffn])
-    return Block(attention, ffn, norm=NORMS[c.norm], dropout=c.dropout)
+    return Block(attention, ffn, norm=_norm(c), dropout=c.dropout)
+
+
+def _norm(c: GPTConfig) -> Callable[[int], nn.Module]:
+    """Return what makes the norms of vectors of a given size."""
+    return partial(NORMS[c.norm], eps=c.norm_eps)
 
 
 @torch.no_grad()

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lib import is_offline
 from lib.device import cache_folder
 from lib.models.gpt import GPT, GPTConfig
+from lib.models.hf_files import (
+    FILES,
+    copy_weights,
+    read_json,
+    read_tensors,
+    require_names,
+    write_folder,
+)
 
 __all__ = ["gpt2_config", "load_gpt2", "export_gpt2"]
 
-FILES = ("config.json", "model.safetensors")
 PAGE = "https://huggingface.co/openai-community/{}/resolve/{}/"
 RELEASED = {  # the commit, and the sha256 of each of FILES
     "gpt2": (
@@ -56,6 +58,7 @@ SIZES = {
 FFNS = {"gelu_new": "gelu_tanh", "gelu": "gelu", "relu": "relu", "relu2": "relu2"}
 FFNS |= dict.fromkeys(("gelu_pytorch_tanh", "gelu_fast"), "gelu_tanh")  # other names
 PARTS = {"norm": "layer", "position": "learned", "final_norm": True, "head_bias": False}
+PARTS |= {"d_head": None, "qk_norm": False, "norm_eps": 1e-5}
 ONLY = {  # what else a file may ask for, and the one value that we have
     "model_type": "gpt2",
     "layer_norm_epsilon": 1e-5,
@@ -156,24 +159,11 @@ def load_gpt2(path_or_name: str | Path) -> GPT:
     if not folder.is_dir():
         allowed = f"a folder or one of {[*RELEASED]}"
         raise ValueError(f"path_or_name={str(path_or_name)!r} must be {allowed}")
-    model = GPT(gpt2_config(_read_json(folder / FILES[0])))
-    copy_weights(model, _read_tensors(folder))
-    return model
-
-
-@torch.no_grad()
-def copy_weights(model: GPT, tensors: dict[str, Tensor]) -> None:
-    """Put each of GPT-2's tensors where its name says that it belongs."""
+    model = GPT(gpt2_config(read_json(folder / FILES[0])))
+    tensors = _read_tensors(folder)
     _check_names(tensors, model.config)
-    ours = dict(model.named_parameters())
-    for name, parts in tensor_names(model.config).items():
-        targets, shape = [ours[part] for part in parts], tuple(tensors[name].shape)
-        needed = tuple(transpose_conv1d(name, torch.cat(targets)).shape)
-        if shape != needed:
-            raise ValueError(f"{name} has shape {shape}; it must be {needed}")
-        rows = transpose_conv1d(name, tensors[name]).chunk(len(targets))
-        for target, piece in zip(targets, rows):
-            target.copy_(piece)
+    copy_weights(model, tensors, tensor_names(model.config), transpose_conv1d)
+    return model
 
 
 def transpose_conv1d(name: str, tensor: Tensor) -> Tensor:
@@ -182,32 +172,17 @@ def transpose_conv1d(name: str, tensor: Tensor) -> Tensor:
 
 
 def _check_names(tensors: dict[str, Tensor], c: GPTConfig) -> None:
-    head, wte, names = "lm_head.weight", "transformer.wte.weight", tensor_names(c)
+    head, wte = "lm_head.weight", "transformer.wte.weight"
     ignored = {f"transformer.h.{i}.{b}" for i in range(c.n_layers) for b in BUFFERS}
     ignored |= {head} if c.tie_weights else set()
-    for name in sorted(names.keys() ^ (tensors.keys() - ignored)):
-        raise ValueError(f"{name} is {'missing' if name in names else 'not known'}")
+    require_names(tensors.keys() - ignored, tensor_names(c))
     if c.tie_weights and not tensors.get(head, tensors[wte]).equal(tensors[wte]):
         raise ValueError(f"{head} must equal {wte}, to which it is tied")
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-
-
 def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read one file or the shards; in OpenAI's the names lack their first word."""
-    tensors, files, index = {}, {FILES[1]}, folder / f"{FILES[1]}.index.json"
-    if index.exists() and not (folder / FILES[1]).exists():
-        files = set(_read_json(index).get("weight_map", {}).values())
-    for path in sorted(folder / file for file in files):
-        try:
-            tensors |= load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from None
+    """Read the tensors; in OpenAI's files the names lack their first word."""
+    tensors = read_tensors(folder)
     whole = any(name.startswith("transformer.") for name in tensors)
     prefix = dict.fromkeys(tensors, "" if whole else "transformer.")
     prefix["lm_head.weight"] = ""
@@ -253,13 +228,7 @@ def export_gpt2(model: GPT, folder: str | Path) -> None:
 
     Home lesson: 10_gpt
     """
-    config, folder = _hf_config(model.config), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as draft:
-        Path(draft, FILES[0]).write_text(json.dumps(config, indent=2), "utf-8")
-        save_file(gpt2_tensors(model), Path(draft, FILES[1]), {"format": "pt"})
-        for file in FILES:
-            os.replace(Path(draft, file), folder / file)
+    write_folder(Path(folder), _hf_config(model.config), gpt2_tensors(model))
 
 
 def gpt2_tensors(model: GPT) -> dict[str, Tensor]:

@@ -1,0 +1,228 @@
+"""Llama's and Qwen3's weights in, ours out: the files of transformers."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+from lib.models.gpt import GPT, GPTConfig
+from lib.models.hf_files import (
+    FILES,
+    copy_weights,
+    read_json,
+    read_tensors,
+    require_names,
+    write_folder,
+)
+from lib.position import RotaryScaling
+
+__all__ = ["llama_config", "load_llama", "export_llama"]
+
+KINDS = {  # model_type -> its class in transformers, and what its files may leave out
+    "llama": ("LlamaForCausalLM", {"head_dim": None}),
+    "qwen3": ("Qwen3ForCausalLM", {"head_dim": 128}),
+}
+SIZES = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "d_model",
+    "num_attention_heads": "n_heads",
+    "num_hidden_layers": "n_layers",
+    "intermediate_size": "d_ff",
+    "max_position_embeddings": "context_length",
+}
+CHOICES = {"attention_bias": "attention_bias", "tie_word_embeddings": "tie_weights"}
+PARTS = {"norm": "rms", "position": "rotary", "ffn": "swiglu"}
+PARTS |= {"final_norm": True, "head_bias": False}
+ONLY = {  # what else a file may ask for, and the one value that we have
+    "hidden_act": "silu",
+    "mlp_bias": False,
+    "use_sliding_window": False,
+    "partial_rotary_factor": 1.0,
+}
+SCALING = {  # rope_type -> its names of the numbers, and ours
+    "default": {},
+    "linear": {"factor": "factor"},
+    "llama3": {
+        "factor": "factor",
+        "low_freq_factor": "n_slow",
+        "high_freq_factor": "n_fast",
+        "original_max_position_embeddings": "trained_length",
+    },
+}
+MODULES = {  # Llama's name of a part, and ours
+    "model.embed_tokens": "tokens",
+    "model.layers.{i}.input_layernorm": "blocks.{i}.attention_norm",
+    "model.layers.{i}.self_attn.q_proj": "blocks.{i}.attention.q_proj",
+    "model.layers.{i}.self_attn.k_proj": "blocks.{i}.attention.k_proj",
+    "model.layers.{i}.self_attn.v_proj": "blocks.{i}.attention.v_proj",
+    "model.layers.{i}.self_attn.q_norm": "blocks.{i}.attention.q_norm",
+    "model.layers.{i}.self_attn.k_norm": "blocks.{i}.attention.k_norm",
+    "model.layers.{i}.self_attn.o_proj": "blocks.{i}.attention.out_proj",
+    "model.layers.{i}.post_attention_layernorm": "blocks.{i}.ffn_norm",
+    "model.layers.{i}.mlp.gate_proj": "blocks.{i}.ffn.gate",
+    "model.layers.{i}.mlp.up_proj": "blocks.{i}.ffn.up",
+    "model.layers.{i}.mlp.down_proj": "blocks.{i}.ffn.down",
+    "model.norm": "final_norm",
+    "lm_head": "head",
+}
+
+
+def llama_config(hf: dict) -> GPTConfig:
+    """Translate what the ``config.json`` of a Llama or a Qwen3 says.
+
+    Args:
+        hf: the file's contents; its dropout is left out.
+
+    Returns:
+        The configuration of the `GPT` that computes the same.
+
+    Raises:
+        ValueError: if it is of another kind, lacks a size, or asks for what a `GPT`
+            does not compute, such as another ``hidden_act``.
+
+    Source: Touvron et al. (2023), section 2.2, for Llama; Yang et al. (2025), section
+    2, for Qwen3.
+
+    Home lesson: 19_modern_blocks
+    """
+    _require(hf, "model_type", None, [*KINDS])
+    hf = {"rms_norm_eps": 1e-6, **KINDS[hf["model_type"]][1], **hf}
+    for name in SIZES:
+        _require_integer(hf, name)
+    for name, value in ONLY.items():
+        _require(hf, name, value, [value])
+    for name in CHOICES:
+        _require(hf, name, False, [False, True])
+    if hf["head_dim"] is not None:
+        _require_integer(hf, "head_dim")
+    for kind in hf.get("layer_types") or []:
+        _require({"layer_types": kind}, "layer_types", None, ["full_attention"])
+    sizes = {ours: hf[theirs] for theirs, ours in SIZES.items()}
+    choices = {ours: hf.get(theirs, False) for theirs, ours in CHOICES.items()}
+    own = {"n_kv_heads": hf.get("num_key_value_heads"), "d_head": hf["head_dim"]}
+    own |= {"norm_eps": hf["rms_norm_eps"], "qk_norm": hf["model_type"] == "qwen3"}
+    return GPTConfig(**sizes, **choices, **own, **PARTS, **_rotary(hf), init="normal")
+
+
+def _rotary(hf: dict) -> dict:
+    """Return base and scaling, from the new or the old place in the file."""
+    rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    _require({"rope_type": kind}, "rope_type", None, [*SCALING])
+    base = rope.get("rope_theta", hf.get("rope_theta", 1e4))
+    for theirs in SCALING[kind]:
+        if type(rope.get(theirs)) not in (int, float):
+            value = rope.get(theirs)
+            raise ValueError(f"config.json: {theirs}={value!r} must be a number")
+    values = {ours: rope[theirs] for theirs, ours in SCALING[kind].items()}
+    scaling = RotaryScaling(**values) if values else None
+    return {"rotary_base": base, "rotary_scaling": scaling}
+
+
+def _require(hf: dict, name: str, default: object, allowed: list) -> None:
+    if hf.get(name, default) not in allowed:
+        raise ValueError(f"config.json: {name}={hf.get(name)!r} must be in {allowed}")
+
+
+def _require_integer(hf: dict, name: str) -> None:
+    if type(hf.get(name)) is not int:
+        raise ValueError(f"config.json: {name}={hf.get(name)!r} must be an integer")
+
+
+def tensor_names(c: GPTConfig) -> dict[str, list[str]]:
+    """Return Llama's name of each tensor, and our name of it."""
+    names = {}
+    for i, (theirs, ours) in product(range(c.n_layers), MODULES.items()):
+        theirs, ours = theirs.format(i=i), ours.format(i=i)
+        absent = ours.endswith(("q_norm", "k_norm")) and not c.qk_norm
+        if absent or (ours == "head" and c.tie_weights):
+            continue
+        weight = "gain" if ours.endswith("norm") else "weight"
+        names[f"{theirs}.weight"] = [f"{ours}.{weight}"]
+        if c.attention_bias and ours.endswith("_proj"):
+            names[f"{theirs}.bias"] = [f"{ours}.bias"]
+    return names
+
+
+def load_llama(folder: str | Path, context_length: int | None = None) -> GPT:
+    """Build the `GPT` that has a Llama's or a Qwen3's weights, and so its logits.
+
+    Args:
+        folder: with ``config.json`` and ``model.safetensors`` (or its shards and their
+            index), as transformers writes it.
+        context_length: the longest input allowed, at most that of the file; None for
+            that. A cache takes memory for all of it.
+
+    Returns:
+        The model, in float32 whatever the file has, and without dropout.
+
+    Raises:
+        ValueError: for a file that cannot be read, a configuration that `llama_config`
+            refuses, a longer context than the file's, or a missing, unknown or
+            misshapen tensor.
+
+    Source: Touvron et al. (2023), section 2.2.
+
+    Home lesson: 19_modern_blocks
+    """
+    folder = Path(folder)
+    hf = read_json(folder / FILES[0])
+    config = llama_config(hf)
+    longest = config.context_length
+    if context_length is not None:
+        if not 1 <= context_length <= longest:
+            raise ValueError(f"context_length={context_length} must be 1 .. {longest}")
+        hf["max_position_embeddings"] = context_length
+    model = GPT(llama_config(hf))
+    tensors, names = read_tensors(folder), tensor_names(config)
+    require_names(tensors.keys() - ({"lm_head.weight"} - names.keys()), names)
+    copy_weights(model, tensors, names)
+    return model
+
+
+def export_llama(model: GPT, folder: str | Path) -> None:
+    """Write a model as a Llama that transformers loads, with the same logits.
+
+    Args:
+        model: one that is a Llama but for its sizes, or with ``qk_norm`` a Qwen3. The
+            files do not say which tokens are special.
+        folder: where ``config.json`` and ``model.safetensors`` are put, each whole or
+            not at all.
+
+    Raises:
+        ValueError: if they have no such part, as ``norm="layer"`` or a head with a
+            bias.
+
+    Source: Touvron et al. (2023), section 2.2.
+
+    Home lesson: 19_modern_blocks
+    """
+    config, ours = _hf_config(model.config), model.state_dict()
+    names = tensor_names(model.config)
+    tensors = {name: ours[own].contiguous() for name, (own,) in names.items()}
+    write_folder(Path(folder), config, tensors)
+
+
+def _hf_config(c: GPTConfig) -> dict:
+    """Return the ``config.json`` of a model, or raise what Llama cannot express."""
+    for name, only in PARTS.items():
+        if (value := getattr(c, name)) != only:
+            raise ValueError(f"{name}={value!r} must be {only!r} for a Llama")
+    kind = "qwen3" if c.qk_norm else "llama"
+    config = {"architectures": [KINDS[kind][0]], "model_type": kind, **ONLY}
+    config |= {theirs: getattr(c, ours) for theirs, ours in (SIZES | CHOICES).items()}
+    config |= {"num_key_value_heads": c.n_kv_heads or c.n_heads}
+    config |= {"head_dim": c.d_head or c.d_model // c.n_heads}
+    config |= {"rms_norm_eps": c.norm_eps, "attention_dropout": 0.0}
+    config |= {"rope_parameters": _rope(c), "rope_theta": c.rotary_base}
+    return config | {"bos_token_id": None, "eos_token_id": None}
+
+
+def _rope(c: GPTConfig) -> dict:
+    """Return base and scaling as the file names them."""
+    if c.rotary_scaling is None:
+        kind = "default"
+    else:
+        kind = "linear" if c.rotary_scaling.n_slow is None else "llama3"
+    values = {t: getattr(c.rotary_scaling, ours) for t, ours in SCALING[kind].items()}
+    return {"rope_type": kind, "rope_theta": c.rotary_base, **values}

@@ -107,7 +107,7 @@ class RotaryScaling:
             ``n_fast`` that is not above ``n_slow``.
 
     Source: Chen et al. (2023) for one factor for all, which is position
-    interpolation; Grattafiori et al. (2024) for Llama 3.1, which spares fast pairs.
+    interpolation; Peng et al. (2023), section 3.2, for sparing the fast pairs.
 
     Home lesson: 19_modern_blocks
     """

@@ -45,6 +45,8 @@ CALLS = [
     "norm_places()",
     *(f"depth_paths({n})" for n in range(1, 5)),
     "run_state()",
+    "replaced_parts()",
+    "rotation()",
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = 15  # of 480 units: 10.7 pixels where a phone shows the drawing at 343

@@ -2,7 +2,7 @@
 
 ``python book/_tools/ablation.py`` writes ``data/ablation.json``. All variants have
 about as many parameters as the first, the same batches in the same order, and the same
-seeds.
+seeds. With names (``rotary "no biases"``) it trains these and keeps the other records.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ BASE |= dict(tie_weights=False, init="fan_in")
 VARIANTS = {  # what is changed, and the d_ff that gives back the parameters
     "GPT-2's parts": {},
     "RMSNorm": {"norm": "rms", "d_ff": 257},
+    "sinusoidal": {"position": "sinusoidal", "d_ff": 272},
     "rotary": {"position": "rotary", "d_ff": 272},
     "SwiGLU": {"ffn": "swiglu", "d_ff": 172},
     "2 key heads": {"n_kv_heads": 2, "d_ff": 288},
@@ -55,14 +56,21 @@ def run(options: dict, seed: int, train_ids: torch.Tensor, held_out: torch.Tenso
     return count_parameters(model), estimate_loss(model, held_out, length)
 
 
-def main() -> None:
-    """Train every variant with every seed and write the record, whole or not at all."""
+def main(names: list[str]) -> None:
+    """Train variants with every seed and write the record, whole or not at all."""
+    for name in names:
+        if name not in VARIANTS:
+            sys.exit(f"{name!r} must be one of {[*VARIANTS]}")
     corpus = load_corpus()
     tokenizer = CharTokenizer(corpus.text)
     texts = split_text(corpus.text)
     ids, held_out = (torch.tensor(tokenizer.encode(text)) for text in texts)
+    kept = json.loads((ROOT / RECORD).read_text("utf-8"))["runs"] if names else {}
     runs = {}
     for name, options in VARIANTS.items():
+        if names and name not in names:
+            runs[name] = kept[name]
+            continue
         found = [run(options, seed, ids, held_out) for seed in SEEDS]
         losses = [round(loss, 4) for _, loss in found]
         runs[name] = {"options": options, "parameters": found[0][0], "losses": losses}
@@ -75,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

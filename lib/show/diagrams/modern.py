@@ -17,8 +17,8 @@ REPLACED = [
     ("feed-forward", "GELU", "SwiGLU"),
     ("biases", "everywhere", "none"),
 ]
-WIDE, TALL, APART, TOP = 160, 34, 46, 62
-OLD, NEW = 128, 304  # left edges of the two columns
+WIDE, TALL, APART, TOP = 168, 34, 46, 62
+OLD, NEW = 122, 300  # left edges of the two columns
 
 STEP = 0.35  # radians by which the pair of the drawing turns in one position
 RADIUS, MIDDLE = 78, 142
@@ -52,7 +52,7 @@ def rotation() -> Diagram:
         "key at 1, on the right at 7 and 5. Both have turned further on the right, but "
         "the angle between them is the same: two positions."
     )
-    diagram = Diagram("rotation", "Rotary positions", words, height=288)
+    diagram = Diagram("rotation", "Rotary positions", words, height=298)
     for x, query, key in PLACES:
         diagram.circle(x, MIDDLE, RADIUS, "paper", "rule")
         for position, tone, name in ((query, "new", "query"), (key, "accent", "key")):
@@ -63,7 +63,7 @@ def rotation() -> Diagram:
             diagram.shape(*place, str(position), tone)
         words = f"query at {query}, key at {key}"
         diagram.text(x, MIDDLE + RADIUS + 28, words, bold=True)
-    diagram.note(240, 266, "the same angle between them", anchor="middle")
+    diagram.note(240, 276, "the same angle between them", anchor="middle")
     return diagram
 
 

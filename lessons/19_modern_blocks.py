@@ -96,10 +96,10 @@ diagrams.rotation()
 # width $D_h$ is cut into $D_h / 2$ pairs, each with a speed of its own, like the hands of the clock in
 # lesson 05:
 #
-# $$R_t \begin{pmatrix} a_i \\ b_i \end{pmatrix} = \begin{pmatrix} a_i \cos t\theta_i - b_i \sin t\theta_i \\ b_i \cos t\theta_i + a_i \sin t\theta_i \end{pmatrix}, \qquad \theta_i = \mathrm{base}^{-2i/D_h}$$
+# $$R_t \begin{pmatrix} a_i \\ b_i \end{pmatrix} = \begin{pmatrix} a_i \cos t\theta_i - b_i \sin t\theta_i \\ b_i \cos t\theta_i + a_i \sin t\theta_i \end{pmatrix}$$
 #
-# $t$ is the position, $\theta_i$ the angle per position of pair $i$; the base is a large number
-# (Su et al. 2021, section 3.4.2). With a query $q$ at $t$ and a key $k$ at $s$,
+# $t$ is the position, and $\theta_i = \mathrm{base}^{-2i/D_h}$ the angle per position of pair $i$. The base
+# is a large number (Su et al. 2021, section 3.4.2). With a query $q$ at $t$ and a key $k$ at $s$,
 #
 # $$(R_t\, q) \cdot (R_s\, k) = q \cdot (R_{s-t}\, k)$$
 #

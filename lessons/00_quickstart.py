@@ -9,7 +9,7 @@
 # - **You will build** a training set, a training loop, and a test that a model can fail.
 # - **You will see** the whole life of a model: data, loss, predictions, attention.
 # - **Needs** a little Python. No mathematics beyond logarithms, no GPU.
-# - **Takes** about 60 minutes; the notebook runs in under 15 s.
+# - **Takes** about 60 minutes without exercise 4; the notebook runs in under 15 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -33,20 +33,20 @@ sys.path.insert(0, str(found[0]))
 #
 # A large language model that writes does one thing: it reads some
 # [tokens](../book/glossary.md#token) and predicts the next one. Whatever it writes, from
-# chat to code, is that step repeated. (A chatbot is then trained further, to prefer the
-# answers that people find useful.)
+# chat to code, is that step repeated.
 #
 # The machine behind the prediction is the Transformer. Can you build one that is small
 # enough to understand completely, on a laptop, in a minute? Yes, if the text is easy
 # enough. So here is the easiest text there is: `0 1 2 3 4 5 6 7 8 9 0 1 2 ...`, round
-# and round. You know how it goes on. The model does not: for it, the ten digits are ten
+# and round. The model does not know how it goes on: for it, the ten digits are ten
 # meaningless symbols.
 
 # %% [markdown]
 # ## The machine
 #
 # This is the whole life of a language model, one round of which takes milliseconds here and
-# seconds on thousands of processors elsewhere. Every box is a part of this page.
+# seconds on thousands of processors elsewhere. Every box but the first is a part of this page: the
+# text here is made of numbers already. Lesson [01](01_text_and_tokens.ipynb) turns letters into numbers.
 
 # %% mystnb={"image": {"alt": "Diagram of a loop: text becomes numbers, the model turns them into probabilities of the next token, the loss compares them with the token that came, and the weights are changed a little; then the next text comes."}}
 from lib.show import diagrams
@@ -115,6 +115,8 @@ for p in (0.1, 0.5, 0.9, 0.99):
 # ## Build
 #
 # ### The data
+#
+# `torch` is PyTorch. Its *tensor* is an array like NumPy's, which can also keep track of gradients.
 #
 # Each sequence starts at a random digit and counts on. One extra digit at the end makes
 # room for the shift between inputs and targets. (A column `(B, 1)` plus a row `(T + 1,)`
@@ -199,8 +201,8 @@ print("row of probabilities:", [round(p, 2) for p in probabilities[0, 0].tolist(
 # %% [markdown]
 # All near 0.1: it has no idea, and says so. Now the loss. At each position we need the
 # logarithm of *one* of the ten probabilities, that of the target. `gather` picks it: along the
-# last dimension (`-1`), it takes the entry that `targets` names. Look for the 2.30 that we
-# computed by hand.
+# last dimension (`-1`), it takes the entry that `targets` names; `unsqueeze(-1)` turns `(B, T)` into
+# a column to pick with, `(B, T, 1)`. Look for the 2.30 that we computed by hand.
 
 # %%
 from lib.checks.claims import claim
@@ -212,9 +214,8 @@ print(f"loss before training: {loss.item():.2f} nats; ln 10 = {math.log(10):.2f}
 claim(abs(loss.item() - math.log(10)) < 0.05, "an untrained model guesses")
 
 # %% [markdown]
-# A `claim` checks a sentence of this page on your run. Another machine or
-# another seed can train a slightly different model; should a sentence not be true of yours,
-# the claim says so, and the notebook goes on.
+# A `claim` checks a sentence of this page on your run. Should it not be true of yours, the claim says so,
+# and the notebook goes on.
 #
 # ### The training loop
 #
@@ -284,6 +285,7 @@ plot.loss_curve({"counting": losses}, {"pure guessing, ln 10": math.log(10)})
 from lib.generate import sample
 
 starts = torch.arange(10).unsqueeze(1)  # (10, 1): one start per row
+everything = (starts + torch.arange(16)) % 10  # (10, 16): all ten sequences
 written = sample(model, starts, n_new=32, temperature=0)  # (10, 33)
 for row in written[:3].tolist():
     print("".join(map(str, row)))
@@ -351,7 +353,7 @@ def gradients_pile_up(step_function):
 
 
 # %% [markdown]
-# The right step passes, the broken one is caught.
+# Try both:
 
 
 # %%
@@ -380,7 +382,6 @@ assert gradients_pile_up(broken_step)
 from lib.show.frames import slider
 
 digits = [str(digit) for digit in range(10)]
-everything = (torch.arange(10).unsqueeze(1) + torch.arange(16)) % 10  # (10, 16)
 
 
 def prediction_table(model):
@@ -455,8 +456,8 @@ def accuracy_without(model, part):
 
 
 # %% [markdown]
-# `everything`, from the folded slider cell, holds a sequence of digits from each of the ten starts. Which parts can the
-# model do without?
+# `everything`, from the check above, holds a sequence of digits from each of the ten starts. Which
+# parts can the model do without?
 
 # %% tags=["measured:wide"]
 parts = ("nothing", "attention", "positions", "feed-forward", "tokens")
@@ -473,8 +474,8 @@ claim(without["tokens"] < 0.2, "without tokens it guesses")
 # model did not need them. A picture of attention is no proof that the attention matters;
 # switching it off is.
 #
-# Positions are not needed either. (Those beyond 16 never learned anything: small random numbers,
-# which do no harm.) <!-- from: the-training-loop "counting_batch(32, 16" -->
+# Positions are not needed either. (Those beyond 16, used when it wrote
+# 32 digits, are small random numbers and did no harm.) <!-- from: the-training-loop "counting_batch(32, 16" -->
 #
 # The feed-forward networks *are* needed. So is counting what they are for? Careful: the table
 # says where *this* model has put the work, not where the work must be done. Train another one
@@ -504,7 +505,7 @@ claim(share == 1, "a model learns to count without feed-forward networks")
 #
 # Change the text a little: two random digits that alternate, `7 2 7 2 7 2 ...`. After a 2
 # anything can come; what does come is the digit that stood *before* the 2. Only attention can
-# fetch it.
+# fetch it. (`repeat(1, n)` writes the table n times side by side.)
 
 
 # %%
@@ -546,16 +547,15 @@ def score(model, batch, skip):
 # Now two models from the same seed, with and without attention. The first target is left out of
 # the score: nobody can guess the second digit of a pair.
 
-# %%
+# %% tags=["measured:wide"]
 pair_models = {on: train_on(alternating_batch, on, n_steps=120) for on in (True, False)}
 scores = {on: score(pair_models[on], alternating_batch, 1) for on in (True, False)}
-print("with attention, more than nine in ten right:", scores[True] > 0.9)
-print("without attention, fewer than two in ten right:", scores[False] < 0.2)
+print(f"with attention {scores[True]:.0%} right, without {scores[False]:.0%}")
 claim(scores[True] > 0.9, "with attention more than nine in ten digits are right")
 claim(scores[False] < 0.2, "without attention the model nearly guesses")
 
 # %% [markdown]
-# Without attention it is little more than guessing, one in ten. Now look at the attention again.
+# Without attention it nearly guesses, one in ten. Look at the attention again.
 
 # %% mystnb={"image": {"alt": "Four square heat maps for the sequence 7 2 7 2 and so on. All cells above the diagonal are white; below it the weight is spread unevenly, in each head in another way."}}
 sequence = torch.tensor([[7, 2] * 5])
@@ -563,13 +563,14 @@ maps = [weights[0] for weights in attention_maps(pair_models[True], sequence)]
 plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
 
 # %% [markdown]
-# *Each head spreads its weight in its own way; another training would give other patterns.*
+# *Each head spreads its weight in its own way; another training would give other patterns. Do not try
+# to read the answer off them.*
 #
 # Which block fetches the digit? The picture does not say. So switch off the attention of one
 # block at a time.
 
 
-# %%
+# %% tags=["measured:wide"]
 @torch.no_grad()
 def score_without(block):
     silenced = copy.deepcopy(pair_models[True])
@@ -578,8 +579,8 @@ def score_without(block):
 
 
 without_first, without_second = score_without(block=0), score_without(block=1)
-print("without the first block's, fewer than three in ten:", without_first < 0.3)
-print("without the second block's, more than seven in ten:", without_second > 0.7)
+print(f"without the first block's attention {without_first:.0%} right")
+print(f"without the second block's {without_second:.0%}")
 claim(without_first < 0.3, "without the attention of the first block it nearly guesses")
 claim(without_second > 0.7, "it hardly needs the attention of the second block")
 
@@ -589,8 +590,6 @@ claim(without_second > 0.7, "it hardly needs the attention of the second block")
 
 # %% [markdown]
 # ## Predict, then run
-#
-# Answer each question in your head before you open it.
 #
 # <details><summary>The model wrote 32 digits, as many as its context holds. What happens if it writes on?</summary> <!-- from: does-it-count "n_new=32" -->
 #
@@ -710,7 +709,8 @@ check_accuracy(accuracy)
 #
 # Write a batch function of your own (same arguments, same shapes, digits 0 to 9) for a text
 # that needs attention: once four digits have been read, everything that follows is fixed, but
-# knowing the last digit and its position is *not* enough. Two alternating digits are taken.
+# knowing the last digit and its position is *not* enough. Two alternating digits are the example above; find
+# another.
 # Then see what a model makes of it, with `True` and with `False`:
 # `score(train_on(my_batch, True, 120), my_batch, skip=3)`. If both guess, try more steps.
 # <!-- from: a-text-that-does-need-attention "n_steps=120" -->

@@ -149,7 +149,7 @@ def entropy(p):
 
 
 # %% [markdown]
-# The [library's](../book/api.md#evaluatelosses) also raises an error if `p` is no distribution. Try ours
+# The library's [entropy](../book/api.md#evaluatelosses) also raises an error if `p` is no distribution. Try ours
 # on a fair coin, a loaded coin, and a coin with two heads.
 
 # %%
@@ -180,7 +180,7 @@ print(f"at most:  {math.log(7):.3f} nats for 7 characters")
 #
 # The course trains on *Tiny Shakespeare*, about a million characters of plays. A corpus is a
 # text that knows its name and where it came from. (A *data class* writes its own `__init__`
-# from the list of fields.)
+# from the list of fields. `@property` makes `corpus.is_stand_in` out of a function.)
 
 # %% tags=["lib:text.corpus.Corpus"]
 from dataclasses import dataclass, field
@@ -253,7 +253,7 @@ print("the same text; entropy = the library's = PyTorch's")
 # ### The tokenizer
 #
 # Now the list of numbered characters as a class. `encode` turns text into ids, `decode`
-# turns ids back into text. (`@property` makes `tokenizer.vocab_size` out of a function.)
+# turns ids back into text. `vocab_size` is a property again.
 
 
 # %% tags=["naive:text.tokenizer.CharTokenizer"]
@@ -467,8 +467,8 @@ assert not targets_are_shifted(*unshifted_batch())
 # %% [markdown]
 # ## Look
 #
-# How often does each character occur in the training split? The 30 most frequent ones
-# (␣ is the space, ↵ the newline):
+# How often does each character occur in the training split? `bincount` counts each id; `minlength`
+# gives a 0 to those that never occur. The 30 most frequent ones (␣ is the space, ↵ the newline):
 
 # %% mystnb={"image": {"alt": "Bar chart of the 30 most frequent characters. The space is by far the tallest bar, followed by e, t, o and a; then the bars shrink steadily; punctuation and the first capital letters stand near the end."}} tags=["corpus"]
 import time
@@ -563,9 +563,8 @@ for (name, p), n_parameters in zip(models.items(), (0, 65)):
 
 # %% [markdown]
 # These are the first two rungs of the [ladder](../book/ladder.md): every model of the course
-# gets one, measured on the same 111,540 tokens. In the second sample spaces and letters have
+# gets one, measured on the same validation split. In the second sample spaces and letters have
 # about the right shares, but no character knows its neighbour.
-# <!-- from: training-and-validation "validation:" -->
 
 # %% [markdown]
 # ## Predict, then run
@@ -661,7 +660,7 @@ check_unigram_loss(unigram_loss)
 # Write a class `SafeTokenizer(text)` with `vocab_size`, `encode` and `decode` that gives
 # every character outside its vocabulary one extra id, the largest one. That id decodes to
 # `"?"`. Each character passed to `encode` gets exactly one id, and a question mark that is in
-# the vocabulary keeps its own.
+# the vocabulary keeps its own. `decode` takes a list or a tensor of ids.
 #
 # <details><summary>Hint</summary>
 #

@@ -40,8 +40,9 @@ sys.path.insert(0, str(found[0]))
 # %% [markdown]
 # ## The machine
 #
-# The whole model is a table. The character that was read chooses the row; the row holds a
-# probability for each next character.
+# The whole model is a table. The character that was read chooses the row. The row holds a score, a
+# *logit*, for each next character, and the softmax makes probabilities of the scores. You first fill
+# the table with probabilities directly, by counting.
 
 # %% mystnb={"image": {"alt": "Diagram: the last character read selects one row of a table with a row and a column per character; the row becomes a bar chart of probabilities, from which the next character is drawn."}}
 from lib.show import diagrams
@@ -85,7 +86,7 @@ for character, count in followers.items():
 # | $p(j \mid i)$ | `(V, V)` | probabilities; each **row** sums to 1 |
 # | $L$ | number | the loss, in nats per token |
 #
-# Shannon wrote text with such a model in 1948 (section 3). On
+# On
 # the training text no other table has a smaller loss: in each row no model beats the true shares
 # (lesson [01](01_text_and_tokens.ipynb)).
 
@@ -131,7 +132,7 @@ print(count_pairs(torch.tensor([0, 1, 1, 2, 1]), vocab_size=3).tolist())
 # came a 1.
 
 # %% [markdown]
-# Now the whole training split.
+# The training split:
 
 # %% tags=["corpus"]
 import time
@@ -148,9 +149,8 @@ print(f"{(counts == 0).sum():,} of the {V * V:,} possible pairs never occur")
 #
 # ### From counts to probabilities, and to a loss
 #
-# `pair_loss` looks up the probability of each pair that occurs in a text. Before that, each row is
-# divided by its sum (`keepdim=True` keeps the sums in a column, so that each row is divided by its
-# own).
+# Each row is divided by its sum (`keepdim=True` keeps the sums in a column, so that each row is
+# divided by its own). Then `pair_loss` looks up the probability of each pair that occurs in a text.
 
 
 # %%
@@ -240,21 +240,22 @@ loss = cross_entropy(logits[validation[:-1]], validation[1:]).item()
 print(f"cross-entropy of log counts: {loss:.4f} nats")
 
 # %% [markdown]
-# 2.4819 again. A bigram model *is* a table of logits.
+# 2.4819. A bigram model *is* a table of logits.
 
 # %% [markdown]
 # ### Learning the table
 #
-# The best table is known. Can training find it? Later models are found by training
-# alone; only here can you compare the result with the truth.
+# The best table is known. Can training find it?
 #
 # Start with all logits 0 and go against the [gradient](../book/glossary.md#gradient): how the loss
 # changes when one logit changes a little, its
 # [derivative](../book/mathematics.md#derivative). For one row, whose tokens have shares $s_k$
 # that sum to 1, the mean loss is $L = -\sum_k s_k z_k + \ln \sum_k e^{z_k}$. Differentiated by
-# $z_j$, the first term gives $-s_j$; the second, by the chain rule, $e^{z_j} / \sum_k e^{z_k} = p_j$:
+# $z_j$, the first term gives $-s_j$; the second, the outer derivative times the inner one, $e^{z_j} / \sum_k e^{z_k} = p_j$:
 #
 # $$\frac{\partial L}{\partial z_j} = p_j - s_j$$
+#
+# ($\partial$: the derivative by $z_j$, while the other logits stay as they are.)
 #
 # **What the model says, minus what was counted.** Where the model gives too much the logit
 # goes down, where it gives too little it goes up, and nothing moves once $p$ equals the shares.
@@ -279,13 +280,13 @@ assert torch.allclose(z.grad, by_hand, atol=1e-6)
 # last must fall. (`detach` takes the numbers without their history.)
 #
 # Now the whole table, with the four moves of lesson [00](00_quickstart.ipynb) at each
-# [step](../book/glossary.md#step). The counts hold all that the training split says about pairs,
-# so each step learns from a million of them. (`dim` is there to be set wrong later.)
+# [step](../book/glossary.md#step). (`dim` is there to be set wrong later.)
 
 
 # %%
 def train_table(n_steps, dim=1):
     table = torch.zeros(V, V, requires_grad=True)
+    # weight_decay, a part of AdamW that lesson 11 explains, is off
     optimizer = torch.optim.AdamW([table], lr=0.3, weight_decay=0.0)
     for step in range(n_steps):
         loss = -(counts * table.log_softmax(dim=dim)).sum() / counts.sum()
@@ -322,8 +323,7 @@ claim(abs(table_loss - counted_loss) < 0.01, "and on the validation split too")
 #
 # With `d_model` set, each token gets a short vector instead, its
 # [embedding](../book/glossary.md#embedding), and a linear layer (a matrix and a bias) turns
-# the vector into logits. Most later models begin and end like that; what comes
-# between the two is what you will build. The sizes of a model stand in a *configuration*, a data class.
+# the vector into logits. The sizes of a model stand in a *configuration*, a data class.
 
 # %% tags=["naive:models.bigram.BigramConfig"]
 from dataclasses import dataclass
@@ -368,7 +368,7 @@ for d_model in (None, 32):
 # %% [markdown]
 # Both have 4,225 [parameters](../book/glossary.md#parameter). That is a coincidence of the
 # sizes: 65 · 65 for the table; 65 · 32 for the embeddings, 32 · 65 for the layer and 65 for
-# its bias.
+# its bias. (`nn.Sequential` calls its parts one after the other.)
 #
 # ### The training loop
 #
@@ -453,8 +453,7 @@ plot.loss_curve({"batches": losses}, {"by counting": train_floor})
 # %% [markdown]
 # *The loss of single batches comes down to the counted optimum, and jitters.*
 #
-# 2.50 nats against 2.48. Possible reasons: noisy gradients of small batches, few steps, few numbers
-# per embedding.
+# 2.50 nats against 2.48: small batches, few steps, few numbers per embedding.
 
 # %% [markdown]
 # ### Writing
@@ -549,7 +548,7 @@ for pair, other in zip(own, theirs(y.flatten(), 3, 7), strict=True):
 print(f"the same loss for windows of 1, 7, 64 and 1,000 tokens: {loss:.4f}")
 
 # %% [markdown]
-# The same holds for training and writing.
+# And training, writing:
 
 # %% tags=["same:train.fit", "same:generate.sample", "same:generate.sampling.sample_next", "proof"]
 # @title Proof: training and writing equal the library's
@@ -582,9 +581,10 @@ claim(abs(wrong_train_loss - table_train_loss) < 1e-3, "the loss does not see th
 # %% [markdown]
 # The same! The loss looks up one number per pair and never asks whether a row is a
 # distribution. The wrong table answers another question: given the *next* character, what was
-# the one before? That is as hard: a pair costs the logarithm of its row's sum, or its column's,
-# minus that of its count. And but for the ends of the text, every character ends one pair and
-# begins the next: equal sums.
+# the one before? That is as hard. After training $p$ is the count divided by the sum of its row, or
+# with the bug of its column. So a pair costs the logarithm of that sum minus the logarithm of its
+# count. The second part is the same both ways. And a character's row and column have the same sum, but
+# for the ends of the text: it ends one pair and begins the next.
 #
 # Three other things find the bug: the sums of the rows; a loss that normalises each row itself,
 # as `cross_entropy` does; and the text.
@@ -674,8 +674,8 @@ for name, (network, loss, seconds) in runs.items():
     rung(name, 4_225, loss, seconds, sample=text)
 
 # %% [markdown]
-# All three are within a few hundredths of a nat of each other, with 4,225 parameters each.
-# They are the next rungs of the [ladder](../book/ladder.md).
+# All three are within a few hundredths of a nat of each other, with 4,225 parameters each. (The
+# texts are alike: the same seed.) They are the next rungs of the [ladder](../book/ladder.md).
 
 # %% [markdown]
 # ## Predict, then run
@@ -762,8 +762,8 @@ check_most_likely_next(most_likely_next)
 #
 # Write smoothing with an amount `alpha` instead of 1: return the table of probabilities
 # `(V, V)` for counts `(V, V)` and any `alpha` > 0, and leave `counts` as they are. Then try
-# amounts from a hundredth to a hundred on the validation split: from which one on is the
-# loss a hundredth of a nat above that of `alpha=1`?
+# a hundredth, a tenth, 1, 10 and a hundred on the validation split: which is the first whose loss lies
+# a hundredth of a nat above that of 1? (It is 10.)
 #
 # <details><summary>Hint</summary>
 #

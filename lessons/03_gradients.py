@@ -85,8 +85,8 @@ for nudge in (0.1, 0.01, 0.001, 0.0001):
 # ### Backward, one box at a time
 #
 # There is a way to get all gradients in one go. Begin at the end, and ask at each box: if this
-# number grows a little, how many times as much does the loss grow? For the box on its right you
-# know the answer already. Multiply it by the derivative of the step between the two, its *slope*.
+# number grows a little, how many times as much does the loss grow? For the box that its arrow leads
+# to you know the answer already. Multiply it by the derivative of the step between the two, its *slope*.
 # That is the [chain rule](../book/mathematics.md#derivative).
 
 # %%
@@ -98,7 +98,7 @@ at_sum = at_difference * 1  # sum - target grows as fast as the sum
 at_b = at_product = at_sum * 1  # product + b grows as fast as each of them
 at_w = at_product * x  # w * x grows x times as fast as w
 at_x = at_product * w  # and w times as fast as x
-print(f"w {at_w}, x {at_x}, b {at_b}, difference {at_difference}")
+print(f"gradients: w {at_w}, x {at_x}, b {at_b}, difference {at_difference}")
 
 # %% [markdown]
 # The same 12, and the gradients of `x` and `b` came with it. Compare the four numbers with the
@@ -114,10 +114,11 @@ diagrams.shared_node()
 
 # %% [markdown]
 # If `a` grows a little, the product grows by way of `b` *and* by way of `c`. Both changes
-# happen, so the two gradients **add up**: $8 + 6 = 14$. (Check it: $2a (a + 1) = 2a^2 + 2a$ has
+# happen, so the two gradients **add up**: $8 + 6 = 14$. (The 8 is 4 at `b` times its slope 2, the 6
+# is 6 at `c` times 1.) (Check it: $2a (a + 1) = 2a^2 + 2a$ has
 # the derivative $4a + 2$; at 3 that is 14.) <!-- from: backward "second picture" -->
 #
-# For a number $v$ from which $u_1, u_2, \ldots$ are computed:
+# For a number $v$ that goes *directly* into the steps $u_1, u_2, \ldots$:
 #
 # $$\frac{\partial L}{\partial v} = \sum_{i} \frac{\partial L}{\partial u_i} \cdot \frac{\partial u_i}{\partial v}$$
 #
@@ -299,7 +300,7 @@ def bigram_loss(logits, shares):
 
 
 # %% [markdown]
-# Training has the four moves that you know. (The rate can be 10, since the shares of the pairs make
+# Training has its four moves. (The rate can be 10, since the shares of the pairs make
 # each gradient tiny.) This is plain *gradient descent*: each logit moves by
 # its gradient times the [learning rate](../book/glossary.md#learning-rate), and *against* the
 # gradient, which says where the loss grows.
@@ -336,8 +337,12 @@ for step in (0, 1, 10, 49):
 # with slope $X_{ik}$; and $X_{ik}$ enters $Y_{ij}$ for every column $j$, with slope $W_{kj}$. The
 # gradients add up:
 #
-# $$\frac{\partial L}{\partial W_{kj}} = \sum_i X_{ik} \, G_{ij} \qquad \text{that is} \qquad
-# \frac{\partial L}{\partial W} = X^\top G, \qquad \frac{\partial L}{\partial X} = G \, W^\top$$
+# $$\frac{\partial L}{\partial W_{kj}} = \sum_i X_{ik} \, G_{ij} \qquad
+# \frac{\partial L}{\partial X_{ik}} = \sum_j G_{ij} \, W_{kj}$$
+#
+# As matrices, where $X^\top$, in code `x.T`, is $X$ with rows and columns exchanged:
+#
+# $$\frac{\partial L}{\partial W} = X^\top G \qquad \frac{\partial L}{\partial X} = G \, W^\top$$
 #
 # The bias $b_j$ is added to every row, by
 # [broadcasting](../book/mathematics.md#broadcasting), with slope 1. So its gradient is the *sum of
@@ -368,7 +373,8 @@ for name, leaf, hand in zip(("x", "w", "b"), leaves, by_hand):
 # PyTorch keeps a graph like yours. `grad_fn` is the step that made a tensor, and
 # `next_functions` are the steps that made its inputs. Walk from the loss back to `x`.
 
-# %%
+# %% tags=["hide-input"]
+# @title The walk
 step = loss.grad_fn
 while step is not None:
     print(type(step).__name__)
@@ -464,8 +470,10 @@ print(f"with the bug, step 0: {broken[0]:.4f} nats, step 49: {broken[49]:.4f} na
 claim(broken[49] > math.log(8) - 0.01, "with the bug it learns nothing")
 
 # %% [markdown]
-# No error, no warning, and nothing learned: after 50 steps it still guesses. (What arrives last
-# comes through the sum of the row, in proportion to $p$: all $p$ start equal, and so they stay.)
+# No error, no warning, and nothing learned: after 50 steps it still guesses. (Going
+# back, the newest come first. So what arrives through `log_total - z` is overwritten by what arrives
+# last, through `exp` and the sum of the row. This is in proportion to $p$. All $p$ of a row start
+# equal, so its logits move alike, and the $p$ stay equal.)
 #
 # Adding has a price: what is not cleared is added to the next gradient. That is the bug of lesson
 # [00](00_quickstart.ipynb#the-classic-bug-gradients-that-pile-up), a training loop without
@@ -481,7 +489,8 @@ for turn in ("first", "second"):
 # ## Look
 #
 # Gradients say which way is down. How far should you go? Two parameters are enough to see it:
-# the `w` and `b` of the first picture, now with three points on the line $2x + 1$.
+# the `w` and `b` of the first picture, now with three points on the line $2x + 1$. The descent
+# begins at `w` = 2, `b` = 6.
 
 
 # %%
@@ -496,9 +505,9 @@ def descend(rate, momentum=0.0, n_steps=40):
         path.append((w.data, b.data))
         w.grad = b.grad = 0.0
         line_loss(w, b).backward()
-        for v in (w, b):
-            velocity[v] = momentum * velocity[v] + v.grad
-            v.data -= rate * velocity[v]
+        for p in (w, b):
+            velocity[p] = momentum * velocity[p] + p.grad
+            p.data -= rate * velocity[p]
     return path
 
 
@@ -565,10 +574,9 @@ landscape(paths)
 # %% [markdown]
 # *The same rate, the same number of steps. The plain path drops to the floor of the valley and is
 # still far from the cross; the one with momentum swings, and comes close. At its own best rate the
-# plain one gets much further, but not as far.*
+# plain one gets much further, but still not as far as with momentum.*
 #
-# (In PyTorch it is `SGD(..., momentum=0.9)`. AdamW, which lesson 02 used, has a momentum too; you
-# will write it in lesson 11.)
+# (In PyTorch it is `SGD(..., momentum=0.9)`.)
 
 # %% tags=["proof"]
 # @title Proof: momentum is PyTorch's
@@ -585,7 +593,7 @@ print("the same", len(ours), "places")
 # %% [markdown]
 # ## Experiment: which learning rate?
 #
-# The landscape of a whole table cannot be drawn. But you can try: the same bigram, 50 steps, seven
+# For a whole table you can only try: the same bigram, 50 steps, seven
 # rates, each about three times the one before. Guess the shape of the curve.
 
 # %% tags=["corpus", "measured"]
@@ -603,11 +611,11 @@ axes = "learning rate", "loss (nats per token)"
 plot.line_chart({"after 50 steps": list(ends.values())}, *axes, labels, levels)
 
 # %% [markdown]
-# *A U with one steep side. Too small a rate costs time. The best rate lies just below the one
+# *A U with one steep side. Too small a rate costs time. The best of these rates lies next to one
 # that breaks everything.*
 #
 # You will meet this curve with every model. So try rates in *factors*, about three apart. And when
-# you must guess, guess low: a small rate is slow, a large one is worse than no training at all.
+# you must guess, guess low.
 
 # %% [markdown]
 # ## Predict, then run
@@ -674,7 +682,8 @@ from lib.checks.lesson_03 import (
 # $$\frac{f(x + h) - f(x - h)}{2h}$$
 #
 # Given a function `f` of a list of numbers, and such a list, `point`, return the list of these
-# slopes, one for each number. Nudge one at a time, and leave `point` as it is.
+# slopes, one for each number. Nudge one at a time, and leave `point` as it is. For
+# `lambda p: p[0]**2 + 5 * p[1]` at `[3, -2]` they are 6 and 5, nearly.
 #
 # <details><summary>Hint</summary>
 #
@@ -724,7 +733,8 @@ check_tanh(Value)
 #
 # A tensor of the shape `shape` was broadcast to a larger shape, and `grad` is the gradient of the
 # large one. Return the gradient of the small one, a tensor of exactly this shape: add up
-# whatever was repeated. `shape` may have fewer dimensions than `grad`, and dimensions of size 1.
+# whatever was repeated. `shape` may have fewer dimensions than `grad` (the missing ones stand
+# in front), and dimensions of size 1.
 # (PyTorch has `sum_to_size` for this; write your own.)
 # From ones of the shape `(4, 3)` to the shape `(4, 1)` comes a column of threes.
 #

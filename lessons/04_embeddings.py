@@ -45,8 +45,8 @@ sys.path.insert(0, str(found[0]))
 # %% [markdown]
 # ## The machine
 #
-# This picture will grow, lesson by lesson, into a whole GPT. What is new is in colour. Token ids
-# go in at the top, a batch of shape `(B, T)`, and each id becomes a vector of `D` numbers.
+# This picture will grow, lesson by lesson, into a whole GPT. What is new is in colour. Tokens
+# go in at the top, their ids as a batch of shape `(B, T)`, and each id becomes a vector of `D` numbers.
 
 # %% mystnb={"image": {"alt": "Diagram of the model so far: four tokens enter at the top, and the new part, the token embedding, turns each id into a vector. The shape goes from (B, T) to (B, T, D)."}}
 from lib.show import diagrams
@@ -116,12 +116,15 @@ print("side by side:", torch.cat([o, n]).tolist(), torch.cat([n, o]).tolist())
 #
 # $$h = \operatorname{ReLU}(x W_1^\top + b_1), \qquad z = h W_2^\top + b_2$$
 #
+# (PyTorch keeps one row of $W$ for each *output*, hence the $^\top$.)
+#
 # | symbol | shape | what it is |
 # |---|---|---|
 # | $w_t$ | number | the id of the token at place $t$ of the window |
 # | $E$ | `(V, D)` | the [embedding](../book/glossary.md#embedding): one vector per token, learned |
 # | $x$ | `(D,)` or `(T * D,)` | the whole window as one vector |
-# | $W_1, b_1$ | `(d_hidden, width)`, `(d_hidden,)` | the first layer; $W_2, b_2$ likewise |
+# | $W_1, b_1$ | `(d_hidden, width)`, `(d_hidden,)` | the first layer; `width` is the length of $x$ |
+# | $W_2, b_2$ | `(V, d_hidden)`, `(V,)` | the second layer |
 # | $h$ | `(d_hidden,)` | the hidden layer |
 # | $z$ | `(V,)` | the logits of the next token |
 #
@@ -407,7 +410,7 @@ kinds = [kind(character) for character in tokenizer.characters]
 print({name: kinds.count(name) for name in ("vowel", "consonant", "capital", "other")})
 
 # %% [markdown]
-# Now move the slider through the training of the first seed.
+# Move the slider through the training of the first seed.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 # @title The slider
@@ -448,16 +451,9 @@ slider(draw, [0, 100, 200, 300, 400, 500], "training step", alt=describe, start=
 
 # %% [markdown]
 # *At step 0 the characters lie at random. In training those of one kind come closer.*
-#
-# One run could be luck, so take all three. Divide the mean distance in the picture of two characters
-# of one kind by that of two of different kinds. 1 means that kinds make no difference. `triu_indices` lists
-# each pair once:
 
-# %%
-print(torch.triu_indices(3, 3, offset=1).tolist())
-
-
-# %% tags=["corpus", "measured:wide"]
+# %% tags=["corpus", "measured:wide", "proof"]
+# @title Proof: with three seeds, characters of one kind come closer than others
 from lib.checks.claims import claim
 
 i, j = torch.triu_indices(V, V, offset=1)  # each pair of characters once
@@ -475,18 +471,16 @@ claim(min(before) > 0.85, "before training the kinds make no difference")
 claim(max(after) < 0.85, "training brings characters of one kind together")
 
 # %% [markdown]
-# With every seed, characters of one kind come together, on average.
-
-# %% [markdown]
 # ### Similar futures, similar vectors
 #
 # Why does it happen? The last layer computes each logit from the vector. Characters that are
 # *followed by the same things* need the same logits, so training pulls their vectors the same way.
 # If that is right, similar futures should mean similar vectors, for all pairs of characters.
 #
-# How similar are two futures? Write them as two rows of probabilities. To predict both with
-# their mean $m$ costs, on average, $-\sum_k m_k \ln m_k$, the entropy of the mean. Take away the
-# mean of their own entropies: the *Jensen-Shannon divergence*.
+# How similar are two futures? Write them as two rows of probabilities, $p$ and $q$, and predict both
+# with their mean $m = (p + q) / 2$. That costs $-\sum_k p_k \ln m_k$ on the first and
+# $-\sum_k q_k \ln m_k$ on the second. Take the mean of the two: it is $-\sum_k m_k \ln m_k$, the
+# entropy of $m$. Take away the mean of their own entropies: the *Jensen-Shannon divergence*.
 
 # %%
 from lib.evaluate.losses import entropy
@@ -502,12 +496,13 @@ for q in ([1.0, 0.0], [0.5, 0.5], [0.0, 1.0]):
 
 # %% [markdown]
 # It is 0 for equal futures, and $\ln 2 = 0.693$ for futures with nothing in common. With a minus
-# sign it says how *close* two futures are. Now all pairs of characters: the futures come from
-# counting, the vectors from training, this time with 32 numbers each.
+# sign it says how *close* two futures are. Now all pairs of characters, `i` and `j`: the futures come from
+# counting, plus one, the vectors from training, this time with 32 numbers each.
 
 # %%
 from lib.models.bigram import count_pairs
 
+i, j = torch.triu_indices(V, V, offset=1)  # each pair of characters once
 futures = (count_pairs(train, V) + 1).double()
 futures /= futures.sum(dim=1, keepdim=True)  # (V, V): what follows each character
 closeness = -divergence(futures[i], futures[j])  # one number per pair
@@ -536,7 +531,7 @@ for axes, table, when in zip(both, (wide[0][0], wide[0][-1]), ("before", "after"
 # %%
 for other in ([4.0, 5.0, 6.0], [6.0, 5.0, 4.0], [5.0, 6.0, 5.0]):
     both = torch.tensor([[1.0, 2.0, 3.0], other])
-    print(both.tolist(), f"{both.corrcoef()[0, 1]:z.2f}")
+    print(both.tolist(), f"{both.corrcoef()[0, 1]:z.2f}")  # z: no minus at 0
 
 # %% [markdown]
 # Now for all pairs of characters:
@@ -556,7 +551,7 @@ claim(max(before) < 0.15, "before training vectors and futures have no relation"
 claim(min(after) > 0.35, "characters with similar futures get similar vectors")
 
 # %% [markdown]
-# With every seed: nothing before, a clear relation after. It is a tendency, not a law. So expect neighbours that make sense, and a
+# With every seed: nothing before, a clear relation after. Expect neighbours that make sense, and a
 # few that do not:
 
 # %% tags=["corpus", "sample"]
@@ -567,7 +562,7 @@ for character in "a?T":
         print(f"nearest to {character}, {when:6} training: {' '.join(names)}")
 
 # %% [markdown]
-# That is all the "meaning" in an embedding: what helps to predict.
+# That is the "meaning" in an embedding: what helps to predict.
 
 # %% [markdown]
 # ## Experiment: add, or side by side?
@@ -599,8 +594,9 @@ def train_window(join, context_length, d_hidden=128, seed=0, model_class=WindowL
 print(torch.arange(5).unfold(0, 3, 1).tolist())
 
 # %% [markdown]
-# The first windows borrow their past from the end of the training split. So the targets are those
-# of every loss on the [ladder](../book/ladder.md).
+# The first characters of the split have fewer than eight before them, so their windows borrow from
+# the end of the training split. Thus every token but the first is a target, as in every loss on the
+# [ladder](../book/ladder.md).
 
 
 # %%
@@ -653,14 +649,15 @@ claim(max(ordered) < bigram_loss - 0.2, "side by side is better than the bigram"
 claim(order_is_worth > 0.6, "the order is worth more than 0.6 nats")
 
 # %% [markdown]
-# Added, eight characters are worth *less* than the last one alone, even with three times the
-# parameters. The model knows that a `t` and an `h` are in the window, but not that the `h` came
+# Added, and after this short training, eight characters are worth *less* than the last one alone by
+# counting, even with three times the parameters. The model knows that a `t` and an `h` are in the window, but not that the `h` came
 # last. Side by side, the same eight characters beat the bigram clearly. Here the order is worth
 # more than 0.6 nats.
 # <!-- from: experiment-add-or-side-by-side "is worth more than" -->
 
 # %% [markdown]
-# Let two of them write, after `to be or`, and put the better one on the ladder:
+# Let two of them write, after `to be or`, and put the better one, the last that was trained, on the
+# ladder:
 
 # %% tags=["corpus", "sample"]
 from lib.generate import sample
@@ -676,7 +673,7 @@ name = "Eight characters, side by side"
 rung(name, n_parameters, mean, seconds, texts["side by side"], seeds=3)
 
 # %% [markdown]
-# The first writes frequent letters in no order; the second begins to have words.
+# The first has frequent letters in no order, the second words.
 #
 # ### What if it reads more?
 #
@@ -715,7 +712,8 @@ claim(max(joined[1:]) < bigram_loss - 0.05, "but better than the bigram")
 # %% [markdown]
 # With one character both are the same model. Added, a
 # second character still helps; then each makes the bag bigger, and the last one harder to find.
-# Side by side, a few more characters help, but with 32 the loss is *higher* than with eight. Each
+# Side by side, four characters are best here. With eight the loss is a little higher already, and
+# with 32 clearly (one run each). Each
 # further character brings 4,096 new weights, which begin as random numbers and learn from that one
 # place alone. For them 300 steps are probably too few.
 # <!-- from: what-if-it-reads-more "lengths, curves" -->

@@ -10,7 +10,7 @@
 # - **You will see** why a sum forgets the order, how the hands of clocks write down a
 #   number, and a bug that no loss shows.
 # - **Needs** lesson [04](04_embeddings.ipynb).
-# - **Takes** about 70 minutes; the notebook runs in under 45 s.
+# - **Takes** about 75 minutes without exercise 4; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -224,13 +224,14 @@ class LearnedPositions(nn.Module):
         self.table = nn.Embedding(context_length, d_model)
 
     def forward(self, x):
-        return x + self.table.weight[: x.size(-2)]  # (B, T, D) + (T, D)
+        n_tokens = x.size(-2)  # T
+        return x + self.table.weight[:n_tokens]  # (B, T, D) + (T, D)
 
 
 # %% [markdown]
 # A text shorter than the table uses its first rows, the same for each sequence of the batch
-# ([broadcasting](../book/mathematics.md#broadcasting)); a longer one is refused. Now the test
-# again, without a nonlinearity and with one:
+# ([broadcasting](../book/mathematics.md#broadcasting)). For a longer one there are no vectors. Now
+# the test again, without a nonlinearity and with one:
 
 # %%
 for activation in (nn.Identity(), nn.ReLU()):
@@ -244,9 +245,8 @@ for activation in (nn.Identity(), nn.ReLU()):
 # %% [markdown]
 # ### Why add the position, and not append it?
 #
-# Would it not be cleaner to append the position's numbers to the token's? Look at what the next
-# linear layer makes of such a pair. `split` cuts its matrix into the columns that read the token
-# and those that read the position.
+# Look at what a linear layer makes of such a pair. `split` cuts its matrix into the columns that read
+# the token and those that read the position.
 
 # %%
 layer = nn.Linear(32 + 8, 128, bias=False)
@@ -316,7 +316,8 @@ print([round(wavelength) for wavelength in wavelengths])
 
 # %% [markdown]
 # They run from 6 to 35,333 positions, each longer by the same factor, which was 2 for the clocks
-# above. At every distance among them some hand has made a good part of a turn.
+# above. Whatever the distance between two positions, up to thousands, some hand has made a good part
+# of a turn on the way.
 
 # %% [markdown]
 # ### A step is a rotation
@@ -349,8 +350,11 @@ print(f"position 5:         ({math.sin(0.25 * 5):.3f}, {math.cos(0.25 * 5):.3f})
 # ### The dot product sees the distance
 #
 # How similar are two positions $s$ and $t$? To their dot product every hand adds $\sin \omega s
-# \sin \omega t + \cos \omega s \cos \omega t$. By the second formula, with $s$ for $t$ and
-# $-t$ for $k$, this is a cosine. (The sine of a negative angle is negative, its cosine is the same.)
+# \sin \omega t + \cos \omega s \cos \omega t$. Take the second formula with $s$ for $t$ and $-t$ for
+# $k$. (Change the sign of an angle, and its sine changes sign; its cosine stays.)
+#
+# $$\cos \omega (s - t) = \cos \omega t \cos \omega s + \sin \omega t \sin \omega s$$
+#
 # So:
 #
 # $$p_s \cdot p_t = \sum_i \cos\bigl(\omega_i (s - t)\bigr)$$
@@ -371,8 +375,8 @@ for distance in (0, 1, 4, 6, 32):
 # %% [markdown]
 # ## Check
 #
-# The library's classes compute the same; the proof is folded. The formula of the paper, entry by
-# entry, with Python's own sine and cosine:
+# The library's classes compute the same. Compare with the formula of the paper,
+# entry by entry, with Python's own sine and cosine:
 
 
 # %%
@@ -408,7 +412,8 @@ print("the same vectors, learned and computed")
 #
 # In the exponent $2i/D$ the letter $i$ counts pairs: columns 0 and 1 share one frequency. It is
 # easy to write $j/D$ with the column $j$, to lose the 2, or to put all sines first and then all cosines.
-# All three have the right shape, and numbers between -1 and 1.
+# All three have the right shape, and numbers between -1 and 1. (`torch.where` takes from its second
+# argument where the first is true, else from the third.)
 
 # %%
 t = torch.arange(64).unsqueeze(1)  # (64, 1)
@@ -585,13 +590,14 @@ print(f"the order is worth {order_is_worth:.1f} nats")
 # weights. The order is worth more than half a nat.
 #
 # The control does *not* lose: random vectors that nobody trained do as well as learned ones,
-# and both do better than sines and cosines, with every seed. What helps, it seems, is that
-# the eight positions are easy to tell apart, and most hands of the clocks hardly move within eight
+# and both do better than sines and cosines, with every seed. It seems that
+# positions must be easy to tell apart, and most hands hardly move within eight
 # positions. The [solution](../solutions/05_positions.ipynb#exercise-1-similarity-without-a-table)
-# of exercise 1 tests this explanation with faster hands.
+# of exercise 1 tests this.
 #
 # Do the trained models use the order? Keep the last character of each window and shuffle the
-# seven before it. (`argsort` of random numbers is a random order; `gather` picks by it.)
+# seven before it. (Column 7 is the last character, column 8 the target. `argsort` of random numbers
+# is a random order; `gather` picks by it.)
 
 # %% tags=["corpus", "measured"]
 from lib.checks.claims import claim
@@ -859,7 +865,7 @@ for t in range(7):
     swapped[:, [t, t + 1]] = windows[:, [t + 1, t]]
     pairs = zip(models["learned"], losses["learned"])
     costs[f"{t}, {t + 1}"] = sum(window_loss(m, swapped) - l for m, l in pairs) / 3
-print("cost in nats:", {pair: f"{abs(cost):.2f}" for pair, cost in costs.items()})
+print("cost in nats:", {pair: f"{cost:+.2f}" for pair, cost in costs.items()})
 claim(costs["0, 1"] < 0.05, "in front a swap costs hardly anything")
 claim(costs["6, 7"] > order_is_worth, "at the end it costs more than the order")
 plot.bar_chart(costs, "positions that are swapped", "cost (nats)")

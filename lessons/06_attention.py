@@ -11,7 +11,7 @@
 # - **You will see** why the scores are divided by a square root, and a bug that makes the loss
 #   look wonderful, even on validation text.
 # - **Needs** lessons [04](04_embeddings.ipynb) and [05](05_positions.ipynb).
-# - **Takes** about 60 minutes, and as long for all exercises; the notebook runs in under 45 s.
+# - **Takes** about 75 minutes without exercise 4; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -99,7 +99,8 @@ print("mix:      ", [round(m, 2) for m in (scores.softmax(dim=0) @ values).tolis
 # | $V$ | `(T, Dv)` | values: what each position hands over; usually $D_v = D_h$ |
 # | $Q K^\top$ | `(T, T)` | scores: row $i$, column $j$: how well query $i$ fits key $j$ |
 #
-# The same as a picture:
+# The same as a picture, with two things that come below: the three matrices that make $Q$, $K$ and
+# $V$, and a mask.
 
 # %% mystnb={"image": {"alt": "Diagram: the vectors x of shape (T, D) are multiplied by three matrices and become queries, keys and values; queries and keys give a T by T table of scores, the softmax turns it into weights, and the weights mix the values."}}
 diagrams.qkv()
@@ -166,7 +167,7 @@ diagrams.attention_grid()
 # numbers, and three learned matrices turn it into its query, its key and its value: *what I
 # look for*, *what I offer to be found by*, *what I hand over*. `nn.Linear(d_model, d_head,
 # bias=False)` is such a matrix; `transpose(-2, -1)` swaps the last two dimensions, so that
-# `@` multiplies every query with every key. Follow the shapes.
+# `@` multiplies every query with every key, in each text of the batch by itself. Follow the shapes.
 
 # %%
 from torch import nn
@@ -181,21 +182,14 @@ print("q, k, v:", tuple(q.shape), " scores:", tuple(scores.shape))
 # %% [markdown]
 # Why *three* matrices? A position may look for something that it is not itself, as `it`
 # looked for a noun; and the key by which it is found need not equal the value that it gives.
-#
-# Another view: write vectors as rows, $q_i = x_i W_Q$ and $k_j = x_j W_K$. Then the score is
-#
-# $$q_i \cdot k_j = x_i \, (W_Q W_K^\top) \, x_j^\top$$
-#
-# One table, $W_Q W_K^\top$, scores *pairs* of vectors, as the bigram's table scores pairs of
-# characters. But it works for any two positions, and with `d_head` below $V$ it cannot store each
-# pair of characters on its own.
 
 # %% [markdown]
 # ### Why divide by a square root
 #
 # Suppose that the numbers in queries and keys are drawn independently, with mean 0 and variance
-# (mean square) 1. So has each product of two, and a score adds `d_head` of them: its variance is
-# $D_h$, its standard deviation $\sqrt{D_h}$ (footnote 4 of the paper). Measure it: a thousand queries, eight keys each. Look at the
+# (mean square) 1. Then each product of two has mean 0 and variance 1 as well. Variances of
+# independent numbers add up: a score, the sum of $D_h$ products, has variance $D_h$. Its typical size,
+# the standard deviation, is the root, $\sqrt{D_h}$ (footnote 4 of the paper). Measure it: a thousand queries, eight keys each. Look at the
 # largest of the eight weights, on average; an equal share would be one eighth.
 
 
@@ -390,7 +384,8 @@ for name, mask in (("no", None), ("causal", causal_mask(6)), ("empty row", no_ro
 #
 # A model that predicts the next character must not see it. Two ways to get that wrong: a
 # triangle that is one too wide, and a mask that comes *after* the softmax, when the future has
-# already been counted in the denominator. (`ones_like` makes ones of the same shape and type.)
+# already been counted in the denominator. (`ones_like` makes ones of the same shape and type, and
+# `tril(diagonal=1)` keeps one diagonal more.)
 
 
 # %%
@@ -484,7 +479,7 @@ print(repr(tokenizer.decode(sample(cheat, prompt, 60, 1.0, generator)[0])))
 # One number says how spread out a row of weights is: its
 # [entropy](../book/glossary.md#entropy) $-\sum_j w_j \ln w_j$, as in lesson
 # [01](01_text_and_tokens.ipynb). `torch.special.entr(w)` is $-w \ln w$, and 0 where $w$ is 0.
-# (`at_least_float32` widens half-precision numbers before they are added up.)
+# (`at_least_float32` matters only for numbers that are stored with few digits.)
 
 # %% tags=["lib:evaluate.attention_maps.attention_entropy"]
 from lib.device import at_least_float32
@@ -560,7 +555,7 @@ class Mean(nn.Module):
 
 
 # %% [markdown]
-# The mean stops improving early, so it gets fewer steps.
+# After a hundred steps the mean hardly improves.
 
 # %% tags=["corpus", "measured"]
 import time

@@ -11,8 +11,7 @@
 # - **You will see** four heads beat one of the same size, what each head looks at, and a
 #   bug that makes the loss *better*.
 # - **Needs** lesson [06](06_attention.ipynb).
-# - **Takes** about 70 minutes, and half an hour more for the last exercise; the notebook
-#   runs in under 45 s.
+# - **Takes** about 70 minutes without exercises 2 and 4; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -37,8 +36,8 @@ sys.path.insert(0, str(found[0]))
 # With one [head](../book/glossary.md#head) of attention, the model of lesson
 # [06](06_attention.ipynb) can look at a whole window of characters. But its weights at a
 # position sum to 1: whatever it gives to an earlier character, it takes away from the one
-# that it has just read, and it needs both. After the short training of this lesson, shorter
-# than in 06, it is at 2.42 nats. Can a position look at two places and keep them apart?
+# that it has just read, and it needs both. Trained for as short a time as the models of this
+# lesson, it reaches 2.42 nats. Can a position look at two places and keep them apart?
 # <!-- from: experiment-one-head-or-four "one head:" -->
 
 # %% [markdown]
@@ -103,7 +102,7 @@ for name, x in (("th", th), ("ht", ht)):
 # | $W^Q_h, W^K_h, W^V_h$ | `(D, Dh)` | what head $h$ looks for, is found by, hands over |
 # | $\text{head}_h$ | `(B, T, Dh)` | what head $h$ has gathered |
 # | $\operatorname{Concat}(\ldots)$ | `(B, T, D)` | all heads side by side, $H \cdot D_h = D$ |
-# | $W^O$ | `(D, D)` | the output projection: mixes what the heads bring |
+# | $W^O$ | `(D, D)` | the output projection: each head meets $D_h$ of its rows, and the results add up |
 #
 # This is section 3.2.2 of [Vaswani et al. (2017)](../book/bibliography.md#vaswani-2017), who
 # have $D = 512$ and 8 heads of 64 numbers, and write $h$ for our $H$, $d_k$ and $d_v$ for our
@@ -214,8 +213,9 @@ print("split and merged:", tuple(back.shape), "unchanged:", torch.equal(back, en
 # ### The module
 #
 # Three wide layers, the split, attention for all heads at once, the merge, one more layer. In
-# `split`, the inner -1 means "as many pieces as there are". With `need_weights=True` you also
-# get the attention weights, `(B, H, T, T)`: each head has its own table of who looks at whom.
+# `split`, the inner -1 means "as many pieces of `d_head` as fit". With `need_weights=True`, an
+# argument of the library's version of lesson 06's function, you also get the attention weights, `(B, H, T, T)`: each head has its own table of who looks at whom. One mask
+# serves them all.
 
 
 # %% tags=["naive:attention.MultiHeadAttention"]
@@ -240,6 +240,9 @@ class MultiHeadAttention(nn.Module):
 
 
 # %% [markdown]
+# Four matrices of $D \times D$, however many heads: heads share out the numbers, they add none.
+# What grows is the number of attention weights, $H$ tables of $T \times T$.
+#
 # With the matrices of the loop in it, the module gives the output of the loop. The library's
 # [MultiHeadAttention](../book/api.md#attention) has the same parts, refuses sizes that do not
 # fit, and has options for later: biases, a cache (lesson 13), a second sequence to look at
@@ -260,6 +263,9 @@ def stack_heads(loop, attention):
 
 attention, mask = stack_heads(loop, MultiHeadAttention(8, 2)), causal_mask(3)
 assert torch.allclose(attention(x, mask)[0], loop(x, mask), atol=1e-6)
+for n_heads in (1, 8, 64):
+    sizes = [p.numel() for p in MultiHeadAttention(512, n_heads).parameters()]
+    assert sum(sizes) == 4 * 512**2
 print("the module = the loop")
 
 # %% tags=["same:attention.MultiHeadAttention", "proof"]
@@ -276,22 +282,6 @@ for bias in (False, True):
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*pair))
         assert torch.allclose(attention(x, mask)[0], theirs(x, mask)[0], atol=1e-6)
 print("the module = the library's module")
-
-# %% [markdown]
-# ### More heads, no more parameters
-#
-# How many [parameters](../book/glossary.md#parameter) do 1, 8 and 64 heads have, at the width
-# of the paper?
-
-# %%
-for n_heads in (1, 8, 64):
-    module = MultiHeadAttention(d_model=512, n_heads=n_heads)
-    n_parameters = sum(parameter.numel() for parameter in module.parameters())
-    print(f"{n_heads:2} heads of {module.d_head:3}: {n_parameters:,} parameters")
-
-# %% [markdown]
-# Always 1,048,576: four matrices of $D \times D$. Heads share out the numbers; they add none.
-# What grows is the number of attention weights: $H$ tables of $T \times T$.
 
 # %% [markdown]
 # ## Check
@@ -354,7 +344,8 @@ class WrongSplit(MultiHeadAttention):
 # To train it we need text, and the `LanguageModel` of lesson [06](06_attention.ipynb). Its blocks
 # return vectors only, so a wrapper drops the weights.
 
-# %% tags=["corpus"]
+# %% tags=["corpus", "hide-input"]
+# @title The text
 from lib.text.batches import random_batch, split_text
 from lib.text.corpus import load_corpus
 from lib.text.tokenizer import CharTokenizer
@@ -378,7 +369,7 @@ class AttentionBlock(nn.Module):
 
 
 # %% [markdown]
-# Vectors of 64 numbers, 32 characters of context, any number of heads, any
+# Vectors of 64 numbers, 32 characters of context, a number of heads that divides 64, any
 # [seed](../book/glossary.md#seed):
 
 # %%
@@ -411,7 +402,8 @@ claim(wrong_loss < right_loss - 0.3, "the module with the bug has a far better l
 # whether earlier outputs change.
 
 
-# %%
+# %% tags=["hide-input"]
+# @title The test for the future
 @torch.no_grad()
 def sees_the_future(attention):
     x, mask = torch.randn(1, 8, 64), causal_mask(8)
@@ -486,8 +478,8 @@ def describe(i):
 slider(draw, places, "position", alt=describe, name=lambda i: labels[i], start=5)
 
 # %% [markdown]
-# *One position, four rows of weights. Each row sums to 1 by itself: a head that looks back
-# takes nothing from a head that looks at its own character.*
+# *Each row sums to 1 by itself: a head that looks back takes nothing from one that looks at its
+# own character.*
 
 # %% [markdown]
 # ## Experiment: one head or four?
@@ -513,7 +505,8 @@ print(f"four heads: {mean_loss:.4f} nats, the mean of three seeds")
 # less.
 #
 # How do they do it? Measure, on 64 windows of the validation split, how much weight goes to the
-# character itself, and how much to the one before.
+# character itself, and how much to the one before. `diagonal(-n)` takes the entries n places left of
+# the diagonal: what each position gives to the one n before.
 
 # %% tags=["corpus", "measured:wide"]
 windows = validation[: 64 * 32].view(64, 32)
@@ -539,7 +532,8 @@ for seed in range(3):
 #
 # The rung for the [ladder](../book/ladder.md), with what the model writes:
 
-# %% tags=["corpus", "sample"]
+# %% tags=["corpus", "sample", "hide-input"]
+# @title The rung, and what the model writes
 from lib.generate import sample
 from lib.show.ladder import rung
 
@@ -549,43 +543,6 @@ text = tokenizer.decode(sample(four_heads, prompt, 120, 1.0, generator)[0, 1:])
 rung("Four heads of attention", n_parameters, mean_loss, seconds, text, seeds=3)
 
 # %% [markdown]
-# ### Take a head away
-#
-# Does the model need all four? Head $h$ reaches the rest of the model through its own columns of `out_proj.weight`. Set them to
-# zero, and measure the loss again. The control: as many columns, but a quarter of *each* head.
-# (`deepcopy` makes a copy to work on.)
-
-# %% tags=["corpus"]
-import copy
-
-columns = torch.arange(64).view(4, 16)  # row h: the columns of head h
-quarters = columns.view(4, 4, 4).transpose(0, 1).reshape(4, 16)  # some of each head
-
-
-def cost_without(model, columns):
-    pruned = copy.deepcopy(model)
-    pruned.blocks[0].attention.out_proj.weight.data[:, columns] = 0
-    losses = [estimate_loss(m, validation[:20_000], 32) for m in (pruned, model)]
-    return losses[0] - losses[1]
-
-
-# %% tags=["corpus", "measured:wide"]
-costs, control = [], []
-for seed, (model, _) in enumerate(four):
-    heads = [cost_without(model, one_head) for one_head in columns]
-    spread = [cost_without(model, some_of_each) for some_of_each in quarters]
-    print(f"seed {seed}: a head", " ".join(f"{cost:+.2f}" for cost in heads), end="; ")
-    print("a quarter of each", " ".join(f"{cost:+.2f}" for cost in spread), "nats")
-    costs, control = costs + heads, control + spread
-claim(min(costs) > 0.04, "each of the twelve heads is missed")
-claim(sum(costs) > 1.2 * sum(control), "more than as many columns of all heads")
-
-# %% [markdown]
-# Each of the twelve heads is missed, and on average more than equally many columns taken from all
-# heads: it matters which go. But such numbers say what *this* model relies on, not what
-# the task needs. The other heads were trained to count on the missing one. (The first question
-# below compares two heads.)
-#
 # ### What it has not learned yet
 #
 # After `th` an `e` is likely, after `gh` it is not. How likely do the three models find an `e`, on
@@ -603,8 +560,10 @@ def e_after(model, pair):
 
 
 # %% tags=["corpus", "measured:wide"]
+read = parts[1][: 3_000 * 32]  # the same characters as text
+print(f"'e' after any h: text {read.count('he') / read.count('h'):.3f}")
 for pair in ("th", "gh"):
-    share = corpus.text.count(pair + "e") / max(1, corpus.text.count(pair))
+    share = read.count(pair + "e") / max(1, read.count(pair))
     chances = [e_after(model, pair) for model, _ in four]
     said = ", ".join(f"{chance:.2f}" for chance in chances)
     print(f"'e' after {pair!r}: text {share:.3f}, models {said}")
@@ -613,22 +572,13 @@ for pair in ("th", "gh"):
 
 # %% [markdown]
 # For `th` the models are not far off. For `gh` they expect, on average, an `e` far too often: they
-# have learned what follows an `h`, and not well enough what a `g` before it changes.
+# know what follows an `h`, and not well enough what a `g` before it changes.
 #
-# Attention *can* learn this: its weights depend on pairs, as the query of the `h` meets the key of
-# the `g`. But what the heads bring is only added up: a head must turn from the `h` to the `g`, or
-# take away what another has added. That is not yet learned here (try
-# `train_heads(4, 0, n_steps=2_400)`). Is there a shorter way?
+# Attention *can* learn this, but what the heads bring is only added up: a head must turn from the `h`
+# to the `g`, or take away what another has added. Is there a shorter way?
 
 # %% [markdown]
 # ## Predict, then run
-#
-# <details><summary>A model is trained with two heads from the start. Is it nearer to one head or to four?</summary>
-#
-# Nearer to four. Taking *any* one head from a trained four-head model costs more than training
-# with two from the start. What a trained model relies on and what the task needs are two things.
-#
-# </details>
 #
 # <details><summary>You reorder the heads: the rows of the three input layers, and in the same way the columns of the output layer. What happens to the output?</summary>
 #
@@ -644,15 +594,11 @@ for pair in ("th", "gh"):
 #
 # </details>
 
-# %% tags=["answer", "corpus", "measured"]
-# @title Answer: two heads
-two_loss = train_heads(2, seed=0)[1]
-print(f"1 head {one[0][1]:.3f}, 2 heads {two_loss:.3f}, 4 heads {four_loss:.3f} nats")
-claim(two_loss < (one[0][1] + four_loss) / 2, "two heads are nearer to four")
-claim(two_loss - four_loss < min(costs), "taking a head away costs more than that")
-
 # %% tags=["answer"]
 # @title Answer: heads in another order
+import copy
+
+columns = torch.arange(64).view(4, 16)  # row h: the columns of head h
 loop, x, mask = HeadsInALoop(64, 4), torch.randn(1, 8, 64), causal_mask(8)
 attention = stack_heads(loop, MultiHeadAttention(64, 4))
 reordered, order = copy.deepcopy(attention), columns[[2, 0, 3, 1]].flatten()
@@ -725,7 +671,7 @@ check_multiplications(multiplications)
 # %% [markdown]
 # ### Exercise 2: Load PyTorch's weights
 #
-# *core · 10 minutes* · [Solution](../solutions/07_multi_head_attention.ipynb#exercise-2-load-pytorchs-weights)
+# *stretch · 10 minutes* · [Solution](../solutions/07_multi_head_attention.ipynb#exercise-2-load-pytorchs-weights)
 #
 # Given `torchs`, an `nn.MultiheadAttention` without biases, return a `MultiHeadAttention` that
 # computes the same. `torchs.embed_dim` is $D$, `torchs.num_heads` is $H$.
@@ -816,12 +762,12 @@ check_two_heads(two_heads)
 #   It equals PyTorch's, and has $4 D^2$ parameters, however many heads.
 # - You saw **four heads beat one** of the same size with each of three seeds: a single head has to
 #   divide one row of weights, several heads have a row each.
-# - You saw **what the heads look at**. Each head is missed when it is taken away.
+# - You saw **what the heads look at**: four heads of one layer, four patterns.
 # - You saw a **bug that makes the loss better**: a view without a transpose mixes up positions, and
 #   the future leaks.
 #
-# What is still wrong: what the heads bring is only added up, and an exception such as `gh` is
-# learned slowly. To work on what has been gathered, at each position by itself, is the task of the
+# What is still wrong: what the heads bring is only added up, and an exception such as `gh` is not
+# learned yet. To work on what has been gathered, at each position by itself, is the task of the
 # next part: lesson [08](08_feed_forward.ipynb).
 #
 # The library's entries: [MultiHeadAttention and padding_mask](../book/api.md#attention),
@@ -837,6 +783,53 @@ check_two_heads(two_heads)
 # - Elhage et al. (2021), *A Mathematical Framework for Transformer Circuits*: heads as terms of a
 #   sum, which is Exercise 3.
 # - All references with what to read in them: [bibliography](../book/bibliography.md).
+
+# %% [markdown]
+# ## Deeper: take a head away
+#
+# Does the model need all four? Head $h$ reaches the rest of the model through its own columns of `out_proj.weight`. Set them to
+# zero, and measure the loss again. The control: as many columns, but a quarter of *each* head.
+# (`deepcopy` makes a copy to work on.)
+
+# %% tags=["corpus"]
+columns = torch.arange(64).view(4, 16)  # row h: the columns of head h
+quarters = columns.view(4, 4, 4).transpose(0, 1).reshape(4, 16)  # some of each head
+
+
+def cost_without(model, columns):
+    pruned = copy.deepcopy(model)
+    pruned.blocks[0].attention.out_proj.weight.data[:, columns] = 0
+    losses = [estimate_loss(m, validation[:20_000], 32) for m in (pruned, model)]
+    return losses[0] - losses[1]
+
+
+# %% tags=["corpus", "measured:wide"]
+costs, control = [], []
+for seed, (model, _) in enumerate(four):
+    heads = [cost_without(model, one_head) for one_head in columns]
+    spread = [cost_without(model, some_of_each) for some_of_each in quarters]
+    print(f"seed {seed}: a head", " ".join(f"{cost:+.2f}" for cost in heads), end="; ")
+    print("a quarter of each", " ".join(f"{cost:+.2f}" for cost in spread), "nats")
+    costs, control = costs + heads, control + spread
+claim(min(costs) > 0.04, "each of the twelve heads is missed")
+claim(sum(costs) > 1.2 * sum(control), "more than as many columns of all heads")
+
+# %% [markdown]
+# Each of the twelve heads is missed, and on average more than equally many columns taken from all
+# heads: it matters which go. But such numbers say what *this* model relies on, not what
+# the task needs: the other heads were trained to count on the missing one.
+#
+# Train a model with two heads from the start. Is its loss nearer to that of one head, or of four?
+
+# %% tags=["corpus", "measured"]
+two_loss = train_heads(2, seed=0)[1]
+print(f"1 head {one[0][1]:.3f}, 2 heads {two_loss:.3f}, 4 heads {four_loss:.3f} nats")
+claim(two_loss < (one[0][1] + four_loss) / 2, "two heads are nearer to four")
+claim(two_loss - four_loss < min(costs), "taking a head away costs more than that")
+
+# %% [markdown]
+# Nearer to four. Taking *any* one head from a trained model costs more than doing with two from the
+# start.
 
 # %% [markdown]
 # ## Deeper: do the heads become specialists?

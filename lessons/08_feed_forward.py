@@ -3,8 +3,8 @@
 #
 # [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/08_feed_forward.ipynb)
 #
-# You build the part of a Transformer that works on each position by itself. It holds two
-# thirds of each block's parameters, and is worth nothing without one small function in it.
+# You build the part of a Transformer that works on each position by itself. It holds twice as
+# many parameters as attention, and is worth nothing without one small function in it.
 #
 # - **You will build** the feed-forward network, and its gated form, SwiGLU.
 # - **You will see** what single neurons of a trained model respond to, and what that small
@@ -32,15 +32,15 @@ sys.path.insert(0, str(found[0]))
 # %% [markdown]
 # ## The question
 #
-# In Shakespeare an `e` follows `th` almost every second time, and `gh` hardly ever: .462 against
+# In the training text an `e` follows `th` almost every second time, and `gh` hardly ever: .462 against
 # .005. A model with four heads of attention, as in lesson [07](07_multi_head_attention.ipynb),
 # sees both letters. Yet after a short training it still expects an `e` after `gh` far too
 # often. Why? <!-- from: what-comes-after-gh -->
 #
 # Each value that a head hands over is a matrix times a vector, and all values are added up. So
 # the `h` can vote for `e` and the `g` against it. But then the `g` votes against it after `gr`
-# too, and `great` is a common word. What a sum with fixed weights cannot say is: a
-# `g` **and** an `h`, so no `e`.
+# too, and `great` is a common word. As long as attention takes the same shares of both, its output is
+# such a sum, and what a sum cannot say is: a `g` **and** an `h`, so no `e`.
 
 # %% [markdown]
 # ## The machine
@@ -93,7 +93,7 @@ for a, b in corners.tolist():
 # %% [markdown]
 # 0, 0, 0 and 0.5: twice that is "and".
 #
-# ### Two neurons, two answers
+# ### Two cuts, two answers
 #
 # What about "exactly one of the two", called XOR? No single line does it.
 
@@ -184,7 +184,7 @@ print(f"two layers: {two:,} parameters, one layer: {one:,}")
 #
 # $\Phi(z)$ is the probability that a draw from the normal distribution lies below $z$, and
 # $\sigma(z) = 1 / (1 + e^{-z})$. Both grow from 0 to 1. (`linspace` makes evenly spaced numbers;
-# $\Phi(z) = (1 + \operatorname{erf}(z / \sqrt 2)) / 2$. In calls `F` is
+# $\Phi(z) = (1 + \operatorname{erf}(z / \sqrt 2)) / 2$, and PyTorch has $\operatorname{erf}$. In calls `F` is
 # `torch.nn.functional`, in shapes the width.)
 
 # %% mystnb={"image": {"alt": "Three curves over z from -4 to 4. All are near zero on the left and rise like z on the right. ReLU has a corner at zero; GELU and SiLU dip slightly below zero first, SiLU deeper."}}
@@ -198,7 +198,7 @@ curves = {"ReLU": z.clamp(min=0), "GELU": gelu, "SiLU": z * torch.sigmoid(z)}
 plot.line_chart(curves, "z", "activation", x=z)
 
 # %% [markdown]
-# *Three ways to cut, nearly silent on the left and nearly a straight line on the right. The
+# *Three ways to cut, nearly silent far to the left and nearly a straight line on the right. The
 # smooth ones dip below zero first, so their slope on the left is not 0 everywhere.*
 #
 # ### The module
@@ -295,7 +295,7 @@ for part in (FeedForward(64, 256), SwiGLU(64, 256), SwiGLU(64, 171)):
 # ### Where the parameters sit
 #
 # Attention has four matrices of $D \cdot D$, a feed-forward network with $F = 4 D$ has two of
-# $D \cdot 4D$. So in each block it is $4 D^2$ against $8 D^2$. Count, with biases:
+# $D \cdot 4D$: $4 D^2$ against $8 D^2$. Count, with biases:
 
 # %%
 from lib.attention import MultiHeadAttention
@@ -335,7 +335,7 @@ class AttentionThenFFN(nn.Module):
         self.ffn = ffn
 
     def forward(self, x, mask):
-        return self.ffn(self.attention(x, mask)[0])
+        return self.ffn(self.attention(x, mask)[0])  # [1] would be the weights
 
 
 # %% [markdown]
@@ -506,6 +506,7 @@ def best_pairs(z):
 
 # %% [markdown]
 # For each neuron, the four corners before and after the GELU. The control is an untrained model.
+# (`unbind` splits a tensor along a dimension.)
 
 
 # %%
@@ -519,14 +520,16 @@ def all_corners(z):
 
 # %% tags=["corpus", "measured:wide"]
 untrained = train_with(lambda: FeedForward(64, 256), n_steps=0, seed=0)
-medians = []
+medians = {}
 for name, inputs in (("untrained", neuron_inputs(untrained)), ("trained", z)):
     four = all_corners(inputs)
-    medians += interaction(four.unbind(dim=-1)).median(dim=0).values.tolist()
-    print(f"{name:9} before {medians[-2]:.2f}, after {medians[-1]:.2f}")
-claim(medians[2] < 0.25, "before the GELU the median neuron adds up")
-claim(medians[3] > medians[2] + 0.2, "after it, the median neuron responds to the pair")
-claim(medians[1] < medians[3] - 0.15, "a neuron that was not trained does so less")
+    by_neuron = interaction(four.unbind(dim=-1))  # (F, 2)
+    medians[name] = by_neuron.median(dim=0).values.tolist()
+    print(f"{name:9} before {medians[name][0]:.2f}, after {medians[name][1]:.2f}")
+first, last = medians["trained"]
+claim(first < 0.25, "before the GELU the median neuron adds up")
+claim(last > first + 0.2, "after it, the median neuron responds to the pair")
+claim(medians["untrained"][1] < last - 0.15, "an untrained neuron does so less")
 
 # %% [markdown]
 # *Before* the GELU the median neuron adds one fact to the other; *after* it, a large part is what
@@ -662,7 +665,8 @@ for text in ("th", "gh"):
     share = (after == tokenizer.ids["e"]).float().mean()
     linear = mean_chance(["nothing", "no activation"], text)
     nonlinear = mean_chance(["ReLU", "GELU", "SwiGLU"], text)
-    print(f"e after {text}: text {share:.3f}, models {linear:.2f} and {nonlinear:.2f}")
+    said = f"models {linear:.2f} and {nonlinear:.2f}"
+    print(f"e after {text}: training text {share:.3f}, {said}")
 claim(nonlinear < 0.8 * linear, "with a nonlinearity it is unlearned sooner")
 
 # %% [markdown]
@@ -792,7 +796,7 @@ check_equal_d_ff(equal_d_ff)
 # neurons read one number $x$ and give $f(x) = d + \sum_i c_i \max(0, a_i x + b_i)$. Choose weights
 # such that $f$ is 1 at
 # `centre`, falls in straight lines to 0 at `centre - width` and `centre + width`, and is 0
-# outside. Return `a, b, c, d`: three lists with one number for each neuron, as many as you like,
+# outside. (Here `a` and `b` are weights, no longer facts.) Return `a, b, c, d`: three lists with one number for each neuron, as many as you like,
 # and a number. `centre` is any number, `width` is above 0.
 #
 # <details><summary>Hint</summary>

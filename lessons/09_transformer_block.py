@@ -72,7 +72,7 @@ class AttentionThenFFN(nn.Module):
 
 
 # %% [markdown]
-# Deep models are slow. So these are narrow, train for 60 steps, and are judged on the first 4,096
+# Deep models are slow: these are narrow, train for 60 steps, and are judged on the first 4,096
 # characters of the validation split.
 
 # %%
@@ -89,8 +89,7 @@ def train_deep(model, learning_rate, seed):
 
 
 # %% [markdown]
-# Compare one layer and ten with the [unigram](../book/glossary.md#unigram) model, which reads
-# nothing.
+# Compare with the [unigram](../book/glossary.md#unigram) model, which reads nothing.
 
 
 # %% tags=["corpus", "measured"]
@@ -109,7 +108,7 @@ claim(one_loss < unigram_loss - 0.1, "one layer learns to read")
 claim(abs(ten_loss - unigram_loss) < 0.1, "ten layers only learn the unigram model")
 
 # %% [markdown]
-# Ten layers are no better than the unigram model. More layers made it *worse*. Why, and what repairs it?
+# Ten layers are no better than the unigram model. Why?
 
 # %% [markdown]
 # ## The machine
@@ -144,8 +143,8 @@ for name, numbers in (("replaced", replaced), ("added", added)):
 # %% [markdown]
 # *Replaced* ten times, all four hold nearly what the first held at the start. The 4 in the third
 # place has left no trace. In the second line a tenth of the mean was **added** each time (untrained
-# layers add little): the third
-# position has heard of the others, and still differs from its neighbours.
+# layers add little): the third position still differs from its neighbours. (Add the full mean, and
+# all become alike again, only more slowly.)
 #
 # ### Backwards: nothing arrives
 #
@@ -278,8 +277,8 @@ for size in (0.001, 1, 1_000):
 # ### The block
 #
 # A [block](../book/glossary.md#block) is wiring, in two lines. The parts are passed in, so that one
-# class serves every model of this course. (Attention returns its output and its weights; `[0]`
-# takes the output.)
+# class serves every model of this course. (The library's attention knows its
+# `d_model`. It returns its output and its weights; `[0]` takes the output.)
 
 
 # %% tags=["naive:block.Block"]
@@ -331,7 +330,7 @@ for name, part in block.named_children():
 # writes, block 2 can read, and so can block 9.
 #
 # At the end the sum has grown, and no norm comes after it. So a pre-norm model has one more norm
-# before its head: `LanguageModel(..., final_norm=LayerNorm(64))`.
+# before its head. The library's `LanguageModel` takes it as `final_norm=LayerNorm(64)`.
 
 # %% [markdown]
 # ## Check
@@ -370,7 +369,7 @@ for kind, pre_norm in ((Block, True), (PostNormBlock, False)):
 print("ours = the library's, pre-norm and post-norm")
 
 # %% [markdown]
-# PyTorch's block keeps the weights of queries, keys and values in one tall matrix.
+# And the block equals PyTorch's:
 
 
 # %% tags=["proof"]
@@ -449,7 +448,7 @@ for name, x in (("64 numbers", long), ("4 numbers", short), ("64, tiny", tiny)):
 #
 # Take the repair apart: ten blocks with and without residuals, with and without norms, not trained
 # yet. `WithoutResiduals` leaves out both plus signs; `nn.Identity` stands in for a norm that is left
-# out. From here on `LayerNorm` is the library's, which is quicker, also inside `Block`.
+# out. From here on the name `LayerNorm` means the library's, which is quicker. New blocks use it too.
 
 
 # %%
@@ -573,7 +572,7 @@ print(f"alike {alike(stream(ten, 'to be or not'))[-1]:.2f}, change {change(ten):
 claim(change(ten) < 0.01, "the trained plain stack does not see the last character")
 
 # %% [markdown]
-# Training has found no way out. If the last vector does not depend on the text, the best prediction is
+# The short training has found no way out. If the last vector does not depend on the text, the best prediction is
 # the same everywhere: the unigram model.
 #
 # ### Backwards: what arrives at the first block?
@@ -603,9 +602,9 @@ plot.line_chart(lengths, *axes, x=range(1, 11), log=True)
 
 # %% [markdown]
 # *The axis is logarithmic. With neither residuals nor norms the first blocks get next to nothing.
-# Residuals keep it by their 1, norms by dividing.*
+# Residuals keep it by their 1. So do norms: dividing by a small size makes the slope larger.*
 #
-# Keep **norms only** in mind: a healthy gradient, and all positions alike. Is the gradient enough?
+# **Norms only**: a healthy gradient, and all positions alike. Is the gradient enough?
 
 # %% [markdown]
 # ## Experiment: which part does the work?
@@ -614,7 +613,8 @@ plot.line_chart(lengths, *axes, x=range(1, 11), log=True)
 
 # %% tags=["corpus", "measured"]
 grid = {}
-print(f"unigram {unigram_loss:.2f}    rate 0.003 (3 seeds)    rate 0.03 (3 seeds)")
+print(f"to compare: unigram {unigram_loss:.2f}")
+print("three seeds at rate 0.003, then at rate 0.03:")
 for name in ("pre-norm", "post-norm", "residuals only", "norms only"):
     for rate in (0.003, 0.03):
         grid[name, rate] = [
@@ -638,21 +638,20 @@ claim(not any(learned["norms only", 0.003]), "norms alone fail at the low one to
 #
 # - **Norms only** learns no more than the unigram model at either rate, though its gradients are healthy. So the gradient is
 #   not enough: the residuals do the work.
-# - **Residuals only** learns at the low rate, even a little better than with norms. At the high rate
-#   it breaks, probably because each part reads a stream that has grown, and adds more to it.
+# - **Residuals only** learns at the low rate. At the high rate it breaks, probably because each part
+#   reads a stream that has grown, and adds more to it.
 # - **Post-norm** learns at the low rate too. At the high one it is stuck at the unigram loss.
 # - **Pre-norm** alone learns at both. That is what its norms are for: each part reads vectors of one
 #   size, and the path past all parts stays free.
 #
-# These are 60 steps of narrow blocks. They do not say that post-norm cannot be trained: the original
-# Transformer was post-norm, with a learning rate that grew slowly from almost nothing (lesson 16).
-# <!-- from: the-question "n_steps=60" -->
+# They do not say that post-norm cannot be trained: the original Transformer was post-norm, with a
+# learning rate that grew slowly from almost nothing (lesson 16).
 
 # %% [markdown]
 # ## Experiment: a task that needs depth
 #
-# Does a second block *pay*? Each row repeats five to nine random digits until it is 33 long. A
-# model that has found out how many knows the next digit. (`gather` takes from each row the columns that its second
+# Does a second block *pay*? Each row repeats five to nine random digits until it is 33 long; the last one is only
+# a target. A model that has found out how many knows the next digit. (`gather` takes from each row the columns that its second
 # argument lists.)
 
 
@@ -686,7 +685,7 @@ def train_digits(n_blocks, d_ff, seed):
     fit(model, next_batch, n_steps=200, learning_rate=0.01)
     inputs, targets = repeated_digits(500, generator)  # new rows
     right = model(inputs).argmax(dim=-1) == targets
-    return model, right[:, 17:].float().mean().item()
+    return model, right[:, 17:].float().mean().item()  # from the 18th digit on
 
 
 # %% tags=["measured"]
@@ -701,14 +700,14 @@ worst_two, best_one = min(shares["two"]), max(shares["one"] + shares["one, wide"
 claim(worst_two > best_one + 0.2, "two blocks beat one of any width")
 
 # %% [markdown]
-# One block is right about every second time, and no better when it is as large as two. Two blocks
-# are right almost nine times in ten. It is depth that pays, not size.
+# One block is right about every second time (guessing: one in ten), and no better when it is as
+# large as two. Two are right almost nine times in ten. Depth pays here, not size.
 #
 # Why two? One way: find an earlier copy of your digit, and take the digit *after* it. In a
 # single block a vector still holds only its own digit and position: whoever looks at it cannot see
 # the digit before. With two, the first block can write into each vector which digit stood before,
 # and the second can look for the positions where that is *my* digit. One part writes, a later part
-# reads: that is what a bus is for. Whether a trained model does this: lesson 23.
+# reads. Whether a trained model does this: lesson 23.
 #
 # ### One block on Shakespeare
 #
@@ -809,7 +808,8 @@ from lib.checks.lesson_09 import (
 #
 # *warm-up · 5 minutes* · [Solution](../solutions/09_transformer_block.ipynb#exercise-1-a-stack-of-blocks)
 #
-# Return a list of `n_layers` pre-norm blocks of the given sizes, each with parameters of its own.
+# Return a list of `n_layers` pre-norm blocks of the given sizes, each with parameters of its own,
+# which begin with random numbers of their own.
 #
 # <details><summary>Hint</summary>
 #

@@ -121,8 +121,8 @@ print("without m:", descend(w=11.5, m=0, n_steps=3)[0])
 # | $t$ | a number | the step; the schedule needs it |
 # | $r$ | bytes | where the random numbers stand |
 #
-# The text and the settings are part of $f$: they must be the same again. How the run came to $S_t$
-# does not matter. Whoever has $S_t$ needs nothing else.
+# The text and the settings are part of $f$: they must be the same again. Whoever has
+# $S_t$ needs nothing else.
 
 # %% [markdown]
 # ## Build
@@ -198,8 +198,8 @@ def load_optimizers(
 # %% [markdown]
 # ### The whole run
 #
-# Add the two random states, and the losses so far. (How many there are is the step. They stay in
-# `float64`, Python's own numbers, so that no digit is lost.)
+# Add the two random states, and the losses so far (how many there are is the step), in Python's own
+# number format, `float64`.
 
 
 # %%
@@ -353,7 +353,8 @@ unbroken = train(training, batches(generator), every=10, save=keep_step_10)
 print(f"{at_10.name}: {at_10.stat().st_size / 1e6:.1f} MB")
 
 # %% [markdown]
-# Now forget everything. Make a new model with *another* seed, load the file, and go on.
+# Now forget all but the settings and the text. Make a new model with *another* seed, load the file,
+# and go on.
 
 # %% tags=["corpus", "measured"]
 training = new_training(short, seed=99, dropout=0.1)
@@ -365,8 +366,8 @@ print("resumed: ", [round(loss, 4) for loss in resumed[-4:]])
 assert resumed == unbroken
 
 # %% [markdown]
-# All twenty losses are *equal*, not just close: the run does not know that it was dead. (Another
-# processor may round otherwise in a last digit.)
+# The first ten losses come out of the file. The ten that were computed again are *equal* to those of
+# the unbroken run, not just close. (On another processor than the first, a last digit may differ.)
 #
 # ### A text of your own
 #
@@ -389,47 +390,15 @@ def read_text(path):
 # python -m lib.generate runs/mine --prompt "Once"
 # ```
 #
-# An *epoch* is as many tokens as the text has. The other options are the settings of lesson
+# An *epoch* is as many tokens as the text has, drawn at random. The other options are the settings of lesson
 # [11](11_training.ipynb).
-#
-# ### Short numbers
-#
-# One of them is `--dtype`. Many processors multiply faster in
-# [bfloat16](../book/glossary.md#bfloat16): numbers as large as those of `float32`, with two or three
-# digits only. For a product of matrices that is enough. For a sum of many it is not: add 0.01 a
-# thousand times.
-
-# %%
-for dtype in (torch.float32, torch.bfloat16):
-    total = torch.tensor(0.0, dtype=dtype)
-    for _ in range(1_000):
-        total += 0.01
-    losses = torch.tensor([1.837, 1.839], dtype=dtype).tolist()
-    print(f"{dtype}: sum {total.item():.2f}, two losses", *(f"{x:.4f}" for x in losses))
-
-# %% [markdown]
-# The sum must be 10. In `bfloat16` it stops at 4: there its numbers lie so far apart that 4 + 0.01 is
-# rounded back to 4. Weights would stop in the same way, since a step adds little to them. And two
-# different losses have become the same number.
-#
-# So only the products are short. Weights, means and losses stay in `float32`:
-
-# %%
-model, ids = GPT(one_block), torch.zeros(1, 8, dtype=torch.long)
-with torch.autocast("cpu", torch.bfloat16):
-    logits = model(ids)
-    loss = next_token_loss(model, ids, ids)
-print("logits", logits.dtype, "loss", loss.dtype, "weights", model.head.weight.dtype)
-
-# %% [markdown]
-# Inside `autocast` PyTorch shortens the numbers just for the products. The loss makes them long again
-# before it takes logarithms and means.
 
 # %% [markdown]
 # ## Check
 #
-# The library's functions write the same tensors and notes. They also refuse the run of another
-# training, and keep a check sum in the file, so that they notice when *one bit* has turned over.
+# The library's functions write the same tensors and notes. They also refuse to resume with other
+# settings, and keep a check sum (sha256) in the file, so that they notice when *one bit* has turned
+# over.
 
 # %% tags=["same:train.checkpoint.save_checkpoint", "same:train.checkpoint.load_checkpoint", "same:train.checkpoint.Checkpoint", "proof", "corpus"]
 # @title Proof: the library writes and reads the same
@@ -450,7 +419,7 @@ assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 print(f"{len(ours)} tensors, all the same")
 
 # %% tags=["same:text.corpus.read_text", "proof"]
-# @title Proof: the library reads the same text, and refuses what is none
+# @title Proof: the library reads the same text, and refuses one that is too short
 from lib.text import corpus as library_corpus
 
 text_file = Path(folder.name, "text.txt")
@@ -463,7 +432,7 @@ except ValueError as error:
     print(str(error).split(text_file.name)[1])
 
 # %% [markdown]
-# Now the damaged file:
+# Now flip one bit in such a file:
 
 # %% tags=["corpus"]
 from lib.train import checkpoint as library
@@ -482,8 +451,8 @@ except ValueError as error:
 # ### The classic bug: going on without the optimiser
 #
 # Weights are saved, weights are loaded, the loss is where it was. What is missing? The running means,
-# as by hand. AdamW makes it worse. It corrects its means for their start, so after *one* gradient it
-# moves every parameter by the full rate, whether that gradient is a hint or an accident.
+# as by hand. AdamW adds another harm: it corrects its means for their start, so after *one* gradient
+# it moves every parameter by the full rate.
 #
 # Train 60 steps. Then go on twice with the same batches: with the old optimiser, and with the weights
 # alone.
@@ -511,8 +480,8 @@ claim(bump > 0.03, "without the optimiser's state there is a bump")
 claim(rest < bump, "the bump gets smaller")
 
 # %% [markdown]
-# The first loss is exactly the same, so a look at the loaded model shows nothing. Then comes a bump
-# that gets smaller. In a long run nobody notices one. To catch it, compare the losses after the stop
+# The first loss is exactly the same, so a look at the loaded model shows nothing. In this run a bump
+# follows that gets smaller. In a long run nobody notices one. To catch it, compare the losses after the stop
 # with those of an unbroken run, to the last digit.
 
 # %% [markdown]
@@ -534,16 +503,13 @@ run = Run.new(place.name, settings, device="cpu")
 run.train(every=15)
 
 # %% [markdown]
-# Its folder holds one file besides the text. Everything below is read from it, as you could a year
-# from now.
+# Its folder holds one file besides the text. The losses below are read from it.
 
 # %% tags=["corpus", "measured"]
 saved = library.load_checkpoint(place.name)
 log = saved.run["run.losses"]
 steps, validation = zip(*saved.notes["validation"])
 print("notes:", *saved.notes)
-print("losses:", [f"{loss:.2f}" for loss in log[-4:]])
-print("validation:", [f"{loss:.2f}" for loss in validation[-4:]])
 claim(log[-15:].std() > 0.03, "single batches jump about")
 claim(abs(validation[-1] - log[-15:].mean()) < 0.25, "the curves stay close")
 
@@ -559,15 +525,17 @@ curves = {"training": log.view(-1, 15).mean(dim=1), "validation": validation}
 plot.line_chart(curves, "step", "loss (nats per token)", x=steps)
 
 # %% [markdown]
-# *Steep at first, then gentle. The two curves stay close: nothing is learned by heart yet.*
+# *Steep, then gentle. The two curves stay close: nothing is learned by heart yet.*
 #
-# The rate follows from the settings: ask the schedule.
+# The notes also name the schedule, and it says the rate:
 
 # %% mystnb={"image": {"alt": "The rate over 300 steps, as a share of the highest. It rises in a straight line to 1 in the first 30 steps, stays there until step 120, and then falls in a straight line to 0."}}
 from lib.train.schedule import linear_schedule
 
-rates = [linear_schedule(step, n_steps=300, n_warmup=30) for step in range(300)]
-print("steps 0, 29, 120, 299:", [round(rates[i], 3) for i in (0, 29, 120, 299)])
+c = saved.notes["config"]
+rates = [linear_schedule(i, c["n_steps"], c["n_warmup"]) for i in range(300)]
+at = {step: round(rates[step], 3) for step in (0, 29, 120, 299)}
+print(f"{c['schedule']}, warm-up {c['n_warmup']}, rate at steps {at}")
 plot.line_chart({"rate": rates}, "step", "share of the highest rate")
 
 # %% [markdown]
@@ -616,7 +584,8 @@ assert len(set(ends["the same again"])) == 1
 # The same seeds give the same loss to the last digit. In this run another start, or other batches,
 # move the end by hundredths of a nat. That is luck: no recipe was better.
 #
-# So a comparison needs several seeds on **both** sides, and a difference above the spread. Here are
+# So a comparison needs several seeds on **both** sides. A rough rule: believe a difference of two
+# means if it exceeds the larger of the two spreads, largest minus smallest. Here are
 # three groups of three new runs. The second group has the recipe of the first, so whatever lies
 # between these two is luck. The third has a fifth of the rate.
 
@@ -634,16 +603,15 @@ gap = min(groups["slower"]) - max(groups["as it is"] + groups["the same"])
 claim(gap > 0.1, "the lower rate is worse, whatever the seed")
 
 # %% [markdown]
-# Six runs of one recipe, and their two means differ. Had you changed a setting in between, you would
-# have called it better or worse. With the lower rate each run is worse than each of the six, by far
-# more than the spread. That is a result.
+# Six runs of one recipe, and their two means differ: luck. With the lower rate each run is worse than each of the six, and the
+# difference of the means exceeds every spread. That is a result.
 
 # %% [markdown]
 # ## Predict, then run
 #
-# <details><summary>How many numbers does a checkpoint hold for each parameter, when the run uses AdamW alone? And with Muon for the matrices?</summary>
+# <details><summary>How many numbers does a checkpoint hold for each number in the weights, counters aside, when the run uses AdamW alone? And with Muon for the matrices?</summary>
 #
-# AdamW alone: three, the parameter and two means. With Muon: nearer to two, because Muon keeps one
+# AdamW alone: three, the weight and two means. With Muon: nearer to two, because Muon keeps one
 # mean for each matrix.
 #
 # </details>
@@ -655,7 +623,7 @@ claim(gap > 0.1, "the lower rate is worse, whatever the seed")
 #
 # </details>
 #
-# <details><summary>You resume with <code>n_steps=40</code>, twice as many as before. Everything else is restored. Which loss is the first that differs?</summary>
+# <details><summary>You resume with <code>n_steps=40</code>, twice as many as before. The run above has the cosine schedule, and everything else is restored. Which loss is the first that differs?</summary>
 #
 # Not the first after the stop, which is measured before the update, but the second: the schedule
 # gives another rate, since it has longer to go. The library refuses to resume with other settings.
@@ -752,9 +720,9 @@ check_compare(compare)
 #
 # *core · 15 minutes* · [Solution](../solutions/12_training_runs.ipynb#exercise-3-whole-or-not-at-all)
 #
-# `write` is a function that writes a file to the path that it is given, and may fail half-way with any
-# error. Let it make a new version of the file `path` (a `Path`), so that `path` holds the old
-# version until the new one is complete, and then the new one at once. If `write` fails, the old file must be
+# `write` is a function that writes a file to the path that it is given, and may fail with any error,
+# half-way or at once. Let it make a new version of the file `path` (a `Path`), so that `path` holds the old
+# version, if there is one, until the new one is complete, and then the new one at once. If `write` fails, the old file must be
 # untouched, nothing half-written may stay behind in the folder, and the caller must get the error.
 # (`fsync` is not asked for.)
 #
@@ -786,9 +754,10 @@ check_replace_file(replace_file)
 #   divides `n_items`.
 # - `next()`: a tensor `(batch_size,)` with the indices of the next items. At the start of each epoch a
 #   new order of the numbers `0 ... n_items - 1` is drawn.
-# - `state()`: a dictionary that holds all that is needed to go on, and does not change afterwards.
-# - `load(state)`: put any such object, also one of another seed, where the one that gave the state
-#   was. The dictionary stays as it is.
+# - `state()`: a dictionary that holds all that is needed to go on (also before the first `next()`), and
+#   does not change afterwards.
+# - `load(state)`: bring this object, whatever its seed, to where the one that gave the state was. The
+#   dictionary stays as it is.
 #
 # <details><summary>Hint</summary>
 #
@@ -816,8 +785,7 @@ check_ShuffledBatches(ShuffledBatches)
 #   the first loss is the same, and then comes a bump.
 # - You can **read a log**: single losses jump, means show the way, the rate explains bends.
 # - You know **how much is luck**: start and batches alone move the end, so a comparison
-#   needs several seeds, and a difference above their spread.
-# - **Products may be short, sums may not**: losses, means and weights stay in `float32`.
+#   needs several seeds, and a difference of the means above the spread.
 #
 # What is still wrong: the model predicts, and it can draw one character after the other. But is
 # drawing from the whole distribution the best way to write? And why does every new character cost a
@@ -840,13 +808,47 @@ check_ShuffledBatches(ShuffledBatches)
 # - All references with what to read in them: [bibliography](../book/bibliography.md).
 
 # %% [markdown]
+# ## Deeper: short numbers
+#
+# One option of the command is `--dtype`. Many processors multiply faster in
+# [bfloat16](../book/glossary.md#bfloat16): numbers as large as those of `float32`, with two or three
+# digits only. For what goes into a product of matrices that is enough (inside, its sums are kept
+# longer). For a running sum it is not: add 0.01 a thousand times.
+
+# %%
+for dtype in (torch.float32, torch.bfloat16):
+    total = torch.tensor(0.0, dtype=dtype)
+    for _ in range(1_000):
+        total += 0.01
+    losses = torch.tensor([1.837, 1.839], dtype=dtype).tolist()
+    print(f"{dtype}: sum {total.item():.2f}, two losses", *(f"{x:.4f}" for x in losses))
+
+# %% [markdown]
+# The sum must be 10. In `bfloat16` it stops at 4: there its numbers lie so far apart that 4 + 0.01 is
+# rounded back to 4. Weights would stop in the same way, since a step adds little to them. And two
+# different losses have become the same number.
+#
+# So only what goes into a product is short. Weights, means and losses stay in `float32`:
+
+# %%
+model, ids = GPT(one_block), torch.zeros(1, 8, dtype=torch.long)
+with torch.autocast("cpu", torch.bfloat16):
+    logits = model(ids)
+    loss = next_token_loss(model, ids, ids)
+print("logits", logits.dtype, "loss", loss.dtype, "weights", model.head.weight.dtype)
+
+# %% [markdown]
+# Inside `autocast` PyTorch shortens the numbers just for the products. The loss makes them long again
+# before it takes logarithms and means.
+
+# %% [markdown]
 # ## Deeper: two processes
 #
 # A batch can be shared: two processes have the same weights, each takes half of the rows, and before
 # the update they exchange their gradients and take the mean. So both make the same step and stay equal.
 # This is called *data parallel*; PyTorch's class for it is `DistributedDataParallel`, DDP. The state
-# of the run is the same in both, so one of them writes the checkpoint, and it does not matter how
-# many processes read it:
+# of the run is the same in both, so one of them writes the checkpoint, and any number of processes
+# can read it. (Last digits of the losses may then differ, and dropout, which each draws for itself.)
 #
 # ```
 # torchrun --nproc-per-node 2 -m lib.train --preset mini --text my.txt --out runs/two
@@ -856,7 +858,7 @@ check_ShuffledBatches(ShuffledBatches)
 # Why the mean of two halves is right, with equal halves:
 
 # %% tags=["corpus"]
-inputs, targets = batch
+inputs, targets = batches(torch.Generator().manual_seed(0))()  # 16 rows
 model = GPT(one_block)
 gradients = []
 for rows in (slice(0, 8), slice(8, 16), slice(0, 16)):

@@ -510,12 +510,12 @@ claim(min(right) > 0.95, "nearly every translation is right word for word")
 # [BLEU](../book/glossary.md#bleu): how many runs of 1, 2, 3 and 4 words does a
 # translation share with a correct one?
 #
-# $$\text{BLEU} = 100 \cdot \text{BP} \cdot (p_1 \, p_2 \, p_3 \, p_4)^{1/4}, \qquad \text{BP} = \min(1, e^{1 - r/c})$$
+# $$\text{BLEU} = \text{BP} \cdot (p_1 \, p_2 \, p_3 \, p_4)^{1/4}, \qquad \text{BP} = \min(1, e^{1 - r/c})$$
 #
 # $p_n$ is the share of the written runs of $n$ words that also stand in the reference.
 # $\text{BP}$ punishes texts that are too short: $c$ words were written, $r$ the
 # references have. All counts are summed over *all* sentences before anything is
-# divided.
+# divided, and the score is given times a hundred.
 #
 # Two sentences, on paper:
 #

@@ -214,6 +214,17 @@ def test_an_unknown_tensor_is_named(name: str, folder: Path) -> None:
         load_llama(folder)
 
 
+def test_a_tied_head_may_be_stored_but_not_differ(tmp_path: Path) -> None:
+    model = theirs("llama", tie_word_embeddings=True)
+    model.save_pretrained(tmp_path)
+    table = load_file(tmp_path / WEIGHTS)["model.embed_tokens.weight"]
+    change_tensors(tmp_path, **{"lm_head.weight": table.clone()})
+    assert_same_logits(load_llama(tmp_path), model)
+    change_tensors(tmp_path, **{"lm_head.weight": table + 1})
+    with pytest.raises(ValueError, match="lm_head.weight must equal model.embed_tok"):
+        load_llama(tmp_path)
+
+
 def test_a_misshapen_tensor_is_named(folder: Path) -> None:
     """Keys for each head, where heads share them."""
     whole = load_file(folder / WEIGHTS)[K_PROJ]
@@ -242,6 +253,16 @@ def test_norms_of_queries_that_a_llama_does_not_have(folder: Path) -> None:
         ("num_hidden_layers", 2.0),
         ("num_attention_heads", "4"),
         ("head_dim", True),
+        ("num_key_value_heads", "2"),
+        ("num_key_value_heads", True),
+        ("rms_norm_eps", "1e-6"),
+        ("rms_norm_eps", None),
+        ("rms_norm_eps", True),
+        ("layer_types", "full_attention"),
+        ("layer_types", ["full_attention"]),
+        ("rope_parameters", [1e4]),
+        ("mlp_bias", 0),
+        ("attention_bias", 1),
         ("tie_word_embeddings", "no"),
         ("attention_bias", 3),
         ("partial_rotary_factor", 0.5),
@@ -259,6 +280,11 @@ def test_a_setting_that_we_do_not_have(name: str, value: object, folder: Path) -
         ({"rope_type": "dynamic", "factor": 2.0}, "rope_type='dynamic' must be in"),
         ({"rope_type": "linear"}, "factor=None must be a number"),
         (LLAMA3 | {"low_freq_factor": "1"}, "low_freq_factor='1' must be a number"),
+        (LLAMA3 | {"original_max_position_embeddings": 24.5}, "24.5 must be an int"),
+        ({"rope_theta": "1e4"}, "rope_theta='1e4' must be a number"),
+        ({"rope_theta": None}, "rope_theta=None must be a number"),
+        ({"rope_theta": True}, "rope_theta=True must be a number"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5 must be in"),
         (LLAMA3 | {"high_freq_factor": 0.5}, "n_fast=0.5 must be above n_slow=1.0"),
         (
             {"rope_type": "default", "rope_theta": 0.0},

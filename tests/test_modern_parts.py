@@ -15,6 +15,7 @@ import torch
 from against_torch import random
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib.attention import (
     MultiHeadAttention,
@@ -108,6 +109,23 @@ def test_the_width_may_be_one_that_the_heads_do_not_divide() -> None:
         MultiHeadAttention(10, 4)
     with pytest.raises(ValueError, match="d_head=0 must be at least 1"):
         MultiHeadAttention(10, 4, d_head=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("norm_eps", "1e-5", TypeError),
+        ("norm_eps", 0.0, ValueError),
+        ("rotary_base", None, TypeError),
+        ("rotary_base", math.inf, ValueError),
+        ("qk_norm", "yes", TypeError),
+        ("qk_norm", 1, TypeError),
+        ("rotary_scaling", 2.0, TypeError),
+    ],
+)
+def test_an_option_that_makes_no_sense(name, value, error) -> None:
+    with pytest.raises(error, match=f"^{name}={value!r} must be"):
+        model_with(**{name: value})
 
 
 @pytest.mark.parametrize("norm", ["rms", "layer"])
@@ -280,6 +298,40 @@ def test_a_mask_is_added_to_the_causal_one() -> None:
     assert_near(model(IDS, mask=everything), model(IDS))
 
 
+def test_without_a_mask_none_is_built() -> None:
+    model, seen = model_with(), []
+    spy = lambda block, args, options: seen.append((args[1], options["is_causal"]))
+    model.blocks[0].register_forward_pre_hook(spy, with_kwargs=True)
+    model(IDS)
+    model(IDS, model.new_cache())
+    model(IDS, mask=torch.ones(2, 1, 1, 12, dtype=torch.bool))
+    assert seen[:2] == [(None, True)] * 2
+    assert seen[2][0].shape == (2, 1, 12, 12) and not seen[2][1]
+
+
+class Largest(TorchDispatchMode):
+    """Remembers how many numbers the largest new tensor holds."""
+
+    n_numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor):
+            self.n_numbers = max(self.n_numbers, output.numel())
+        return output
+
+
+@torch.no_grad()
+def test_a_masked_step_with_a_cache_builds_one_row_of_the_mask() -> None:
+    model, length = model_with(context_length=400), 399
+    cache, ids = model.new_cache(), IDS[:, :1].expand(2, length)
+    model(ids, cache)
+    mask = torch.ones(2, 1, 1, length + 1, dtype=torch.bool)
+    with Largest() as largest:
+        model(ids[:, :1], cache, mask=mask)
+    assert largest.n_numbers < length**2 / 4
+
+
 def test_numbers_of_documents_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"documents has shape \(4,\)"):
         document_mask(torch.zeros(4))
@@ -320,6 +372,16 @@ def test_heads_shared_in_the_wrong_order_are_noticed(monkeypatch) -> None:
     monkeypatch.setattr(Tensor, "repeat_interleave", heads_repeated_in_turn)
     with pytest.raises(AssertionError):
         assert_near(model_with()(IDS), expected)
+
+
+def test_a_width_of_heads_taken_for_granted_is_noticed() -> None:
+    """Heads need not be ``d_model / n_heads`` wide."""
+    model = model_with(position="learned", d_head=12)
+    expected = model(IDS)
+    model.blocks[0].attention.d_head = 24 // 4
+    assert model(IDS).shape == expected.shape
+    with pytest.raises(AssertionError):
+        assert_near(model(IDS), expected)
 
 
 def test_a_rotation_that_forgets_the_cache_is_noticed(monkeypatch) -> None:

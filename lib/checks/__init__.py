@@ -25,6 +25,7 @@ __all__ = [
     "expect",
     "returned",
     "number",
+    "python_number",
     "tensor",
     "hint_for",
     "hint_for_tensor",
@@ -73,6 +74,15 @@ def number(answer: object) -> float:
         f"The answer must be a number; yours has the type {type(answer).__name__}.",
     )
     return float(answer)
+
+
+def python_number(answer: object) -> float:
+    """Return the reader's number; `Mistake` where it is none, or still a tensor."""
+    expect(
+        not isinstance(answer, Tensor),
+        "You return a tensor; .item() makes it a Python float.",
+    )
+    return number(answer)
 
 
 def tensor(answer: object, shape: tuple[int, ...], what: str = "The answer") -> Tensor:
@@ -135,6 +145,9 @@ def _say_who_raised(error: Exception, answer: object) -> str:
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, NotImplementedError) and '"forward"' in str(error):
         return "Your module has no method `forward`: is its name spelt right?"
+    if isinstance(error, AttributeError) and isinstance(answer, type):
+        if isinstance(error.obj, answer) and "_" != error.name[0]:
+            return f"Your class has no `{error.name}` yet."
     if isinstance(error, TypeError) and "argument" in str(error) and callable(answer):
         return f"{what}. (Compare the arguments with those of the exercise.)"
     files = [f.f_code.co_filename for f, _ in traceback.walk_tb(error.__traceback__)]

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lib.checks import exercise, expect, hint_for, number, returned
+from lib.checks import exercise, expect, hint_for, number, python_number, returned
 from lib.models.gpt import GPT
 from lib.models.presets import preset_config
 
@@ -25,7 +25,7 @@ def check_parameter_count(count) -> str:
     sizes = dict(vocab_size=10, d_model=16, n_layers=2, d_ff=32, context_length=32)
     for changes in (
         {},
-        {"n_layers": 3, "context_length": 20},
+        {"n_layers": 3, "context_length": 21},
         {"d_ff": 24},
         {"d_model": 8, "vocab_size": 7},
     ):
@@ -50,9 +50,9 @@ def check_parameter_count(count) -> str:
     return "Your formula fits models of four different sizes."
 
 
-def _pair(batch) -> tuple[Tensor, Tensor]:
+def _pair(batch, length: int) -> tuple[Tensor, Tensor]:
     """Return inputs and targets of a batch; `Mistake` for another type or shape."""
-    result = returned(batch(300, 12, torch.Generator().manual_seed(0)))
+    result = returned(batch(300, length, torch.Generator().manual_seed(0)))
     expect(
         isinstance(result, tuple | list) and len(result) == 2,
         "Return two tensors, inputs and targets.",
@@ -64,16 +64,18 @@ def _pair(batch) -> tuple[Tensor, Tensor]:
             f"{ids.dtype if isinstance(ids, Tensor) else type(ids).__name__}.",
         )
         expect(
-            tuple(ids.shape) == (300, 12),
-            f"{name} has shape {tuple(ids.shape)}; batch(300, 12, generator) must give "
-            "(300, 12). Make length + 1 digits; inputs and targets leave one out.",
+            tuple(ids.shape) == (300, length),
+            f"{name} has shape {tuple(ids.shape)}; batch(300, {length}, generator) "
+            f"must give (300, {length}). Make length + 1 digits; inputs and targets "
+            "leave one out.",
         )
     return tuple(result)
 
 
 def _digits(batch) -> Tensor:
     """Look at the shape, shift and source of a batch; return it joined, (B, T + 1)."""
-    inputs, targets = _pair(batch)
+    _pair(batch, 17)
+    inputs, targets = _pair(batch, 12)
     joined = torch.cat([inputs, targets[:, -1:]], dim=1)
     expect(
         torch.equal(joined[:, 1:], targets),
@@ -113,6 +115,18 @@ def check_countdown_batch(batch) -> str:
         len(starts) == 10,
         f"The 300 rows start with {starts} only; draw each at random from 0 to 9.",
     )
+    many, _ = batch(20_000, 3, torch.Generator().manual_seed(2))
+    share = (many[:, 0].bincount(minlength=10) / len(many)).tolist()
+    often, rarely = share.index(max(share)), share.index(min(share))
+    expect(
+        max(share) < 0.12 and min(share) > 0.08,
+        f"Of 20,000 rows {max(share):.0%} start with {often} and {min(share):.0%} with "
+        f"{rarely}; each digit must be equally likely: randint(10, ...).",
+    )
+    expect(
+        len(((many[1:, 0] - many[:-1, 0]) % 10).unique()) > 1,
+        "Each row's start follows from the row above: draw a number for each row.",
+    )
     step = (digits[:, 1:] - digits[:, :-1]) % 10
     expect(not (step == 1).all(), "Your digits count up; they should count down.")
     expect(
@@ -135,16 +149,12 @@ def check_accuracy(accuracy) -> str:
         targets = best.clone()
         targets.view(-1)[:n_wrong] = (targets.view(-1)[:n_wrong] + 1) % 4
         own = logits.clone(), targets.clone()
-        given = returned(accuracy(*own))
+        given = python_number(accuracy(*own))
         expect(
             torch.equal(own[0], logits) and torch.equal(own[1], targets),
             "You changed logits or targets; leave them as they are.",
         )
-        expect(
-            not isinstance(given, Tensor),
-            "You return a tensor; .item() makes it a Python float.",
-        )
-        _expect_share(number(given), (best == targets).float())
+        _expect_share(given, (best == targets).float())
     return "Right for two shapes."
 
 

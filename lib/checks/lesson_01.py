@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lib.checks import exercise, expect, hint_for, number
+from lib.checks import exercise, expect, hint_for, python_number
 from lib.models.bigram import count_pairs
 
 __all__ = [
@@ -23,12 +23,7 @@ def check_perplexity(perplexity) -> str:
     """Takes a function of a loss in nats."""
     for choices in (10.0, 28.5, 2.0):
         loss = math.log(choices)
-        answer = perplexity(loss)
-        expect(
-            not isinstance(answer, Tensor),
-            "You return a tensor; .item() makes it a Python float.",
-        )
-        given = number(answer)
+        given = python_number(perplexity(loss))
         hints = {
             1
             / choices: "That is the probability of each; you want how many there are.",
@@ -57,7 +52,8 @@ def check_unigram_loss(unigram_loss) -> str:
     ):
         train, other = torch.tensor(train), torch.tensor(other)
         own = train.clone(), other.clone()
-        given, right = number(unigram_loss(*own, size)), _unigram(train, other, size)
+        answer, right = unigram_loss(*own, size), _unigram(train, other, size)
+        given = python_number(answer)
         expect(
             torch.equal(own[0], train) and torch.equal(own[1], other),
             "You changed train_ids or other_ids; leave them as they are.",
@@ -102,11 +98,22 @@ def _unigram_mistakes(train: Tensor, other: Tensor, size: int) -> dict[float, st
     }
 
 
+SENTENCES = (
+    ("tönt", "t?nt"),
+    ("or not?", "or not?"),
+    (" bT#7\u03c0\u03c0? ", " b?????? "),
+)
+
+
 @exercise
 def check_safe_tokenizer(SafeTokenizer) -> str:
     """Takes a class with vocab_size, encode and decode."""
     tokenizer = SafeTokenizer("to be or not?")
     n_known = len(set("to be or not?"))
+    expect(
+        not callable(tokenizer.vocab_size),
+        "vocab_size is a method; make it a property, so that it is read without ().",
+    )
     ids = list(tokenizer.encode("tönt"))
     expect(
         len(ids) == 4,
@@ -127,18 +134,25 @@ def check_safe_tokenizer(SafeTokenizer) -> str:
         "The '?' of the vocabulary shares its id with unknown characters; it must keep "
         "its own.",
     )
-    SafeTokenizer("another text")  # must not change the first one
-    _expect_round_trips(tokenizer)
+    other = SafeTokenizer("ab\ncd")  # must not change the first one
+    _expect_round_trips(tokenizer, SENTENCES)
+    _expect_own_text(other)
     return "Unknown characters have a place of their own."
 
 
-def _expect_round_trips(tokenizer: object) -> None:
+def _expect_own_text(tokenizer: object) -> None:
+    """Expect that the tokenizer of 'ab', a newline, 'cd' knows these five alone."""
+    expect(
+        tokenizer.vocab_size == 6,
+        f"A tokenizer of 'ab\\ncd' has vocab_size {tokenizer.vocab_size}; with 5 known "
+        "characters, which do not include '?', and one id for all others it must be 6.",
+    )
+    _expect_round_trips(tokenizer, (("a\n\tb?", "a\n?b?"),))
+
+
+def _expect_round_trips(tokenizer: object, texts: tuple) -> None:
     """Expect each text to come back, with a "?" for each unknown character."""
-    for text, right in (
-        ("tönt", "t?nt"),
-        ("or not?", "or not?"),
-        (" bT#7\u03c0\u03c0? ", " b?????? "),
-    ):
+    for text, right in texts:
         ids = list(tokenizer.encode(text))
         expect(
             max(ids) < tokenizer.vocab_size,
@@ -164,7 +178,12 @@ def check_conditional_entropy(conditional_entropy) -> str:
     ):
         ids = torch.tensor(ids)
         own, right = ids.clone(), _conditional_entropy(ids, size)
-        given = number(conditional_entropy(own, size))
+        given = python_number(conditional_entropy(own, size))
+        expect(
+            not math.isnan(given),
+            "You return nan: 0 ln 0 must count as 0. Use `entropy` of this page, or "
+            "`torch.xlogy`.",
+        )
         expect(torch.equal(own, ids), "You changed `ids` itself; leave it as it is.")
         expect(
             math.isclose(given, right, abs_tol=1e-4),
@@ -173,7 +192,8 @@ def check_conditional_entropy(conditional_entropy) -> str:
             + hint_for(
                 given,
                 _conditional_mistakes(ids, right),
-                "Is each pair counted once, divided by all pairs?",
+                "Count each pair once, divide by all pairs; do two pairs get one "
+                "number? Use vocab_size.",
             ),
         )
     return "Run it on the training tokens; the next lesson begins with that number."

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lib.checks import (
+    Mistake,
     exercise,
     expect,
     hint_for,
@@ -69,7 +70,8 @@ def check_smoothed_probabilities(smoothed_probabilities) -> str:
         right = added / added.sum(dim=1, keepdim=True)
         mistakes = _smoothing_mistakes(counts, alpha)
         otherwise = "Is alpha added to every count?"
-        if not torch.allclose(given.float().sum(dim=1), torch.ones(len(counts))):
+        sums = given.float().sum(dim=1)
+        if not torch.allclose(sums, torch.ones(len(counts)), atol=1e-3):
             otherwise = "And each row must sum to 1."
         row = int(
             (given - right).abs().nan_to_num(1.0).amax(dim=1).gt(1e-5).int().argmax()
@@ -110,24 +112,45 @@ def check_bigram_gradient(bigram_gradient) -> str:
         logits = scale * torch.randn(size, size, generator=generator)
         counts = torch.randint(1, 9, (size, size), generator=generator)
         counts[2] = 0  # a token that never comes
+        counts[0, 1] = 0  # a pair that never comes
         z = logits.clone().requires_grad_()
         (-(counts * z.log_softmax(dim=1)).sum() / counts.sum()).backward()
         own, right = (logits.clone(), counts.clone()), z.grad
-        with torch.no_grad():  # without backward()
-            given = tensor(bigram_gradient(*own), (size, size), "The gradient")
+        given = tensor(_gradient_of(bigram_gradient, own), (size, size), "The gradient")
         expect(
             torch.equal(own[0], logits) and torch.equal(own[1], counts),
             "You changed logits or counts; leave them as they are.",
         )
         mistakes = _gradient_mistakes(logits, counts, right)
+        full = counts.sum(dim=1) > 0  # what an empty row gets says little
+        mistakes = {hint: wrong[full] for hint, wrong in mistakes.items()}
         expect(
             torch.allclose(given.float(), right, atol=1e-5),
             "It is not PyTorch's gradient. "
             + hint_for_tensor(
-                given, mistakes, "Start from the loss as a sum over rows."
+                given[full],
+                mistakes,
+                "For large logits e to their power is too large for a float: take "
+                "softmax."
+                if given[full].isnan().any()
+                else "Start from the loss as a sum over rows.",
             ),
         )
     return "Equal to what backward() computes."
+
+
+def _gradient_of(bigram_gradient, inputs: tuple[Tensor, Tensor]) -> object:
+    """Return what the reader's function returns; `Mistake` where it needs autograd."""
+    try:
+        with torch.no_grad():
+            return bigram_gradient(*inputs)
+    except RuntimeError as error:
+        if "require grad" not in str(error):
+            raise
+        raise Mistake(
+            "Write it without backward(): what the model says, minus what was counted, "
+            "weighted by the row."
+        ) from None
 
 
 def _gradient_mistakes(
@@ -145,6 +168,8 @@ def _gradient_mistakes(
         "A row without any pair gives 0 / 0; do not divide.": by_row * rows / n_pairs,
         "keepdim=True keeps the sums of the rows in a column.": no_column / n_pairs,
         "The softmax runs over each row: dim=1.": columns / n_pairs,
+        "A pair that never came has a gradient, too: what the model says. Only a row "
+        "without any pair has none.": right * (counts > 0),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -132,6 +133,13 @@ def check_tanh(value_class) -> str:
         y.backward()
         _expect_slope(x, a.grad, 1 - math.tanh(x) ** 2)
     _expect_chained(value_class)
+    a, b = value_class(0.5), value_class(0.5)
+    (a.tanh() + b.tanh()).backward()
+    slope = 1 - math.tanh(0.5) ** 2
+    expect(
+        math.isclose(a.grad, slope) and math.isclose(b.grad, slope),
+        "Two values with the same number are still two: do not keep results by number.",
+    )
     moved = value_class(0.25)
     moved.tanh()
     moved.data = 1.0  # as training moves it
@@ -158,6 +166,10 @@ def _tanh_of(a: object, value_class: type) -> object:
     expect(
         isinstance(y.inputs, list | tuple) and isinstance(y.slopes, list | tuple),
         "Inputs and slopes are lists, even with one entry: `[self], [slope]`.",
+    )
+    expect(
+        all(isinstance(source, value_class) for source in y.inputs),
+        "The inputs are Values, not their numbers: `[self]`.",
     )
     expect(
         not isinstance(y.data, Tensor),
@@ -237,7 +249,8 @@ def check_sum_to_shape(sum_to_shape) -> str:
         grad = torch.randn(large, generator=generator, dtype=torch.float64)
         before = grad.clone()
         case = f"sum_to_shape(grad of shape {large}, {small})"
-        answer = returned(sum_to_shape(grad, small))
+        with mock.patch.object(Tensor, "sum_to_size", _refuse), torch.no_grad():
+            answer = returned(sum_to_shape(grad, small))
         expect(torch.equal(grad, before), "You changed `grad` itself; leave it as is.")
         given = tensor(answer, small, case)
         leaf = torch.zeros(small, dtype=grad.dtype, requires_grad=True)
@@ -257,6 +270,10 @@ def check_sum_to_shape(sum_to_shape) -> str:
             f"The answer has dtype {given.dtype}; keep that of `grad`, {grad.dtype}.",
         )
     return "Wherever something was repeated, the gradients add up."
+
+
+def _refuse(*_: object) -> None:
+    raise Mistake("Write your own sum, without PyTorch's `sum_to_size`.")
 
 
 def _broadcasts() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -318,6 +335,8 @@ def check_linear_gradients(linear_gradients) -> str:
         )
         if d == 3 == f:
             x, w, b, grad_y = (t.double() for t in (x, w, b, grad_y))
+        if len(front) == 2:  # not one block of memory, as after a transpose
+            x, grad_y = (t.transpose(0, 1) for t in (x, grad_y))
         given = _three_tensors(linear_gradients, (x, w, b, grad_y))
         leaves = [t.clone().requires_grad_() for t in (x, w, b)]
         ((leaves[0] @ leaves[1] + leaves[2]) * grad_y).sum().backward()
@@ -347,11 +366,28 @@ def _expect_gradients(
         )
 
 
+def _called(linear_gradients, inputs: tuple[Tensor, ...]) -> object:
+    """Return what the reader's function returns; `Mistake` where it cannot compute."""
+    try:
+        with torch.no_grad():  # without backward()
+            return returned(linear_gradients(*inputs))
+    except NotImplementedError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        shape = tuple(inputs[0].shape)
+        if "require grad" in str(error):
+            raise Mistake("Write it without backward(), as three formulas.") from None
+        raise Mistake(
+            f"With x of shape {shape} your code raised {type(error).__name__}: {error} "
+            "(`.T` and `view` are for matrices in one piece: bring all dimensions in "
+            "front into one, with `flatten(0, -2)`.)"
+        ) from None
+
+
 def _three_tensors(linear_gradients, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     """Return the reader's three gradients, if they have the right types and shapes."""
     before = [t.clone() for t in inputs]
-    with torch.no_grad():  # without backward()
-        answer = returned(linear_gradients(*inputs))
+    answer = _called(linear_gradients, inputs)
     for name, t, copy in zip(("x", "w", "b", "grad_y"), inputs, before, strict=True):
         expect(
             torch.equal(t, copy) and t.grad is None and not t.requires_grad,

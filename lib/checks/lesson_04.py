@@ -79,7 +79,9 @@ def check_mean_cosines(mean_cosines) -> str:
         groups = torch.tensor(groups)
         vectors[1] = 2 * vectors[(groups == groups[1]).nonzero()[-1]]  # cosine 1
         cases.append((vectors, groups))
-    cases.append((torch.tensor(WITH_RIGHT_ANGLES), torch.tensor([0, 1, 1, 0])))
+    angles = torch.tensor(WITH_RIGHT_ANGLES)
+    cases.append((angles, torch.tensor([0, 1, 1, 0])))
+    cases.append((angles[[0, 1, 0, 3]], torch.tensor([0, 0, 1, 1])))  # within a group
     for vectors, groups in cases:
         own, n_groups = (vectors.clone(), groups.clone()), int(groups.max()) + 1
         given = tensor(
@@ -107,8 +109,10 @@ def _expect_means(vectors: Tensor, groups: Tensor, given: Tensor) -> None:
         + hint_for_tensor(
             given,
             _group_mistakes(vectors, groups) | _pair_mistakes(vectors, groups),
-            "For each pair of groups, take the mean over all pairs of rows, one from "
-            "each, without a row and itself.",
+            "A cosine is never above 1: divide each row by its own length first."
+            if given.abs().max() > 1.001
+            else "For each pair of groups, take the mean over all pairs of rows, one "
+            "from each, without a row and itself.",
         ),
     )
 
@@ -160,10 +164,16 @@ def _group_mistakes(vectors: Tensor, groups: Tensor) -> dict[str, Tensor]:
 def _pair_mistakes(vectors: Tensor, groups: Tensor) -> dict[str, Tensor]:
     """Return the means where pairs are left out, or entries of the answer."""
     cosines, itself = _cosines(vectors), torch.eye(len(vectors))
+    x = vectors.double()
     return {
         "Only one half is filled: [1, 0] is the same as [0, 1].": _block_means(
             cosines, groups
         ).triu(),
+        "These are half of the pairs, divided by all.": _block_means(
+            cosines.triu(1), groups
+        ),
+        "You divided by the length of the whole table; each row has a length of its "
+        "own.": _block_means(x @ x.T / x.square().sum(), groups),
         "You left out the diagonal of every block; only within one group do rows meet "
         "themselves.": _without_every_diagonal(cosines, groups),
         "A right angle is a pair, too: do not leave out cosines of 0.": _block_means(
@@ -198,7 +208,7 @@ def check_neural_lm(neural_lm) -> str:
             ids = torch.randint(sizes[0], (n_windows, sizes[1]))
             own = ids.clone()
             given = tensor(
-                model(own),
+                _run(model, own),
                 (n_windows, sizes[0]),
                 f"For ids {tuple(ids.shape)} the logits",
             )
@@ -208,6 +218,19 @@ def check_neural_lm(neural_lm) -> str:
             _expect_logits(parts, ids, given)
             _expect_gradients(model, parts, ids)
     return "That is equation 1 of Bengio et al. (2003), gradients included."
+
+
+def _run(model: nn.Module, ids: Tensor) -> object:
+    """Return what the reader's model returns; `Mistake` where the widths differ."""
+    try:
+        return model(ids)
+    except NotImplementedError:
+        raise
+    except RuntimeError as error:
+        raise Mistake(
+            f"For ids {tuple(ids.shape)} your model raised {error}. (The layers take "
+            "context_length * d_model numbers: put the vectors side by side.)"
+        ) from None
 
 
 def _parts(
@@ -270,8 +293,10 @@ def _hint_for_layers(
     hints = {
         f"Linear({d_model}, {d_hidden}, with a bias)": "Your hidden layer reads "
         "d_model numbers: side by side there are context_length * d_model.",
-        f"Linear({wide}, {vocab_size}, with a bias)": "W has no bias: U has one "
-        "already, and both are added.",
+        f"Linear({wide}, {vocab_size}, with a bias)": "U reads the hidden layer: "
+        "d_hidden numbers."
+        if f"Linear({wide}, {vocab_size}, without a bias)" in found
+        else "W has no bias: U has one already, and both are added.",
         f"Linear({d_hidden}, {vocab_size}, without a bias)": "W reads x, not the "
         "hidden layer."
         if f"Linear({d_hidden}, {vocab_size}, with a bias)" in found

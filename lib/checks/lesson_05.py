@@ -292,6 +292,8 @@ def _shift_mistakes(
         "Every pair was turned by the same angle; each has its own "
         "frequency.": torch.full_like(angles, float(k)),
         "You moved one position; move k.": angles / (k or 1),
+        "Nothing was turned" + (": a negative k goes back." if k < 0 else "."): 0
+        * angles,
         "You used base 10,000 whatever `base` is.": k * _frequencies(d_model, 10_000),
     }
     return (
@@ -316,7 +318,11 @@ def _pair_mistakes(p: Tensor, angles: Tensor) -> dict[str, Tensor]:
     halves = p.unflatten(-1, (2, half)).transpose(-1, -2).flatten(-2)
     turned = _turned(halves, angles).unflatten(-1, (half, 2))
     swapped = p.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    right = _turned(p, angles).unflatten(-1, (-1, 2))
     return {
+        "In each pair of the result the sine comes first, then the cosine.": (
+            right.flip(-1).flatten(-2)
+        ),
         "You paired the first half of the columns with the second; the pairs are "
         "columns 0 and 1, 2 and 3, ...": turned.transpose(-1, -2).flatten(-2),
         "In each pair the sine comes first, then the cosine.": _turned(swapped, angles),
@@ -331,6 +337,7 @@ def check_find_position(find_position) -> str:
         (8, 10_000, 3_000, (7, 1_234, 2_999)),
         (16, 500, 700, (30, 699)),
         (2, 10_000, 6, (5, 3)),
+        (6, 10_000, 2_000, (1_500, 40)),
     )
     for d_model, base, n, places in cases:
         for place in places:
@@ -367,9 +374,11 @@ def _found_hint(given: int, p: Tensor, n: int, base: float) -> str:
     place = int((table @ p).argmax())
     first = _angle(p[0], p[1])
     slowest = float(_frequencies(len(p), base)[-1])
+    others = _other_places(p, n, base) if 0 < given < n - 1 else {}
     return hint_for(
         given,
-        {
+        others
+        | {
             place + 1: "Positions begin with 0.",
             place - 1: "One too few: begin with position 0, and take the largest dot "
             "product, not the first large one.",
@@ -384,6 +393,30 @@ def _found_hint(given: int, p: Tensor, n: int, base: float) -> str:
         },
         "Compare p with the vectors of all n positions.",
     )
+
+
+def _other_places(p: Tensor, n: int, base: float) -> dict[float, str]:
+    """Return the positions that wrong vectors find, with what is wrong with them."""
+    right, table = _frequencies(len(p), base), _waves(torch.arange(n), len(p), base)
+    halved = base ** (-torch.arange(len(p) // 2).double() / len(p))
+    sines, cosines = (table[:, k::2] @ p[k::2] for k in (0, 1))
+    return {
+        int(sines.argmax()): "You used the sines only.",
+        int(cosines.argmax()): "You used the cosines only.",
+        _best(p, right, n, "swapped"): "In each pair of p the sine comes first.",
+        _best(p, right, n, "halves"): "In p each cosine stands beside its sine.",
+        _best(p, halved, n): "The exponent of pair i is 2 i / D; the 2 is missing.",
+    }
+
+
+def _best(p: Tensor, frequencies: Tensor, n: int, order: str = "pairs") -> int:
+    """Return the position whose vector, built in another way, has most in common."""
+    angles = torch.arange(n).double().unsqueeze(-1) * frequencies  # (n, D/2)
+    waves = angles.sin(), angles.cos()
+    if order == "halves":
+        return int((torch.cat(waves, dim=-1).float() @ p).argmax())
+    waves = waves[::-1] if order == "swapped" else waves
+    return int((torch.stack(waves, dim=-1).flatten(-2).float() @ p).argmax())
 
 
 def _angle(sine: Tensor, cosine: Tensor) -> float:

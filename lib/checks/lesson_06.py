@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lib.attention import attention_weights, causal_mask
 from lib.checks import (
@@ -32,7 +33,7 @@ def check_effective_positions(effective_positions) -> str:
     masked = attention_weights(
         *torch.randn(2, 5, 4, generator=generator), causal_mask(5)
     )
-    for weights in (mixed, masked, torch.eye(5)):
+    for weights in (mixed, masked, torch.eye(5), mixed[:1, :1]):
         entropy = -torch.xlogy(weights, weights).sum(dim=-1)
         own = weights.clone()
         given = tensor(
@@ -51,7 +52,9 @@ def check_effective_positions(effective_positions) -> str:
         expect(
             torch.allclose(given.float(), entropy.exp(), rtol=1e-3),
             _first_wrong(weights, given, entropy.exp())
-            + hint_for_tensor(given, mistakes, "Sum over the last dimension."),
+            + hint_for_tensor(
+                given, mistakes, "It is e to the entropy of each row, in nats."
+            ),
         )
     return "One position alike where all the weight is on one."
 
@@ -131,11 +134,12 @@ def _places(row: Tensor) -> list[int]:
     return row.nonzero().flatten().tolist()
 
 
-def _mixes() -> dict[str, tuple]:
-    """Return functions of (T, D), each with what depends on what in it, for T = 5."""
+def _attention_mixes() -> dict[str, tuple]:
+    """Return attentions of x (5, 3), each with what depends on what in it."""
     generator = torch.Generator().manual_seed(0)
-    w_q, w_k = torch.randn(2, 3, 3, generator=generator)
-    w_v = torch.randn(3, 4, generator=generator)
+    w_q, w_k = 0.45 * torch.randn(2, 3, 3, generator=generator).double()
+    # Large values: whatever the new row is, the output shows it.
+    w_v = 1_000 * torch.randn(3, 4, generator=generator).double()
     mask, everything = causal_mask(5), torch.ones(5, 5, dtype=torch.bool)
 
     def weights(x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -148,15 +152,16 @@ def _mixes() -> dict[str, tuple]:
             lambda x: (weights(x) * mask) @ (x @ w_v),
             everything,
         ),
-    } | _row_mixes(torch.eye(5, dtype=torch.bool))
+    }
 
 
-def _row_mixes(own: Tensor) -> dict[str, tuple]:
-    """Return mixes in which few rows depend on few; `own` is the identity."""
+def _row_mixes(length: int) -> dict[str, tuple]:
+    """Return mixes of x (T, D) in which few rows depend on few."""
+    own = torch.eye(length, dtype=torch.bool)
     before = own.roll(1, 0)
 
     def once(x: Tensor) -> Tensor:  # half of the output never changes
-        return torch.stack([torch.ones(5), x.roll(1, 0)[:, 2]], dim=1)
+        return torch.stack([torch.ones(len(x)), x.roll(1, 0)[:, 2]], dim=1)
 
     return {
         "each row, twice as large": (lambda x: 2 * x, own),
@@ -166,6 +171,9 @@ def _row_mixes(own: Tensor) -> dict[str, tuple]:
             before,
         ),
         "each row without its own mean": (lambda x: x - x.mean(1, keepdim=True), own),
+        "each row, made one long": (lambda x: F.normalize(x, dim=1), own),
+        "the sum of each row": (lambda x: x.sum(dim=1, keepdim=True), own),
+        "each row without its signs": (lambda x: x.abs(), own),
         "a copy of the next row": (lambda x: x.roll(-1, 0), own.roll(-1, 0)),
         "a hundredth of the row before": (
             lambda x: x + 0.01 * x.roll(1, 0),
@@ -177,21 +185,27 @@ def _row_mixes(own: Tensor) -> dict[str, tuple]:
 @exercise
 def check_dependencies(dependencies) -> str:
     """Takes a function of mix, x."""
-    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
-    for name, (mix, right) in _mixes().items():
-        before = x.clone()
-        with torch.no_grad():
-            answer = dependencies(mix, before)
-        given = tensor(answer, (5, 5), "For x of shape (5, 3) the answer")
-        expect(
-            torch.equal(before, x),
-            "You changed `x` itself; change a copy, a new one for each row.",
-        )
-        expect(
-            given.dtype == torch.bool,
-            f"The answer has dtype {given.dtype}; it must be torch.bool.",
-        )
-        _expect_dependencies(name, given, right)
+    for length, width, mixes in (
+        (5, 3, _attention_mixes() | _row_mixes(5)),
+        (7, 4, _row_mixes(7)),
+    ):
+        generator = torch.Generator().manual_seed(20_601)
+        x = torch.randn(length, width, generator=generator).double()
+        case = f"For x of shape ({length}, {width}) the answer"
+        for name, (mix, right) in mixes.items():
+            before = x.clone()
+            with torch.no_grad():
+                answer = dependencies(mix, before)
+            given = tensor(answer, (length, length), case)
+            expect(
+                torch.equal(before, x),
+                "You changed `x` itself; change a copy, a new one for each row.",
+            )
+            expect(
+                given.dtype == torch.bool,
+                f"The answer has dtype {given.dtype}; it must be torch.bool.",
+            )
+            _expect_dependencies(name, given, right)
     return "You can now see what any part of a model depends on."
 
 
@@ -206,10 +220,14 @@ def _expect_dependencies(name: str, given: Tensor, right: Tensor) -> None:
         "After the first change the others stayed: take a fresh copy of x for each "
         "row.": right.int().cumsum(dim=1) > 0,
     }
+    if given.any() and (given.all(dim=0) | ~given.any(dim=0)).all():  # whole columns
+        mistakes = {
+            "Do you compare row by row, each time with a fresh copy of x?": given,
+        }
     otherwise = (
         "You missed a change. Replace the row by random numbers, because adding the "
-        "same to all of them can cancel, and count any difference above 0.0001 in any "
-        "number of the output row."
+        "same to all of them can cancel, and count any difference above 0.0001, up or "
+        "down, in any number of the output row."
     )
     if (given & ~right).any():
         otherwise = "Compare with the output for `x` itself, row by row."

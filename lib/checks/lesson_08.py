@@ -139,6 +139,13 @@ def _tent_mistake(f: Callable[[Tensor], Tensor], centre: float, width: float) ->
         )
     if abs(right) > 1e-6:
         return "It becomes level on the right, but not at 0: the second slope is wrong."
+    near = f(torch.tensor([centre - width / 2, centre + width / 2]).double())
+    if abs(top - 1) < 1e-6 and abs(near[0] - near[1]) < 1e-6 < abs(near[0] - 0.5):
+        side = "nearer" if near[0] < 0.5 else "further out"
+        tops = f(torch.tensor([centre - width / 4, centre + width / 4]).double())
+        if (tops > 0.99).all():
+            return "It is level around the centre; it must fall to both sides."
+        return f"It must reach 0 at centre ± width; yours does {side}."
     if min(abs(top - width), abs(top - width**2)) < 1e-6:
         return "The height must be 1 for every width: the slopes are 1 / width."
     if abs(mirrored - 1) < 1e-6:
@@ -188,15 +195,16 @@ def _dead_mistakes(inputs: Tensor) -> dict[str, int]:
     """Return what mistakes would count; inputs ``(..., F)``."""
     rows = inputs.reshape(-1, inputs.size(-1))  # (N, F)
     off = rows <= 0
+    several = "x has more than two dimensions here: bring ffn.up(x) to (N, F)."
+    if inputs.dim() == 1:
+        several = "x is a single vector here: `reshape(-1, F)` makes (1, F) of it."
     counts = {
         "That is the number of neurons that live.": off.all(0).logical_not(),
         "You counted neurons that are silent at *some* position; dead means at all.": (
             off.any(0)
         ),
         "You counted every pair of a position and a silent neuron.": off,
-        "x has more than two dimensions here: bring ffn.up(x) to (N, F).": (
-            inputs <= 0
-        ).all(0),
+        several: (inputs <= 0).all(0),
         "You asked the positions; ask the neurons, one column each.": off.all(1),
         "A neuron whose input is exactly 0 is not above 0: it is dead, too.": (
             rows < 0

@@ -123,11 +123,16 @@ def _expect_pre_norm(block: nn.Module, d_model: int) -> None:
 
 def _expect_own_parameters(blocks: Sequence[nn.Module]) -> None:
     found = [block.named_parameters(remove_duplicate=False) for block in blocks]
-    ids = [id(parameter) for named in found for _, parameter in named]
+    ids = [parameter.data_ptr() for named in found for _, parameter in named]
     expect(
         len(set(ids)) == len(ids),
         "The blocks share parameters: the same part is used more than once. Make a new "
         "attention, network and block for every layer.",
+    )
+    first, *others = (block.attention.q_proj.weight for block in blocks)
+    expect(
+        not any(torch.equal(first, weight) for weight in others),
+        "The blocks begin with the same numbers: make each anew, instead of a copy.",
     )
     expect(
         all(parameter.requires_grad for b in blocks for parameter in b.parameters()),
@@ -270,27 +275,44 @@ def _expect_untouched(model: nn.Module, before: nn.Module, what: str) -> None:
     )
 
 
+WEIGHTS_ARE_NONE = (
+    "The attention returns a pair, its output and the weights, and the weights are "
+    "None unless you ask for them: take the first."
+)
+
+
 @exercise
 def check_residual_parts(residual_parts) -> str:
     """Takes a function of block, x, mask."""
     everything = torch.ones(4, 4, dtype=torch.bool)
-    for seed, d_model, mask in (
-        (0, 16, causal_mask(5)),
-        (1, 8, causal_mask(8).tril(2) & ~causal_mask(8).tril(-3)),
-        (2, 12, everything),
+    for seed, d_model, mask, n_rows in (
+        (0, 16, causal_mask(5), 2),
+        (1, 8, causal_mask(8).tril(2) & ~causal_mask(8).tril(-3), 2),
+        (2, 12, everything, 2),
+        (3, 8, causal_mask(4), 1),
     ):
         block = _random_model(1, seed, d_model).blocks[0]
-        x, before = _noise(2, len(mask), d_model, seed=seed), copy.deepcopy(block)
+        x, before = _noise(n_rows, len(mask), d_model, seed=seed), copy.deepcopy(block)
         block.forward = _refuse
         masks = mask, mask.clone()
-        given = returned(residual_parts(block, x, masks[0]))
-        same = torch.equal(_noise(2, len(mask), d_model, seed=seed), x)
+        given = _parts_of(residual_parts, block, x, masks[0])
+        same = torch.equal(_noise(n_rows, len(mask), d_model, seed=seed), x)
         expect(same, "You changed `x` itself; make a new tensor.")
         expect(torch.equal(*masks), "You changed `mask` itself.")
         _expect_untouched(block, before, "block")
         _check_pair(given, x)
         _check_added(block, x, mask, given)
     return "x + a + f is what the block returns."
+
+
+def _parts_of(residual_parts, block: nn.Module, x: Tensor, mask: Tensor) -> object:
+    """Return what the reader's function returns; `Mistake` where it adds None."""
+    try:
+        return returned(residual_parts(block, x, mask))
+    except TypeError as error:
+        if "NoneType" not in str(error):
+            raise
+        raise Mistake(WEIGHTS_ARE_NONE) from None
 
 
 def _refuse(*_inputs: object, **_options: object) -> None:
@@ -304,6 +326,7 @@ def _check_pair(given: object, x: Tensor) -> None:
         "Return a pair (a, f): two tensors, one per part.",
     )
     for name, part in zip("af", given):
+        expect(part is not None, f"{name} is None. {WEIGHTS_ARE_NONE}")
         expect(
             not isinstance(part, tuple | list),
             f"{name} is a {type(part).__name__}; it must be a tensor. The attention "
@@ -379,7 +402,7 @@ def _network_mistakes(
 @exercise
 def check_logits_by_depth(logits_by_depth) -> str:
     """Takes a function of model, ids."""
-    for n_layers, n_rows, length in ((2, 2, 9), (3, 1, 4), (1, 3, 6)):
+    for n_layers, n_rows, length in ((2, 2, 9), (3, 1, 4), (1, 3, 6), (5, 1, 3)):
         model = _random_model(n_layers, seed=n_layers)
         generator = torch.Generator().manual_seed(n_layers)
         ids = torch.randint(11, (n_rows, length), generator=generator)
@@ -414,17 +437,22 @@ def _check_depths(given: object, model: LanguageModel, ids: Tensor) -> None:
             hint = hint_for_tensor(
                 given,
                 _depth_mistakes(model, ids, stream),
-                _row_hint(depth, given, model, ids),
+                _row_hint(depth, given, model, stream),
             )
             expect(False, f"Row {depth} is the first that is not right. {hint}")
 
 
-def _row_hint(depth: int, given: Tensor, model: LanguageModel, ids: Tensor) -> str:
+def _row_hint(depth: int, given: Tensor, model: LanguageModel, stream: Tensor) -> str:
     """Return a hint about the first wrong row, where all rows together give none."""
+    if _near(given[depth], model.head(stream[depth])):
+        return "final_norm is missing: every row goes through final_norm and head."
     if depth > 0:
-        return f"Feed block {depth} of {len(model.blocks)} what the one before it gave."
-    tokens = model.head(model.final_norm(model.tokens(ids)))
-    if _near(given[0], tokens):
+        return (
+            f"It must be head(final_norm(x)) of the stream x after block {depth}. Feed "
+            "each block, with the causal mask, what the one before it gave."
+        )
+    tokens = stream[0] - model.positions.table.weight[: stream.size(2)]
+    if _near(given[0], model.head(model.final_norm(tokens))):
         return "The positions are missing: the stream starts as token plus position."
     return (
         "It passes token plus position through the model's own `final_norm` and `head`."

@@ -34,6 +34,7 @@ PAIRS = (
     ([2.0], [2.0, 1.5, 1.0]),
     ([2.0, 1.0], [2.0, 3.0, 4.0]),
     ([2.0, 1.0, 1.0], [1.0, 2.0, 1.0]),
+    ([3.0, 2.0, 3.0], [3.0, 2.0, 2.5]),
     ([2.0, 1.5, 1.0], []),
 )
 
@@ -139,10 +140,14 @@ def _expect_comparison(
 
 def _difference_mistakes(ours: list[float], theirs: list[float]) -> dict[float, str]:
     means = sum(ours) / len(ours), sum(theirs) / len(theirs)
+    spread = max(max(ours) - min(ours), max(theirs) - min(theirs))
     middle = [statistics.median(losses) for losses in (ours, theirs)]
     return {
         means[0] - means[1]: "Turn it: positive where `ours` is lower.",
-        abs(means[0] - means[1]): "It is negative where `ours` is higher.",
+        abs(means[0] - means[1]): "It is negative where `ours` is higher."
+        if means[0] > means[1]
+        else "Do not round.",
+        spread: "First the difference, then the spread.",
         min(theirs) - min(ours): "You compare the best runs, which rewards the one "
         "who tried more often; take the means.",
         middle[1] - middle[0]: "That is the difference of the medians.",
@@ -182,15 +187,20 @@ class _Interrupted(BaseException):
     """The same as a Ctrl-C."""
 
 
+ERRORS = (None, _Failed, _Interrupted)
+
+
 @exercise
 def check_replace_file(replace_file) -> str:
     """Takes a function of path, write."""
-    for there in (True, False):
-        for error in (None, _Failed, _Interrupted):
-            with TemporaryDirectory() as folder:
-                writer = _Writer(Path(folder, "run.bin"), there, error)
-                heard = writer.call(replace_file)
-                writer.look_at_folder(heard)
+    for there, error, at_once in (
+        *((there, error, False) for there in (True, False) for error in ERRORS),
+        (True, _Failed, True),
+    ):
+        with TemporaryDirectory() as folder:
+            writer = _Writer(Path(folder, "run.bin"), there, error, at_once)
+            heard = writer.call(replace_file)
+            writer.look_at_folder(heard)
     return "The old file or the new one, and never half of one."
 
 
@@ -198,9 +208,14 @@ class _Writer:
     """A folder, a function that writes into it and perhaps fails, and what it saw."""
 
     def __init__(
-        self, path: Path, there: bool, error: type[BaseException] | None
+        self,
+        path: Path,
+        there: bool,
+        error: type[BaseException] | None,
+        at_once: bool,
     ) -> None:
         self.path, self.there, self.error = path, there, error
+        self.at_once = at_once  # fails before there is a file
         self.before = {"other.bin": b"of somebody else"}
         if there:
             self.before[path.name] = b"old"
@@ -217,6 +232,8 @@ class _Writer:
         except Mistake as mistake:
             self.mistakes.append(mistake)  # the reader's code may catch it
             raise
+        if self.at_once:
+            raise self.error("the disk is full")
         target.write_bytes(b"ne")
         if self.there and (not self.path.is_file() or self.path.read_bytes() != b"old"):
             words = "While the new version is being written, the old one must be there."
@@ -248,6 +265,13 @@ class _Writer:
             heard = True
         except Mistake:
             pass
+        except Exception as error:
+            if self.error is None or self.mistakes:
+                raise
+            raise Mistake(
+                f"`write` failed, and the caller got {type(error).__name__}: {error}. "
+                "Let the error of `write` out; is there always a draft to remove?"
+            ) from None
         if self.mistakes:
             raise self.mistakes[0]
         return heard
@@ -307,7 +331,7 @@ def _expect_one_call(n: int) -> None:
 @exercise
 def check_ShuffledBatches(ShuffledBatches) -> str:
     """Takes a class with next(), state() and load(state)."""
-    for n_items, batch_size, seed in ((12, 3, 0), (10, 5, 1), (6, 6, 2)):
+    for n_items, batch_size, seed in ((12, 3, 0), (10, 5, 1), (6, 6, 2), (5, 1, 3)):
         torch.manual_seed(123)
         size = n_items // batch_size  # batches of an epoch
         make = lambda s: ShuffledBatches(n_items, batch_size, s)  # noqa: E731
@@ -438,7 +462,7 @@ def _resume_hint(given: Tensor, rows: Tensor, done: int, attempt: str) -> str:
     if wrong == left:
         return (
             words + "The epoch that was cut is right, the next one is not: the state "
-            "of the generator is missing."
+            "of the generator is missing, or the place."
         )
     start = done - done % size
     if torch.equal(given[:1], rows[start : start + 1]):

@@ -31,6 +31,9 @@ def check_cache_bytes(cache_bytes) -> str:
         dict(d_model=24, n_heads=4, n_layers=2, context_length=9),
         dict(d_model=16, n_heads=2, n_layers=1, context_length=5, d_head=12),
         dict(d_model=16, n_heads=8, n_layers=5, context_length=6, n_kv_heads=1),
+        dict(
+            d_model=16, n_heads=4, n_layers=3, context_length=5, n_kv_heads=2, d_head=14
+        ),
     ):
         _expect_bytes(cache_bytes, GPTConfig(**values, **parts, d_ff=20), values)
     return "Fewer key heads, a smaller cache."
@@ -42,6 +45,8 @@ def _expect_bytes(cache_bytes, config: GPTConfig, values: dict) -> None:
     d_head = config.d_head or config.d_model // config.n_heads
     n_kv_heads, length = config.n_kv_heads or config.n_heads, config.context_length
     hints = {
+        right / d_head * (config.d_model // n_kv_heads): "A head is "
+        "`d_model / n_heads` wide, however many key heads there are.",
         right / 2: "Half of it: the cache holds keys *and* values.",
         right / 4: "These are numbers; a float32 takes 4 bytes.",
         right / config.n_layers: "That is one block; each block has a cache.",

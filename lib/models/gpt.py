@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.attention import KVCache, MultiHeadAttention, causal_mask
+from lib.attention import KVCache, MultiHeadAttention
 from lib.block import Block
 from lib.ffn import FeedForward, SwiGLU
 from lib.module import Linear, Module
@@ -76,6 +76,7 @@ class GPTConfig:
         rotary_scaling: how their rotations are slowed down; None for not at all.
 
     Raises:
+        TypeError: for a number, a switch or a scaling that is none.
         ValueError: for a size below 1, an unknown choice, a dropout outside [0, 1), a
             tied head with a bias, or a base or epsilon that is not above 0 and finite.
 
@@ -115,12 +116,19 @@ class GPTConfig:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
         for name in ("norm_eps", "rotary_base"):
-            if not 0 < getattr(self, name) < math.inf:
-                value = getattr(self, name)
+            value = getattr(self, name)
+            if type(value) not in (int, float):
+                raise TypeError(f"{name}={value!r} must be a number")
+            if not 0 < value < math.inf:
                 raise ValueError(f"{name}={value} must be above 0 and finite")
+        if not isinstance(self.qk_norm, bool):
+            raise TypeError(f"qk_norm={self.qk_norm!r} must be True or False")
         if isinstance(self.rotary_scaling, dict):  # as a checkpoint keeps it
             scaling = RotaryScaling(**self.rotary_scaling)
             object.__setattr__(self, "rotary_scaling", scaling)
+        if not isinstance(self.rotary_scaling, RotaryScaling | None):
+            given = self.rotary_scaling
+            raise TypeError(f"rotary_scaling={given!r} must be a RotaryScaling or None")
         if self.tie_weights and self.head_bias:
             raise ValueError(
                 "tie_weights=True needs head_bias=False: embeddings have none"
@@ -202,7 +210,8 @@ def _and_causal(mask: Tensor, ids: Tensor, start: int) -> Tensor:
             f"mask has shape {given}; it must be (B, 1, T, T_k) = {needed}, or with a "
             "1 for T"
         )
-    return mask & causal_mask(start + n_new)[start:].to(mask.device)
+    places = torch.arange(start + n_new, device=mask.device)
+    return mask & (places <= places[start:, None])
 
 
 def _make_positions(c: GPTConfig) -> tuple[nn.Module | None, Rotary | None]:

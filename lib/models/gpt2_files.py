@@ -14,6 +14,7 @@ from lib.models.gpt import GPT, GPTConfig
 from lib.models.hf_files import (
     FILES,
     copy_weights,
+    drop_tied_head,
     read_json,
     read_tensors,
     require_names,
@@ -172,12 +173,10 @@ def transpose_conv1d(name: str, tensor: Tensor) -> Tensor:
 
 
 def _check_names(tensors: dict[str, Tensor], c: GPTConfig) -> None:
-    head, wte = "lm_head.weight", "transformer.wte.weight"
+    if c.tie_weights:
+        drop_tied_head(tensors, "transformer.wte.weight")
     ignored = {f"transformer.h.{i}.{b}" for i in range(c.n_layers) for b in BUFFERS}
-    ignored |= {head} if c.tie_weights else set()
     require_names(tensors.keys() - ignored, tensor_names(c))
-    if c.tie_weights and not tensors.get(head, tensors[wte]).equal(tensors[wte]):
-        raise ValueError(f"{head} must equal {wte}, to which it is tied")
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:

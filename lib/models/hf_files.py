@@ -17,6 +17,7 @@ __all__ = [
     "FILES",
     "read_json",
     "read_tensors",
+    "drop_tied_head",
     "require_names",
     "copy_weights",
     "write_folder",
@@ -24,6 +25,7 @@ __all__ = [
 
 FILES = ("config.json", "model.safetensors")
 INDEX = f"{FILES[1]}.index.json"
+HEAD = "lm_head.weight"
 
 
 def read_json(path: Path) -> dict:
@@ -56,6 +58,17 @@ def _weight_files(folder: Path) -> list[str]:
         if not isinstance(name, str) or Path(name).name != name:
             raise ValueError(f"{index}: {name!r} must be the name of a file beside it")
     return sorted(set(names))
+
+
+def drop_tied_head(tensors: dict[str, Tensor], embedding: str) -> None:
+    """Remove a head that repeats the embedding to which it is tied.
+
+    Raises:
+        ValueError: if it differs.
+    """
+    head = tensors.pop(HEAD, None)
+    if head is not None and embedding in tensors and not head.equal(tensors[embedding]):
+        raise ValueError(f"{HEAD} must equal {embedding}, to which it is tied")
 
 
 def require_names(given: Collection[str], needed: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from lib.models.gpt import GPT, GPTConfig
 from lib.models.hf_files import (
     FILES,
     copy_weights,
+    drop_tied_head,
     read_json,
     read_tensors,
     require_names,
@@ -30,6 +31,7 @@ SIZES = {
     "intermediate_size": "d_ff",
     "max_position_embeddings": "context_length",
 }
+OPTIONAL = ("num_key_value_heads", "head_dim")  # may be null
 CHOICES = {"attention_bias": "attention_bias", "tie_word_embeddings": "tie_weights"}
 PARTS = {"norm": "rms", "position": "rotary", "ffn": "swiglu"}
 PARTS |= {"final_norm": True, "head_bias": False}
@@ -87,16 +89,15 @@ def llama_config(hf: dict) -> GPTConfig:
     """
     _require(hf, "model_type", None, [*KINDS])
     hf = {"rms_norm_eps": 1e-6, **KINDS[hf["model_type"]][1], **hf}
-    for name in SIZES:
-        _require_integer(hf, name)
+    given = [name for name in OPTIONAL if hf.get(name) is not None]
+    _require_numbers(hf, int, *SIZES, *given)
+    _require_numbers(hf, float, "rms_norm_eps")
     for name, value in ONLY.items():
         _require(hf, name, value, [value])
     for name in CHOICES:
         _require(hf, name, False, [False, True])
-    if hf["head_dim"] is not None:
-        _require_integer(hf, "head_dim")
-    for kind in hf.get("layer_types") or []:
-        _require({"layer_types": kind}, "layer_types", None, ["full_attention"])
+    n_layers = hf["num_hidden_layers"]
+    _require(hf, "layer_types", None, [None, ["full_attention"] * n_layers])
     sizes = {ours: hf[theirs] for theirs, ours in SIZES.items()}
     choices = {ours: hf.get(theirs, False) for theirs, ours in CHOICES.items()}
     own = {"n_kv_heads": hf.get("num_key_value_heads"), "d_head": hf["head_dim"]}
@@ -106,27 +107,35 @@ def llama_config(hf: dict) -> GPTConfig:
 
 def _rotary(hf: dict) -> dict:
     """Return base and scaling, from the new or the old place in the file."""
-    rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    _require({"rope_type": kind}, "rope_type", None, [*SCALING])
-    base = rope.get("rope_theta", hf.get("rope_theta", 1e4))
-    for theirs in SCALING[kind]:
-        if type(rope.get(theirs)) not in (int, float):
-            value = rope.get(theirs)
-            raise ValueError(f"config.json: {theirs}={value!r} must be a number")
-    values = {ours: rope[theirs] for theirs, ours in SCALING[kind].items()}
+    name = "rope_parameters" if hf.get("rope_parameters") else "rope_scaling"
+    given = hf.get(name) or {}
+    if not isinstance(given, dict):
+        raise ValueError(f"config.json: {name}={given!r} must be an object")
+    rope = {"rope_theta": hf.get("rope_theta", 1e4), **given}
+    rope.setdefault("rope_type", rope.get("type", "default"))
+    _require(rope, "rope_type", None, [*SCALING])
+    _require(rope, "partial_rotary_factor", 1.0, [1.0])
+    names = SCALING[rope["rope_type"]]
+    whole = {"original_max_position_embeddings"} & names.keys()
+    _require_numbers(rope, int, *whole)
+    _require_numbers(rope, float, "rope_theta", *names.keys() - whole)
+    values = {ours: rope[theirs] for theirs, ours in names.items()}
     scaling = RotaryScaling(**values) if values else None
-    return {"rotary_base": base, "rotary_scaling": scaling}
+    return {"rotary_base": rope["rope_theta"], "rotary_scaling": scaling}
 
 
 def _require(hf: dict, name: str, default: object, allowed: list) -> None:
-    if hf.get(name, default) not in allowed:
-        raise ValueError(f"config.json: {name}={hf.get(name)!r} must be in {allowed}")
+    value = hf.get(name, default)
+    truths = isinstance(value, bool), isinstance(allowed[0], bool)  # 1 == True
+    if value not in allowed or truths[0] != truths[1]:
+        raise ValueError(f"config.json: {name}={value!r} must be in {allowed}")
 
 
-def _require_integer(hf: dict, name: str) -> None:
-    if type(hf.get(name)) is not int:
-        raise ValueError(f"config.json: {name}={hf.get(name)!r} must be an integer")
+def _require_numbers(hf: dict, kind: type, *names: str) -> None:
+    for name in names:
+        if type(hf.get(name)) not in (int, kind):
+            word = "an integer" if kind is int else "a number"
+            raise ValueError(f"config.json: {name}={hf.get(name)!r} must be {word}")
 
 
 def tensor_names(c: GPTConfig) -> dict[str, list[str]]:
@@ -158,8 +167,8 @@ def load_llama(folder: str | Path, context_length: int | None = None) -> GPT:
 
     Raises:
         ValueError: for a file that cannot be read, a configuration that `llama_config`
-            refuses, a longer context than the file's, or a missing, unknown or
-            misshapen tensor.
+            refuses, a longer context than the file's, a head that is tied and
+            differs, or a missing, unknown or misshapen tensor.
 
     Source: Touvron et al. (2023), section 2.2.
 
@@ -175,7 +184,9 @@ def load_llama(folder: str | Path, context_length: int | None = None) -> GPT:
         hf["max_position_embeddings"] = context_length
     model = GPT(llama_config(hf))
     tensors, names = read_tensors(folder), tensor_names(config)
-    require_names(tensors.keys() - ({"lm_head.weight"} - names.keys()), names)
+    if config.tie_weights:
+        drop_tied_head(tensors, "model.embed_tokens.weight")
+    require_names(tensors, names)
     copy_weights(model, tensors, names)
     return model
 

@@ -31,6 +31,13 @@ def _modern(vocab_size: int, d_model: int, n_heads: int, n_layers: int, **change
     return _plain(vocab_size, d_model, n_heads, n_layers, **(modern | changes))
 
 
+def _today(vocab_size: int, d_model: int, n_heads: int, n_layers: int, **changes):
+    """Return a configuration with the parts of lesson 19; d_ff is near 8/3 D."""
+    parts = {"norm": "rms", "ffn": "swiglu", "qk_norm": True, "tie_weights": False}
+    parts |= {"n_kv_heads": n_heads // 2, "d_ff": round(8 * d_model / 3 / 8) * 8}
+    return _modern(vocab_size, d_model, n_heads, n_layers, **(parts | changes))
+
+
 def _demo() -> GPTConfig:
     """Return the configuration of the model of lesson 00, which counts."""
     sizes = {"vocab_size": 10, "d_model": 16, "n_heads": 2, "n_layers": 2, "d_ff": 32}
@@ -48,6 +55,7 @@ PRESETS: dict[str, Config] = {
     "mini": _plain(65, 128, 4, 3, context_length=64, tie_weights=False, init="fan_in"),
     "toy": _plain(65, 80, 4, 3, context_length=64, tie_weights=False),
     "base": _modern(65, 128, 4, 4, context_length=128, tie_weights=False),
+    "modern": _today(65, 128, 4, 4, context_length=128),
     "base-512": _plain(65, 512, 8, 6, context_length=256),
     "tiny": _modern(2_048, 256, 8, 8, context_length=256),
     "small": _modern(12_288, 512, 8, 6, context_length=512),

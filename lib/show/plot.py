@@ -178,7 +178,7 @@ def attention_maps(weights: Sequence[Tensor], labels: Sequence[str]) -> Figure:
     for i, axes in enumerate(grid.flat[: n_layers * n_heads]):
         layer, head = divmod(i, n_heads)
         axes.imshow(weights[layer][head].detach().numpy(), cmap="Blues", vmin=0, vmax=1)
-        place = f"layer {layer + 1}, " if n_layers > 1 else ""
+        place = f"block {layer + 1}, " if n_layers > 1 else ""
         axes.set_title(f"{place}head {head + 1}")
         axes.grid(visible=False)
     axes.set_xticks(range(len(labels)), labels)

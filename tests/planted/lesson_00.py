@@ -58,6 +58,31 @@ def low_starts(batch_size, length, generator):
     return digits[:, :-1], digits[:, 1:]
 
 
+def eleven_starts(batch_size, length, generator):
+    starts = torch.randint(0, 11, (batch_size, 1), generator=generator)  # 10 becomes 0
+    digits = (starts - torch.arange(length + 1)) % 10
+    return digits[:, :-1], digits[:, 1:]
+
+
+def one_draw(batch_size, length, generator):
+    starts = torch.arange(batch_size).unsqueeze(1)
+    starts = starts + torch.randint(10, (1, 1), generator=generator)
+    digits = (starts - torch.arange(length + 1)) % 10
+    return digits[:, :-1], digits[:, 1:]
+
+
+def thirteen_digits(batch_size, length, generator):
+    starts = torch.randint(10, (batch_size, 1), generator=generator)
+    digits = (starts - torch.arange(13)) % 10
+    return digits[:, :-1], digits[:, 1:]
+
+
+def fifteen_digits(batch_size, length, generator):
+    first = torch.randint(10, (batch_size, 3), generator=generator)
+    digits = first.repeat(1, 5)[:, : length + 1]
+    return digits[:, :-1], digits[:, 1:]
+
+
 def no_generator(batch_size, length, generator):
     digits = (torch.randint(10, (batch_size, 1)) - torch.arange(length + 1)) % 10
     return digits[:, :-1], digits[:, 1:]
@@ -117,7 +142,7 @@ WRONG = {
         (count_without("norms"), "gains and biases of the norms"),
         (count_without("attention biases"), "attention has no bias"),
         (count_without("ffn biases"), "feed-forward biases"),
-        (lambda **sizes: 5_162, "a GPT has 7,130"),
+        (lambda **sizes: 5_162, "a GPT has 7,146"),
         (lambda **sizes: count_without("head")(**sizes), "token vectors, or the head"),
         (lambda **sizes: f"{count_without('head bias')(**sizes)}", "must be a number"),
     ],
@@ -126,6 +151,9 @@ WRONG = {
         (digit_batch(shift=0), "not the inputs moved by one"),
         (digit_batch(same_start=True), "at random from 0 to 9"),
         (low_starts, "at random from 0 to 9"),
+        (eleven_starts, "equally likely"),
+        (one_draw, "a number for each row"),
+        (thirteen_digits, "must give (300, 17)"),
         (
             lambda b, n, g: digit_batch()(b, n, torch.Generator().manual_seed(0)),
             "do not set its seed",
@@ -162,6 +190,7 @@ WRONG = {
         (squares, "already give 100%"),
         (alternating, "are the example above"),
         (random_digits, "nothing may be left to chance"),
+        (fifteen_digits, "must give (300, 17)"),
         (repeating(5), "nothing may be left to chance"),
         (lambda b, n, g: repeating(3)(b, n, g)[0].tolist(), "Return two tensors"),
         (

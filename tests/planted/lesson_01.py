@@ -8,6 +8,8 @@ words that name the mistake. The right answers are the solutions.
 
 import math
 
+import torch
+
 from lib.evaluate.losses import entropy
 from lib.models.bigram import count_pairs
 from lib.text.tokenizer import CharTokenizer
@@ -87,6 +89,71 @@ class TakesTheQuestionMark(CharTokenizer):
         return [extra if c == "?" else self.ids.get(c, extra) for c in text]
 
 
+class Right(CharTokenizer):
+    """A right answer, to go wrong from."""
+
+    @property
+    def vocab_size(self):
+        return len(self.characters) + 1
+
+    def encode(self, text):
+        return [self.ids.get(c, len(self.characters)) for c in text]
+
+    def decode(self, ids):
+        return "".join([*self.characters, "?"][i] for i in ids)
+
+
+class AddsAQuestionMark(Right):
+    """Gives the question mark an id of its own even where the text has none."""
+
+    def __init__(self, text):
+        super().__init__(text + "?")
+
+
+class EightCharacters(Right):
+    """Takes the size from the message of the check."""
+
+    def encode(self, text):
+        return [self.ids.get(c, 8) for c in text]
+
+
+class SharedByAll(Right):
+    """Keeps the vocabulary in the class."""
+
+    characters, ids = [], {}
+
+    def __init__(self, text):
+        for c in sorted(set(text) - set(self.ids)):
+            self.ids[c] = len(self.characters)
+            self.characters.append(c)
+
+
+class IgnoresItsText(Right):
+    def __init__(self, text):
+        super().__init__("to be or not?")
+
+
+class DropsNewlines(Right):
+    def encode(self, text):
+        return super().encode(text.replace("\n", ""))
+
+
+class DropsTabs(Right):
+    def encode(self, text):
+        return super().encode(text.replace("\t", ""))
+
+
+class AMethod(Right):
+    def vocab_size(self):
+        return len(self.characters) + 1
+
+
+class NotYet:
+    def __init__(self, text):
+        self.characters = sorted(set(text))
+        self.vocab_size = len(self.characters) + 1
+
+
 def pair_entropy(ids, vocab_size):
     pairs = count_pairs(ids, vocab_size).flatten().double()
     return entropy(pairs / pairs.sum()).item()
@@ -121,6 +188,7 @@ WRONG = {
     ],
     "check_unigram_loss": [
         (unigram(smooth=0), "without smoothing"),
+        (lambda a, b, v: torch.tensor(unigram()(a, b, v)), ".item()"),
         (unigram(own=True), "own training tokens"),
         (unigram(base=-1.0), "minus the logarithm"),
         (unigram(base=0.6931472), "in bits"),
@@ -138,6 +206,14 @@ WRONG = {
         (OtherSymbol, "'t?nt'"),
         (TakesTheQuestionMark, "must keep its own"),
         (SharesTheQuestionMark, "must get the extra one"),
+        (AddsAQuestionMark, "do not include '?'"),
+        (EightCharacters, "all unknown characters share one id"),
+        (SharedByAll, "it must be 6"),
+        (IgnoresItsText, "has vocab_size 9"),
+        (DropsNewlines, "must give 'a\\n?b?'"),
+        (DropsTabs, "must give 'a\\n?b?'"),
+        (AMethod, "make it a property"),
+        (NotYet, "no `encode` yet"),
     ],
     "check_conditional_entropy": [
         (pair_entropy, "take off that of their first tokens"),

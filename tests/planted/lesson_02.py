@@ -37,6 +37,25 @@ def gradient_times(factor: float, by_total: bool = False):
     return gradient
 
 
+def unweighted(logits, counts):
+    rows = counts.sum(dim=1, keepdim=True).clamp(min=1)
+    return logits.softmax(dim=1) - counts / rows
+
+
+def by_backward(logits, counts):
+    (-(counts * logits.log_softmax(dim=1)).sum() / counts.sum()).backward()
+    return logits.grad
+
+
+def seen_pairs_only(logits, counts):
+    return gradient_times(1.0)(logits, counts) * (counts > 0)
+
+
+def plain_exponentials(logits, counts):
+    p = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+    return (counts.sum(dim=1, keepdim=True) * p - counts) / counts.sum()
+
+
 def weighted_rows(logits, counts):
     rows = counts.sum(dim=1, keepdim=True)
     return (logits.softmax(dim=1) - counts / rows) * rows / counts.sum()
@@ -106,6 +125,11 @@ WRONG = {
         (gradient_times(-1.0), "sign is the other way round"),
         (gradient_times(1.0, by_total=True), "gradient of the sum"),
         (weighted_rows, "0 / 0"),
+        (unweighted, "a row with more pairs must weigh more"),
+        (lambda z, n: unweighted(z, n) / len(n), "not over rows"),
+        (by_backward, "without backward()"),
+        (seen_pairs_only, "A pair that never came"),
+        (plain_exponentials, "take softmax"),
         (wrong_axis, "dim=1"),
         (lambda z, n: None, "is a `return` missing"),
         (no_column, "keepdim=True"),

@@ -122,6 +122,15 @@ def tanh_with_a_value_as_slope(Value, self, t):
     return Value(t, [self], [Value(t) * -1 * Value(t) + 1])
 
 
+def tanh_kept_by_number():
+    kept = {}
+
+    def method(Value, self, t):
+        return kept.setdefault((Value, self.data), Value(t, [self], [1 - t * t]))
+
+    return method
+
+
 def first_inputs_too(Value, self, t):
     """Hands the gradient to the inputs of its input as well."""
     return Value(t, [self, *self.inputs], [1 - t * t] * (1 + len(self.inputs)))
@@ -188,6 +197,11 @@ def linear_in_place(x, w, b, g):
     return linear(x, w, b, g / 2)
 
 
+def linear_by_view(x, w, b, g):
+    rows, out = x.view(-1, x.size(-1)), g.view(-1, g.size(-1))
+    return g @ w.T, rows.T @ out, out.sum(dim=0)
+
+
 def linear_of_two_dimensions(x, w, b, g):
     return g @ w.T, x.transpose(-2, -1) @ g, g.sum(dim=0)
 
@@ -248,6 +262,8 @@ WRONG = {
             "not a tensor",
         ),
         (with_tanh(tanh_of_powers), "use `math.tanh`"),
+        (with_tanh(lambda V, a, t: V(t, [a.data], [1 - t * t])), "inputs are Values"),
+        (with_tanh(tanh_kept_by_number()), "still two"),
         (with_tanh(tanh_in_place), "a new Value"),
         (with_tanh(tanh_fills_gradients), "You changed the value itself"),
         (with_tanh(tanh_of_a_copy), "Nothing arrives"),
@@ -256,6 +272,7 @@ WRONG = {
     ],
     "check_sum_to_shape": [
         (means, "not the mean"),
+        (lambda g, s: g.sum_to_size(s), "without PyTorch's `sum_to_size`"),
         (first_entries, "You kept the first one only"),
         (front, "must have the shape (4, 1)"),
         (ones, "must have the shape (3,)"),
@@ -277,6 +294,8 @@ WRONG = {
     "check_linear_gradients": [
         (linear_of_two_dimensions, "grad_w must have the shape (4, 5)"),
         (linear_means, "not the mean"),
+        (linear_by_view, "in one piece"),
+        (lambda x, w, b, g: linear(x, w, b, g, w=x.T @ g), "are for matrices"),
         (linear_bias_of_the_last, "b was added at every place"),
         (linear_in_place, "You changed `grad_y` itself"),
         (

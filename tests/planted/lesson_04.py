@@ -248,6 +248,10 @@ WRONG = {
         (self_as_zero, "the mean has fewer terms"),
         (groups_of(unit_products, no_twins), "by its place, not by its value"),
         (groups_of(lambda v: v @ v.T, without_self), "divide by both lengths"),
+        (
+            groups_of(lambda v: v @ v.T / v.square().sum(), without_self),
+            "each row has a length of its own",
+        ),
         (groups_of(lambda v: unit_products(v, 0), without_self), "the rows must be"),
         (cosine_of_centres, "not the mean of the cosines"),
         (lambda v, g: unit_products(v), "must have the shape"),

@@ -114,9 +114,23 @@ def infinite(length):
     return q * math.inf, k
 
 
+def whole_outputs(mix, x):
+    answer, out = torch.zeros(len(x), len(x), dtype=torch.bool), mix(x)
+    for j in range(len(x)):
+        y = x.clone()
+        y[j] = torch.randn(x.size(1))
+        answer[:, j] = not torch.allclose(mix(y), out)
+    return answer
+
+
+def five_by_five(mix, x):
+    return changed_rows()(mix, x)[:5, :5]
+
+
 WRONG = {
     "check_effective_positions": [
         (entropy, "That is the entropy itself"),
+        (lambda w: entropy(w).exp().squeeze(), "must have the shape (1, 1)"),
         (plain_log, "NaN: 0 times"),
         (lambda w: (-entropy(w)).exp(), "The sign is the other way round"),
         (lambda w: 2 ** entropy(w), "not 2 to the power"),
@@ -168,6 +182,11 @@ WRONG = {
         (numbers_instead_of_bools, "it must be torch.bool"),
         (lambda mix, x: changed_rows()(mix, x).tolist(), "yours has the type list"),
         (lambda mix, x: torch.ones(5, 5).tril().bool(), "depend on row"),
+        (changed_rows(new=lambda row: 2 * row), "You missed a change"),
+        (changed_rows(new=lambda row: -row), "You missed a change"),
+        (changed_rows(new=lambda row: row.flip(0)), "You missed a change"),
+        (whole_outputs, "compare row by row"),
+        (five_by_five, "must have the shape (7, 7)"),
         (against_the_last, "Compare with the output for `x` itself"),
     ],
     "check_previous_token": [

@@ -167,6 +167,8 @@ WRONG = {
         (tent(sign=1.0), "b = -p"),
         (tent(change=int), "may be any numbers"),
         (tent(change=math.floor), "may be any numbers"),
+        (lambda centre, width: tent()(centre, width / 2), "yours does nearer"),
+        (lambda centre, width: tent()(centre, 2 * width), "yours does further out"),
         (lifted_tent, "Far to the left it must be 0"),
         (uneven_tent, "one number for each neuron"),
         (list_for_d, "d must be a number"),

@@ -4,6 +4,8 @@
 the message that it must get. The right answers are the solutions.
 """
 
+import copy
+
 import torch
 from torch import nn
 
@@ -27,6 +29,18 @@ def blocks_with(change):
         return [a_block(*change(d_model, n_heads, d_ff)) for _ in range(n_layers)]
 
     return make_blocks
+
+
+def copies(n_layers, d_model, n_heads, d_ff):
+    block = a_block(d_model, n_heads, d_ff)
+    return [copy.deepcopy(block) for _ in range(n_layers)]
+
+
+def one_memory(n_layers, d_model, n_heads, d_ff):
+    blocks = [a_block(d_model, n_heads, d_ff) for _ in range(n_layers)]
+    for block in blocks:
+        block.ffn.up.weight.data = blocks[0].ffn.up.weight.data
+    return blocks
 
 
 def one_ffn_for_all(n_layers, d_model, n_heads, d_ff):
@@ -255,6 +269,8 @@ def predictions(model, ids):
 WRONG = {
     "check_make_blocks": [
         (lambda n, d, h, f: [a_block(d, h, f)] * n, "share parameters"),
+        (copies, "begin with the same numbers"),
+        (one_memory, "share parameters"),
         (one_ffn_for_all, "share parameters"),
         (one_norm_for_all, "share parameters"),
         (lambda n, d, h, f: a_block(d, h, f), "return a list"),
@@ -298,6 +314,8 @@ WRONG = {
     ],
     "check_residual_parts": [
         (lambda b, x, m: added()(b, x, m)[::-1], "return the pair as (a, f)"),
+        (added(attend=lambda b, x, m: b.attention(b.attention_norm(x), m)[1]), "None"),
+        (lambda b, x, m: [t.squeeze() for t in added()(b, x, m)], "must have the"),
         (added(read=lambda b, x, a: b.ffn(b.ffn_norm(x))), "after* the attention"),
         (added(read=lambda b, x, a: b.ffn(b.ffn_norm(a))), "not a alone"),
         (added(read=lambda b, x, a: b.ffn(x + a)), "ffn_norm comes first"),
@@ -338,7 +356,7 @@ WRONG = {
         (depths(norm="none"), "final_norm is missing"),
         (depths(norm="last"), "Only the last row"),
         (depths(masked=False), "causal mask"),
-        (short_mask, "Feed block 1"),
+        (short_mask, "what the one before it gave"),
         (depths(places=False), "positions are missing"),
         (depths(first=False), "One row is missing"),
         (every_block_alone, "what the one before it gave"),

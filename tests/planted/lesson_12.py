@@ -17,6 +17,13 @@ import torch
 # Exercise 1
 
 
+def looked_up(one, other):
+    for a, b in zip(one, other):
+        if a != b:
+            return one.index(a)  # where the number stands first
+    return None
+
+
 def nearly(one, other):
     for i, (a, b) in enumerate(zip(one, other)):
         if not math.isclose(a, b, rel_tol=1e-9):
@@ -377,9 +384,20 @@ class NoState(Right):
         super().state()
 
 
+def removes_what_is_not_there(path, write):
+    half = path.with_name(path.name + ".tmp")
+    try:
+        write(half)
+    except BaseException:
+        half.unlink()
+        raise
+    half.replace(path)
+
+
 WRONG = {
     "check_first_difference": [
         (nearly, "exactly equal"),
+        (looked_up, "not 0"),
         (counted_from_1, "Count from 0"),
         (last_one, "not the first"),
         (how_many, "how many differ"),
@@ -410,6 +428,7 @@ WRONG = {
     ],
     "check_replace_file": [
         (in_place, "the file itself"),
+        (removes_what_is_not_there, "always a draft to remove"),
         (left_behind, "nothing else may stay"),
         (silent, "the caller heard nothing"),
         (errors_only, "nothing else may stay"),

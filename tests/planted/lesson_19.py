@@ -149,11 +149,31 @@ def divided_in_place(weight, n_heads, n_kv_heads):
     return weight.unflatten(0, (n_kv_heads, n_shared, -1)).sum(dim=1).flatten(0, 1)
 
 
+def one_option_at_a_time(c):
+    width = c.d_model
+    if c.n_kv_heads is not None:
+        width = c.n_kv_heads * (c.d_model // c.n_heads)
+    elif c.d_head is not None:
+        width = c.n_heads * c.d_head
+    return 8 * c.n_layers * c.context_length * width
+
+
+def the_other_first(c):
+    width = c.d_model
+    if c.d_head is not None:
+        width = c.n_heads * c.d_head
+    elif c.n_kv_heads is not None:
+        width = c.n_kv_heads * (c.d_model // c.n_heads)
+    return 8 * c.n_layers * c.context_length * width
+
+
 WRONG = {
     "check_cache_bytes": [
         (query_heads, "the *key* heads"),
         (whole_width, "`d_head` wide"),
         (derived_width, "`d_head` is given"),
+        (one_option_at_a_time, "'d_head': 14} the cache takes"),
+        (the_other_first, "'d_head': 14} the cache takes"),
         (numbers_only, "takes 4 bytes"),
         (half_precision, "keys *and* values"),
         (keys_only, "keys *and* values"),

@@ -52,17 +52,22 @@ def layer_norm(values: Sequence[float] = (4.0, 6.0, 2.0, 8.0)) -> Diagram:
     return diagram
 
 
+def _listed(name: str, numbers: Sequence[float]) -> str:
+    return f"{name} {', '.join(f'{n:g}' for n in numbers)}".replace("-", "−")
+
+
 def _norm_steps(values: Sequence[float]) -> list[Step]:
     """The vector before and after each step of the normalization."""
     mean, std = statistics.fmean(values), statistics.pstdev(values)
     centered = [value - mean for value in values]
     scaled = [value / std for value in centered]
-    moved = [g * v + b for v, g, b in zip(scaled, GAIN, BIAS, strict=False)]
+    gain, bias = GAIN[: len(values)], BIAS[: len(values)]
+    moved = [g * v + b for v, g, b in zip(scaled, gain, bias, strict=True)]
     return [
         ("x", [f"mean {signed(mean, 2)}", f"std {std:.2f}"], list(values)),
         ("− mean", ["mean 0"], centered),
         ("÷ std", ["mean 0", "std 1"], scaled),
-        ("× gain + bias", ["both learned"], moved),
+        ("× gain + bias", [_listed("gain", gain), _listed("bias", bias)], moved),
     ]
 
 

@@ -89,7 +89,7 @@ def train_deep(model, learning_rate, seed):
 
 
 # %% [markdown]
-# Compare with the [unigram](../book/glossary.md#unigram) model, which reads nothing.
+# Compare with the [unigram](../book/glossary.md#unigram) model.
 
 
 # %% tags=["corpus", "measured"]

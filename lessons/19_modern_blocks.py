@@ -637,7 +637,7 @@ check_share_heads(share_heads)
 # - You saw a **bug that only foreign weights show**: `repeat` for `repeat_interleave`.
 #
 # What is still wrong: the cache grows with the text, and attention compares every token with every
-# other. A text of a book's length needs other means: lesson 20.
+# other. A text of a book's length needs other means: lesson [20](20_long_context.ipynb).
 #
 # `python -m lib.train --preset modern --text my.txt --out runs/modern` trains one with these parts on
 # a text of yours.
@@ -793,7 +793,7 @@ print("both ways the same logits")
 # So spare them (Peng et al. 2023, section 3.2; Llama 3.1 does): a pair that turns often within the trained context keeps its speed, one that
 # does not finish a single turn gets the whole factor, and between them it is a mean of both.
 
-# %% tags=["lib:position.RotaryScaling"]
+# %% tags=["naive:position.RotaryScaling"]
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -833,4 +833,17 @@ for name, scaling in (("all alike", RotaryScaling(4.0)), ("Llama 3.1", llama31))
     print(f"{name}: speed kept", [round(share, 2) for share in shares])
 
 # %% [markdown]
-# Whether that helps a model to read on: lesson 20.
+# With one factor for all, each pair keeps a quarter of its speed. The other way spares the fast
+# pairs.
+
+# %% tags=["same:position.RotaryScaling", "proof"]
+# @title Proof: the library slows the same pairs
+from lib.position import RotaryScaling as LibraryScaling
+
+for values in ((4.0,), (4.0, 1.0, 4.0, 64), (8.0, 0.5, 2.0, 100)):
+    pair = RotaryScaling(*values).slowed(speeds), LibraryScaling(*values).slowed(speeds)
+    assert torch.equal(*pair)
+print("the same speeds")
+
+# %% [markdown]
+# Whether that helps a model to read on: lesson [20](20_long_context.ipynb).

@@ -23,9 +23,11 @@ __all__ = [
     "causal_mask",
     "padding_mask",
     "document_mask",
+    "window_mask",
     "attention_weights",
     "scaled_dot_product_attention",
     "KVCache",
+    "WindowCache",
     "MultiHeadAttention",
 ]
 
@@ -97,6 +99,27 @@ def document_mask(documents: Tensor) -> Tensor:
             f"documents has shape {tuple(documents.shape)}; it must be (B, T)"
         )
     return (documents[:, :, None] == documents[:, None, :]).unsqueeze(1)
+
+
+def window_mask(length: int, window: int) -> Tensor:
+    """Return which positions may look at which: each at itself and the few before it.
+
+    Args:
+        length: number of positions T, at least 1.
+        window: number of positions that one may look at, itself included.
+
+    Returns:
+        Bool ``(T, T)``: ``mask[i, j]`` is True where ``i - window < j <= i``.
+
+    Raises:
+        ValueError: for a number below 1.
+
+    Source: Child et al. (2019), section 4.3; Beltagy et al. (2020), section 3.1.
+
+    Home lesson: 20_long_context
+    """
+    require_sizes(length=length, window=window)
+    return causal_mask(length).triu(1 - window)
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -267,6 +290,55 @@ class KVCache:
         return self.keys.narrow(2, 0, length), self.values.narrow(2, 0, length)
 
 
+class WindowCache(KVCache):
+    """A cache of the last tokens only: as many as a window can still see.
+
+    The token at position p lies in place p modulo the window, where it takes the place
+    of one that nobody can see any more.
+
+    Args:
+        context_length: number of tokens that it can read.
+        window: number of tokens that it has room for.
+
+    Attributes:
+        length: number of tokens that it has read. Positions go on counting.
+
+    Raises:
+        ValueError: for a number below 1; in `append` as `KVCache` does.
+
+    Source: Jiang et al. (2023), section 2, figure 2.
+
+    Home lesson: 20_long_context
+    """
+
+    def __init__(self, context_length: int, window: int) -> None:
+        super().__init__(context_length)
+        require_sizes(window=window)
+        self.window = min(window, context_length)
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store ``(B, H, T, Dh)``; return what the first of them can see, and them."""
+        start, n_new, window = self.length, k.size(2), self.window
+        length = start + n_new
+        if length > self.context_length:
+            raise ValueError(f"{length=} is more than {self.context_length=}")
+        if start == 0:
+            self.keys, self.values = (
+                w.new_empty(*w.shape[:2], window, w.size(3)) for w in (k, v)
+            )
+        for name, new, kept in (("k", k, self.keys), ("v", v, self.values)):
+            require_like(new, kept[:, :, :1].expand(-1, -1, n_new, -1), name)
+        n_old, n_kept = min(start, window - 1), min(n_new, window)
+        old = torch.arange(start - n_old, start, device=k.device) % window
+        places = torch.arange(length - n_kept, length, device=k.device) % window
+        seen = [torch.cat([self.keys[:, :, old], k], dim=2)]
+        seen += [torch.cat([self.values[:, :, old], v], dim=2)]
+        self.keys[:, :, places] = k[:, :, n_new - n_kept :]
+        self.values[:, :, places] = v[:, :, n_new - n_kept :]
+        self.length = length
+        return seen[0], seen[1]
+
+
 class MultiHeadAttention(Module):
     """Several attentions side by side, each in its own slice of the vectors.
 
@@ -282,6 +354,8 @@ class MultiHeadAttention(Module):
         d_head: size of queries, keys and values Dh; None for ``d_model / n_heads``.
         qk_norm: makes a normalisation of vectors of a given size: one for the queries
             and one for the keys, each head on its own, before they are rotated.
+        window: how many positions each may look at, itself and those before it; None
+            for all that the mask allows.
 
     Shapes:
         x ``(B, T, D)``, mask ``(T, T_k)`` or ``(B, 1, 1, T_k)`` -> output
@@ -292,11 +366,13 @@ class MultiHeadAttention(Module):
 
     Raises:
         ValueError: for a size below 1, for heads that do not divide, if an input does
-            not fit, or if a memory is given with a cache or to rotary attention.
+            not fit, if a memory is given with a cache or to rotary attention, or if a
+            window gets a memory, or neither a mask nor ``is_causal``.
         TypeError: if ``mask`` is not bool.
 
     Source: Vaswani et al. (2017), section 3.2.2; Ainslie et al. (2023) for grouped
-    heads; Su et al. (2021) for rotary; Henry et al. (2020) for ``qk_norm``.
+    heads; Su et al. (2021) for rotary; Henry et al. (2020) for ``qk_norm``; Beltagy et
+    al. (2020) for ``window``.
 
     Home lesson: 07_multi_head_attention
     """
@@ -311,6 +387,7 @@ class MultiHeadAttention(Module):
         rotary: Rotary | None = None,
         d_head: int | None = None,
         qk_norm: Callable[[int], nn.Module] | None = None,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
@@ -319,8 +396,8 @@ class MultiHeadAttention(Module):
         if d_head is None:
             require_divides(n_heads=n_heads, d_model=d_model)
             d_head = d_model // n_heads
-        require_sizes(d_head=d_head)
-        self.d_model, self.d_head = d_model, d_head
+        require_sizes(d_head=d_head, window=1 if window is None else window)
+        self.d_model, self.d_head, self.window = d_model, d_head, window
         self.n_shared, self.rotary = n_heads // n_kv_heads, rotary
         self.q_proj = Linear(d_model, n_heads * d_head, bias=bias)
         self.k_proj = Linear(d_model, n_kv_heads * d_head, bias=bias)
@@ -350,13 +427,14 @@ class MultiHeadAttention(Module):
             if self.rotary is not None:
                 start = 0 if cache is None else cache.length
                 start = start if positions is None else positions
-                q, k = self.rotary(q, start), self.rotary(k, start)
+                q, k = self.turn(q, start), self.rotary(k, start)
             if cache is not None:
                 k, v = cache.append(k, v)  # (B, H_kv, T_k, Dh)
         else:
             k, v = self.read(memory) if isinstance(memory, Tensor) else memory
-        if self.n_shared > 1:
-            k, v = (w.repeat_interleave(self.n_shared, dim=1) for w in (k, v))
+        k, v = self.lend(k, v)
+        if self.window is not None:
+            mask, is_causal = self._in_window(mask, is_causal, q, k), False
         mixed, weights = scaled_dot_product_attention(
             q, k, v, mask, need_weights, is_causal=is_causal
         )
@@ -367,10 +445,37 @@ class MultiHeadAttention(Module):
         k, v = self.split(self.k_proj(memory)), self.split(self.v_proj(memory))
         return (k if self.k_norm is None else self.k_norm(k)), v
 
+    def turn(self, q: Tensor, start: int | Tensor) -> Tensor:
+        """Rotate the queries by their positions."""
+        return self.rotary(q, start)
+
+    def lend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values for each query head, ``(B, H, T_k, Dh)``."""
+        if self.n_shared == 1:
+            return k, v
+        n_shared = self.n_shared
+        return k.repeat_interleave(n_shared, dim=1), v.repeat_interleave(n_shared, 1)
+
+    def new_cache(self, context_length: int) -> KVCache:
+        """Return an empty cache for a text of at most so many tokens."""
+        if self.window is None:
+            return KVCache(context_length)
+        return WindowCache(context_length, self.window)
+
     def split(self, wide: Tensor) -> Tensor:
         """Cut queries, keys or values ``(B, T, H Dh)`` into heads ``(B, H, T, Dh)``."""
         n_rows, length, _ = wide.shape
         return wide.view(n_rows, length, -1, self.d_head).transpose(1, 2)
+
+    def _in_window(
+        self, mask: Tensor | None, is_causal: bool, q: Tensor, k: Tensor
+    ) -> Tensor:
+        """Return what the window allows, of what a mask allows if there is one."""
+        n_queries, n_keys = q.size(2), k.size(2)
+        if mask is None and not is_causal:
+            raise ValueError(f"window={self.window} needs is_causal=True or a mask")
+        band = window_mask(n_keys, self.window)[n_keys - n_queries :].to(q.device)
+        return band if mask is None else mask[..., -n_keys:] & band
 
     def _check_inputs(
         self, x: Tensor, memory: Tensor | tuple | None, cache: KVCache | None
@@ -379,8 +484,8 @@ class MultiHeadAttention(Module):
         require_vectors(x, self.d_model)
         if memory is None:
             return
-        if cache is not None or self.rotary is not None:
-            reason = "cache" if cache is not None else "rotary"
+        has = {"cache": cache, "rotary": self.rotary, "window": self.window}
+        for reason in (name for name, part in has.items() if part is not None):
             raise ValueError(f"memory was given with a {reason}: it has its own places")
         if isinstance(memory, Tensor):
             require_vectors(memory, self.d_model, "memory")

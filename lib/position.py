@@ -94,20 +94,27 @@ class RotaryScaling:
 
     A pair that turns :math:`r` times within the context that a model was trained on is
     turned more slowly by a factor: the full one for :math:`r` up to ``n_slow``, none
-    from ``n_fast`` on, and between them a mean of both.
+    from ``n_fast`` on, and between them a mean of both. YaRN does so, and sharpens the
+    scores with :attr:`gain`.
 
     Attributes:
         factor: how many times slower.
         n_slow: turns up to which a pair gets the whole factor; None for all pairs.
         n_fast: turns from which a pair stays as it is; above ``n_slow``.
         trained_length: the context T that the model was trained on.
+        gain: what queries and keys are multiplied by, so scores by its square; YaRN's
+            is :math:`0.1 \ln \mathrm{factor} + 1`.
+        by_pair: whether the mean moves evenly from pair to pair, between whole pairs,
+            as in YaRN's code; or with the number of turns, as in its paper.
 
     Raises:
-        ValueError: for a factor below 1 or infinite, a length below 1, or an
-            ``n_fast`` that is not above ``n_slow``.
+        ValueError: for a factor below 1 or infinite, a length below 1, a gain that is
+            not above 0 and finite, an ``n_fast`` that is not above ``n_slow``, or
+            ``by_pair`` without them.
 
     Source: Chen et al. (2023) for one factor for all, which is position
-    interpolation; Peng et al. (2023), section 3.2, for sparing the fast pairs.
+    interpolation; Peng et al. (2023), section 3.2, for sparing the fast pairs, and
+    section 3.4 for the gain.
 
     Home lesson: 19_modern_blocks
     """
@@ -116,6 +123,8 @@ class RotaryScaling:
     n_slow: float | None = None
     n_fast: float | None = None
     trained_length: int = 1
+    gain: float = 1.0
+    by_pair: bool = False
 
     def __post_init__(self) -> None:
         require_sizes(trained_length=self.trained_length)
@@ -124,15 +133,39 @@ class RotaryScaling:
         both = self.n_slow, self.n_fast
         if both != (None, None) and not (None not in both and 0 <= both[0] < both[1]):
             raise ValueError(f"n_fast={self.n_fast} must be above n_slow={self.n_slow}")
+        if not 0 < self.gain < math.inf:
+            raise ValueError(f"gain={self.gain} must be above 0 and finite")
+        if self.by_pair and not self.n_slow:
+            raise ValueError(f"by_pair=True needs n_slow={self.n_slow} above 0")
 
     def slowed(self, frequencies: Tensor) -> Tensor:
         """Return the frequencies ``(Dh/2,)``, in radians per position, slowed down."""
         if self.n_slow is None:
             return frequencies / self.factor
         n_turns = self.trained_length * frequencies / (2 * math.pi)
-        spared = (n_turns - self.n_slow) / (self.n_fast - self.n_slow)
+        if self.by_pair:
+            spared = 1 - self._ramp(n_turns)
+        else:
+            spared = (n_turns - self.n_slow) / (self.n_fast - self.n_slow)
         spared = spared.clamp(0, 1)  # share of a pair that stays as it is
         return frequencies * (spared + (1 - spared) / self.factor)
+
+    def _ramp(self, n_turns: Tensor) -> Tensor:
+        """Return a line over the pairs: 0 where ``n_fast`` lies, 1 at ``n_slow``.
+
+        Turns fall by the same factor from pair to pair, so their logarithm tells the
+        pair. The ends of the line are whole pairs.
+        """
+        if len(n_turns) < 2:
+            raise ValueError(f"by_pair=True needs 2 pairs or more, not {len(n_turns)}")
+        first, second = n_turns[:2].log().tolist()
+        fast, slow = (
+            (first - math.log(n)) / (first - second) for n in (self.n_fast, self.n_slow)
+        )
+        start = max(math.floor(fast), 0)
+        end = min(math.ceil(slow), 2 * len(n_turns) - 1)
+        end += 0.001 if end == start else 0
+        return (torch.arange(len(n_turns)) - start) / (end - start)
 
 
 class Rotary(Module):
@@ -178,8 +211,9 @@ class Rotary(Module):
         if scaling is not None:
             frequencies = scaling.slowed(frequencies)
         angles = torch.arange(context_length).unsqueeze(1) * frequencies  # (T, Dh/2)
-        self.register_buffer("cos", angles.cos().float(), persistent=False)
-        self.register_buffer("sin", angles.sin().float(), persistent=False)
+        gain = 1.0 if scaling is None else scaling.gain
+        for name, table in (("cos", angles.cos()), ("sin", angles.sin())):
+            self.register_buffer(name, (gain * table).float(), persistent=False)
 
     def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
         """Return the vectors at positions start .. start + T - 1, turned."""

@@ -47,6 +47,8 @@ CALLS = [
     "run_state()",
     "replaced_parts()",
     "rotation()",
+    "blockwise()",
+    "ring_cache()",
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = 15  # of 480 units: 10.7 pixels where a phone shows the drawing at 343

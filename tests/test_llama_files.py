@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ LLAMA3 = {
     "factor": 8.0,
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 24,
+}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 500.0,
+    "factor": 4.0,
+    "beta_fast": 4.0,
+    "beta_slow": 1.0,
     "original_max_position_embeddings": 24,
 }
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}
@@ -125,6 +134,9 @@ def change_tensors(folder: Path, **changes) -> None:
         {"rope_parameters": {"rope_type": "default", "rope_theta": 77.0}},
         {"rope_parameters": LLAMA3},
         {"rope_parameters": LINEAR},
+        {"rope_parameters": YARN},
+        {"rope_parameters": YARN | {"beta_fast": 30.0, "factor": 8.0}},
+        {"rope_parameters": YARN | {"attention_factor": 1.7}},
     ],
     ids=lambda options: "-".join(options) or "default",
 )
@@ -179,6 +191,20 @@ def test_older_files_keep_base_and_scaling_apart(scaling: dict, folder: Path) ->
     c = llama_config(config | old)
     assert c.rotary_base == 500 and c.rotary_scaling.factor == scaling["factor"]
     assert (c.rotary_scaling.n_slow is None) == (scaling is not LLAMA3)
+
+
+def test_yarn_is_switched_on_when_its_file_is_read(tmp_path: Path) -> None:
+    """With it off, or without its gain, the logits are others."""
+    theirs("llama", rope_parameters=YARN).save_pretrained(tmp_path)
+    model = load_llama(tmp_path)
+    scaling = model.config.rotary_scaling
+    assert scaling.by_pair and scaling.gain == pytest.approx(0.1 * math.log(4) + 1)
+    expected = model(IDS)
+    wrong = [None, dataclasses.replace(scaling, gain=1.0), RotaryScaling(4.0)]
+    for other in wrong:
+        off = GPT(dataclasses.replace(model.config, rotary_scaling=other))
+        off.load_state_dict(model.state_dict())
+        assert not torch.allclose(off(IDS), expected, atol=1e-3)
 
 
 def test_half_precision_is_loaded_as_float32(folder: Path) -> None:
@@ -279,6 +305,9 @@ def test_a_setting_that_we_do_not_have(name: str, value: object, folder: Path) -
     [
         ({"rope_type": "dynamic", "factor": 2.0}, "rope_type='dynamic' must be in"),
         ({"rope_type": "linear"}, "factor=None must be a number"),
+        (YARN | {"factor": None}, "factor=None must be a number"),
+        (YARN | {"truncate": False}, "truncate=False must be in"),
+        (YARN | {"mscale": 1.0}, "mscale=1.0 must be in"),
         (LLAMA3 | {"low_freq_factor": "1"}, "low_freq_factor='1' must be a number"),
         (LLAMA3 | {"original_max_position_embeddings": 24.5}, "24.5 must be an int"),
         ({"rope_theta": "1e4"}, "rope_theta='1e4' must be a number"),
@@ -323,6 +352,7 @@ def test_a_file_that_cannot_be_read(name: str, how: str, folder: Path) -> None:
         {"qk_norm": True, "d_head": 10},
         {"rotary_scaling": RotaryScaling(3.0)},
         {"rotary_scaling": RotaryScaling(8.0, 1.0, 4.0, 24), "rotary_base": 500.0},
+        {"rotary_scaling": RotaryScaling(4.0, 1.0, 4.0, 24, 1.2, True)},
     ],
     ids=lambda options: "-".join(options) or "default",
 )
@@ -350,9 +380,20 @@ def test_there_and_back(options: dict, tmp_path: Path) -> None:
         ("ffn", "gelu"),
         ("final_norm", False),
         ("head_bias", True),
+        ("window", 8),
+        ("kv_rank", 8),
     ],
 )
 def test_what_a_llama_cannot_express(name: str, value: object, tmp_path: Path) -> None:
+    options = {name: value}
+    if name == "kv_rank":
+        options["n_kv_heads"] = None
     with pytest.raises(ValueError, match=f"^{name}={value!r} must be .* for a Llama"):
-        export_llama(ours(**{name: value}), tmp_path / "model")
+        export_llama(ours(**options), tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_gain_without_its_ramp_cannot_be_written(tmp_path: Path) -> None:
+    scaling = RotaryScaling(8.0, 1.0, 4.0, 24, gain=1.2)
+    with pytest.raises(ValueError, match="gain=1.2 must be 1 without by_pair"):
+        export_llama(ours(rotary_scaling=scaling), tmp_path / "model")

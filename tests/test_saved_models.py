@@ -17,6 +17,7 @@ from lib.attention import MultiHeadAttention
 from lib.block import Block
 from lib.embedding import PatchEmbedding
 from lib.ffn import FeedForward, SwiGLU
+from lib.latent import LatentAttention
 from lib.models import build_model
 from lib.models.attention_lm import AttentionConfig, AttentionLM
 from lib.models.bigram import BigramConfig, BigramLM
@@ -68,6 +69,7 @@ REFUSED = {
     Module: Module,
     LanguageModel: lambda: LanguageModel(7, 8, 6, [make_block()]),
     MultiHeadAttention: lambda: MultiHeadAttention(8, 2),
+    LatentAttention: lambda: LatentAttention(8, 2, 3, Rotary(2, 6)),
     Encoder: lambda: Encoder(8, 2, 1, 8),
     Decoder: lambda: Decoder(8, 2, 1, 8),
     Block: make_block,

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from lib.attention import KVCache, MultiHeadAttention
 from lib.block import Block
 from lib.ffn import FeedForward, SwiGLU
+from lib.latent import LatentAttention
 from lib.module import Linear, Module
 from lib.norm import LayerNorm, RMSNorm
 from lib.position import (
@@ -74,11 +75,18 @@ class GPTConfig:
         norm_eps: what the norms add inside their root.
         rotary_base: sets the longest wavelength of rotary positions.
         rotary_scaling: how their rotations are slowed down; None for not at all.
+        window: how many positions each may look at, itself and those before it; None
+            for all before it.
+        full_every: with a window: each block whose number is a multiple of this has
+            none, counted from 1; None for a window in all blocks.
+        kv_rank: size of the latent vectors of `LatentAttention`, which keys and values
+            are made of; None for keys and values made of x.
 
     Raises:
         TypeError: for a number, a switch or a scaling that is none.
         ValueError: for a size below 1, an unknown choice, a dropout outside [0, 1), a
-            tied head with a bias, or a base or epsilon that is not above 0 and finite.
+            tied head with a bias, a base or epsilon that is not above 0 and finite, or
+            settings that exclude each other.
 
     Source: Radford et al. (2019), section 2.3.
 
@@ -106,6 +114,9 @@ class GPTConfig:
     norm_eps: float = 1e-5
     rotary_base: float = 1e4
     rotary_scaling: RotaryScaling | None = None
+    window: int | None = None
+    full_every: int | None = None
+    kv_rank: int | None = None
 
     def __post_init__(self) -> None:
         sizes = {n: v for n, v in vars(self).items() if type(v) is int}
@@ -133,6 +144,12 @@ class GPTConfig:
             raise ValueError(
                 "tie_weights=True needs head_bias=False: embeddings have none"
             )
+        if self.full_every is not None and self.window is None:
+            raise ValueError(f"full_every={self.full_every} needs a window")
+        latent = {"position": "rotary", "n_kv_heads": None, "qk_norm": False}
+        for name, needed in latent.items():
+            if self.kv_rank is not None and (value := getattr(self, name)) != needed:
+                raise ValueError(f"kv_rank needs {name}={needed!r}; it is {value!r}")
 
 
 class GPT(Module):
@@ -165,7 +182,9 @@ class GPT(Module):
         self.tokens = nn.Embedding(c.vocab_size, c.d_model)
         self.positions, rotary = _make_positions(c)
         self.dropout = nn.Dropout(c.dropout)
-        self.blocks = nn.ModuleList(_make_block(c, rotary) for _ in range(c.n_layers))
+        self.blocks = nn.ModuleList(
+            _make_block(c, rotary, _window(c, n)) for n in range(1, c.n_layers + 1)
+        )
         self.final_norm = _norm(c)(c.d_model) if c.final_norm else nn.Identity()
         self.head = Linear(c.d_model, c.vocab_size, bias=c.head_bias)
         if c.tie_weights:
@@ -196,7 +215,8 @@ class GPT(Module):
 
     def new_cache(self) -> list[KVCache]:
         """Return an empty cache for each block."""
-        return [KVCache(self.context_length) for _ in self.blocks]
+        length = self.context_length
+        return [block.attention.new_cache(length) for block in self.blocks]
 
 
 def _and_causal(mask: Tensor, ids: Tensor, start: int) -> Tensor:
@@ -218,21 +238,38 @@ def _make_positions(c: GPTConfig) -> tuple[nn.Module | None, Rotary | None]:
     """Return what adds positions to the embeddings, or what rotates in attention."""
     if c.position == "rotary":
         d_head = c.d_head or c.d_model // c.n_heads
+        if c.kv_rank is not None:
+            if d_head % 4:
+                raise ValueError(
+                    f"kv_rank={c.kv_rank} needs a d_head that 4 divides, not {d_head}: "
+                    "positions turn half as many numbers, in pairs"
+                )
+            d_head //= 2
         return None, Rotary(d_head, c.context_length, c.rotary_base, c.rotary_scaling)
     return POSITIONS[c.position](c.context_length, c.d_model), None
 
 
-def _make_block(c: GPTConfig, rotary: Rotary | None) -> Block:
+def _window(c: GPTConfig, number: int) -> int | None:
+    """Return how far the block of this number may look; the first has number 1."""
+    is_full = c.full_every is not None and number % c.full_every == 0
+    return None if is_full else c.window
+
+
+def _make_attention(
+    c: GPTConfig, rotary: Rotary | None, window: int | None
+) -> MultiHeadAttention:
+    """Return one attention as the configuration describes it."""
+    options = {"bias": c.attention_bias, "d_head": c.d_head, "window": window}
+    if c.kv_rank is not None:
+        return LatentAttention(c.d_model, c.n_heads, c.kv_rank, rotary, **options)
+    options |= {"n_kv_heads": c.n_kv_heads, "rotary": rotary}
+    options |= {"qk_norm": _norm(c) if c.qk_norm else None}
+    return MultiHeadAttention(c.d_model, c.n_heads, **options)
+
+
+def _make_block(c: GPTConfig, rotary: Rotary | None, window: int | None) -> Block:
     """Return one block with the parts that the configuration names."""
-    attention = MultiHeadAttention(
-        c.d_model,
-        c.n_heads,
-        bias=c.attention_bias,
-        n_kv_heads=c.n_kv_heads,
-        rotary=rotary,
-        d_head=c.d_head,
-        qk_norm=_norm(c) if c.qk_norm else None,
-    )
+    attention = _make_attention(c, rotary, window)
     if c.ffn == "swiglu":
         ffn = SwiGLU(c.d_model, c.d_ff)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from pathlib import Path
 
@@ -34,7 +35,7 @@ SIZES = {
 OPTIONAL = ("num_key_value_heads", "head_dim")  # may be null
 CHOICES = {"attention_bias": "attention_bias", "tie_word_embeddings": "tie_weights"}
 PARTS = {"norm": "rms", "position": "rotary", "ffn": "swiglu"}
-PARTS |= {"final_norm": True, "head_bias": False}
+PARTS |= {"final_norm": True, "head_bias": False, "window": None, "kv_rank": None}
 ONLY = {  # what else a file may ask for, and the one value that we have
     "hidden_act": "silu",
     "mlp_bias": False,
@@ -50,7 +51,15 @@ SCALING = {  # rope_type -> its names of the numbers, and ours
         "high_freq_factor": "n_fast",
         "original_max_position_embeddings": "trained_length",
     },
+    "yarn": {
+        "factor": "factor",
+        "beta_slow": "n_slow",
+        "beta_fast": "n_fast",
+        "original_max_position_embeddings": "trained_length",
+        "attention_factor": "gain",
+    },
 }
+ONLY_YARN = {"mscale": None, "mscale_all_dim": None, "truncate": True}
 MODULES = {  # Llama's name of a part, and ours
     "model.embed_tokens": "tokens",
     "model.layers.{i}.input_layernorm": "blocks.{i}.attention_norm",
@@ -115,13 +124,27 @@ def _rotary(hf: dict) -> dict:
     rope.setdefault("rope_type", rope.get("type", "default"))
     _require(rope, "rope_type", None, [*SCALING])
     _require(rope, "partial_rotary_factor", 1.0, [1.0])
-    names = SCALING[rope["rope_type"]]
+    kind = rope["rope_type"]
+    if kind == "yarn":
+        rope = _yarn(rope)
+    names = SCALING[kind]
     whole = {"original_max_position_embeddings"} & names.keys()
     _require_numbers(rope, int, *whole)
     _require_numbers(rope, float, "rope_theta", *names.keys() - whole)
     values = {ours: rope[theirs] for theirs, ours in names.items()}
-    scaling = RotaryScaling(**values) if values else None
+    scaling = RotaryScaling(**values, by_pair=kind == "yarn") if values else None
     return {"rotary_base": rope["rope_theta"], "rotary_scaling": scaling}
+
+
+def _yarn(rope: dict) -> dict:
+    """Return YaRN's numbers with those that a file may leave out."""
+    for name, only in ONLY_YARN.items():
+        _require(rope, name, only, [only])
+    given = {name: value for name, value in rope.items() if value is not None}
+    factor = given.get("factor")
+    if type(factor) in (int, float) and factor >= 1:
+        given.setdefault("attention_factor", 0.1 * math.log(factor) + 1)
+    return {"beta_slow": 1.0, "beta_fast": 32.0, **given}
 
 
 def _require(hf: dict, name: str, default: object, allowed: list) -> None:
@@ -231,9 +254,14 @@ def _hf_config(c: GPTConfig) -> dict:
 
 def _rope(c: GPTConfig) -> dict:
     """Return base and scaling as the file names them."""
-    if c.rotary_scaling is None:
+    scaling = c.rotary_scaling
+    if scaling is None:
         kind = "default"
+    elif scaling.by_pair:
+        kind = "yarn"
     else:
-        kind = "linear" if c.rotary_scaling.n_slow is None else "llama3"
+        kind = "linear" if scaling.n_slow is None else "llama3"
+    if kind in ("linear", "llama3") and scaling.gain != 1:
+        raise ValueError(f"gain={scaling.gain} must be 1 without by_pair for a Llama")
     values = {t: getattr(c.rotary_scaling, ours) for t, ours in SCALING[kind].items()}
     return {"rope_type": kind, "rope_theta": c.rotary_base, **values}

@@ -12,6 +12,7 @@ from lib.show.diagrams.embeddings import clock_hands, embedding_lookup
 from lib.show.diagrams.feed_forward import corners, widen
 from lib.show.diagrams.gradients import computation_graph, shared_node
 from lib.show.diagrams.language import bigram_table, life_of_a_model, shifted_windows
+from lib.show.diagrams.long_context import blockwise, ring_cache
 from lib.show.diagrams.modern import replaced_parts, rotation
 from lib.show.diagrams.residual import stream
 from lib.show.diagrams.runs import run_state
@@ -39,4 +40,6 @@ __all__ = [
     "run_state",
     "replaced_parts",
     "rotation",
+    "blockwise",
+    "ring_cache",
 ]

@@ -614,7 +614,7 @@ from lib.train.parallel import SharedModel, n_processes, part_weights, share_of
 from lib.train.parallel import sum_over_processes, without_exchange
 
 
-# %% tags=["lib:train.Training"]
+# %% tags=["naive:train.Training"]
 class Training:
     def __init__(
         self,
@@ -733,12 +733,13 @@ def train(training, next_batch, every=0, evaluate=None, save=None):
 # it saves, so that the last good copy stays. Ten steps on one batch with both, and a
 # look after every fourth and after the last:
 
-# %% tags=["same:train.train", "proof", "corpus"]
+# %% tags=["same:train.train", "same:train.Training", "proof", "corpus"]
 import lib.train
 
 runs = []
-for loop in (train, lib.train.train):
-    training, saved = new_training(TrainConfig(10, 0.01, "muon")), []
+for kind, loop in ((Training, train), (lib.train.Training, lib.train.train)):
+    torch.manual_seed(0)
+    training, saved = kind(GPT(one_block), TrainConfig(10, 0.01, "muon")), []
     loop(
         training,
         lambda: batch,

@@ -49,6 +49,8 @@ CALLS = [
     "rotation()",
     "blockwise()",
     "ring_cache()",
+    "routed()",
+    "places()",
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = 15  # of 480 units: 10.7 pixels where a phone shows the drawing at 343

@@ -32,6 +32,7 @@ from lib.models.language_model import LanguageModel
 from lib.models.masked_lm import MaskedLM, MaskedLMConfig
 from lib.models.presets import PRESETS, preset_config
 from lib.module import Linear, Module
+from lib.moe import MoE
 from lib.norm import LayerNorm, RMSNorm
 from lib.position import LearnedPositions, Rotary, SinusoidalPositions
 from lib.text.bpe import BPETokenizer
@@ -75,6 +76,7 @@ REFUSED = {
     Block: make_block,
     FeedForward: lambda: FeedForward(8, 8),
     SwiGLU: lambda: SwiGLU(8, 8),
+    MoE: lambda: MoE(8, [FeedForward(8, 8)]),
     LayerNorm: lambda: LayerNorm(8),
     RMSNorm: lambda: RMSNorm(8),
     LearnedPositions: lambda: LearnedPositions(6, 8),

@@ -16,6 +16,7 @@ from lib.block import Block
 from lib.ffn import FeedForward, SwiGLU
 from lib.latent import LatentAttention
 from lib.module import Linear, Module
+from lib.moe import MoE
 from lib.norm import LayerNorm, RMSNorm
 from lib.position import (
     LearnedPositions,
@@ -41,6 +42,7 @@ CHOICES = {
     "ffn": [*ACTIVATIONS, "swiglu"],
     "init": ["normal", "gpt2", "fan_in"],
 }
+ROUTING = ("n_active", "renormalise", "capacity_factor", "balance_weight", "bias_rate")
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,17 @@ class GPTConfig:
             none, counted from 1; None for a window in all blocks.
         kv_rank: size of the latent vectors of `LatentAttention`, which keys and values
             are made of; None for keys and values made of x.
+        n_experts: how many experts, each a network as ``ffn`` and ``d_ff`` say, stand
+            in the place of one, in a `MoE`; None for that one.
+        n_active: of a `MoE`: number of experts that each token uses.
+        shared_expert: whether there is one more that every token uses.
+        renormalise, capacity_factor, balance_weight, bias_rate: of a `MoE`.
 
     Raises:
         TypeError: for a number, a switch or a scaling that is none.
         ValueError: for a size below 1, an unknown choice, a dropout outside [0, 1), a
-            tied head with a bias, a base or epsilon that is not above 0 and finite, or
-            settings that exclude each other.
+            tied head with a bias, a base or epsilon that is not above 0 and finite,
+            settings that exclude each other, or what a `MoE` refuses or only it has.
 
     Source: Radford et al. (2019), section 2.3.
 
@@ -117,6 +124,13 @@ class GPTConfig:
     window: int | None = None
     full_every: int | None = None
     kv_rank: int | None = None
+    n_experts: int | None = None
+    n_active: int = 1
+    shared_expert: bool = False
+    renormalise: bool = False
+    capacity_factor: float | None = None
+    balance_weight: float = 0.01
+    bias_rate: float = 0.0
 
     def __post_init__(self) -> None:
         sizes = {n: v for n, v in vars(self).items() if type(v) is int}
@@ -144,12 +158,30 @@ class GPTConfig:
             raise ValueError(
                 "tie_weights=True needs head_bias=False: embeddings have none"
             )
+        self._require_attention()
+        self._require_experts()
+
+    def _require_attention(self) -> None:
+        """Refuse options of attention that exclude each other."""
         if self.full_every is not None and self.window is None:
             raise ValueError(f"full_every={self.full_every} needs a window")
         latent = {"position": "rotary", "n_kv_heads": None, "qk_norm": False}
         for name, needed in latent.items():
             if self.kv_rank is not None and (value := getattr(self, name)) != needed:
                 raise ValueError(f"kv_rank needs {name}={needed!r}; it is {value!r}")
+
+    def _require_experts(self) -> None:
+        """Refuse what a `MoE` refuses, and its options without experts."""
+        if self.n_experts is not None:
+            MoE.require_options(self.n_experts, **self.routing())
+            return
+        for name in (*ROUTING, "shared_expert"):
+            if getattr(self, name) != getattr(GPTConfig, name):
+                raise ValueError(f"{name}={getattr(self, name)} needs n_experts")
+
+    def routing(self) -> dict:
+        """Return the options of a `MoE` by name."""
+        return {name: getattr(self, name) for name in ROUTING}
 
 
 class GPT(Module):
@@ -270,11 +302,22 @@ def _make_attention(
 def _make_block(c: GPTConfig, rotary: Rotary | None, window: int | None) -> Block:
     """Return one block with the parts that the configuration names."""
     attention = _make_attention(c, rotary, window)
-    if c.ffn == "swiglu":
-        ffn = SwiGLU(c.d_model, c.d_ff)
-    else:
-        ffn = FeedForward(c.d_model, c.d_ff, ACTIVATIONS[c.ffn])
-    return Block(attention, ffn, norm=_norm(c), dropout=c.dropout)
+    return Block(attention, _make_ffn(c), norm=_norm(c), dropout=c.dropout)
+
+
+def _make_ffn(c: GPTConfig) -> nn.Module:
+    """Return a feed-forward network, or several of them as experts."""
+
+    def make_one() -> nn.Module:
+        if c.ffn == "swiglu":
+            return SwiGLU(c.d_model, c.d_ff)
+        return FeedForward(c.d_model, c.d_ff, ACTIVATIONS[c.ffn])
+
+    if c.n_experts is None:
+        return make_one()
+    experts = [make_one() for _ in range(c.n_experts)]
+    shared = make_one() if c.shared_expert else None
+    return MoE(c.d_model, experts, shared=shared, **c.routing())
 
 
 def _norm(c: GPTConfig) -> Callable[[int], nn.Module]:

@@ -16,6 +16,7 @@ from lib import is_quiet
 from lib.device import choose_dtype, windows_that_fit
 from lib.evaluate.losses import cross_entropy
 from lib.module import in_mode
+from lib.moe import MoE, extra_losses
 from lib.text.batches import consecutive_batches
 from lib.train.guards import (
     interrupt_between_steps,
@@ -25,6 +26,7 @@ from lib.train.guards import (
 from lib.train.optimizer import make_optimizers
 from lib.train.parallel import (
     SharedModel,
+    add_over_processes,
     any_process,
     n_processes,
     part_weights,
@@ -124,6 +126,10 @@ class Training:
             counts each row the same; a mean over some of the targets says so with
             `mean_over`. So parts and processes change nothing.
 
+    What the experts of a model add to its loss (`extra_losses`) is trained on with the
+    weight of its part, and is not reported: losses stay comparable. Experts balance the
+    tokens of each part and process on its own; only their biases see them all.
+
     Attributes:
         n_done: updates made so far.
         losses: the loss of each of them, in nats, measured before the update.
@@ -142,6 +148,7 @@ class Training:
         self.optimizers = make_optimizers(model, config)
         self.n_done, self.losses, self.validation = 0, [], []
         self.runner = SharedModel(model) if n_processes() > 1 else model
+        self.mixtures = [part for part in model.modules() if isinstance(part, MoE)]
 
     def step(self, batch: tuple[Tensor, ...]) -> float:
         """Make one update on a batch ``(B, ...)``; return its loss.
@@ -162,6 +169,8 @@ class Training:
             nn.utils.clip_grad_norm_(self.model.parameters(), c.clip)
         for optimizer in self.optimizers:
             optimizer.step()
+        for part in self.mixtures:
+            part.rebalance(add_over_processes)
         self.n_done += 1
         self.losses.append(loss)
         return loss
@@ -174,9 +183,10 @@ class Training:
         weights = part_weights(self.loss_of, self.model, parts)
         for number, (part, weight) in enumerate(zip(parts, weights), start=1):
             with without_exchange(self.runner, number < len(parts)):
-                with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
+                half = torch.autocast(kind, dtype, enabled=dtype != torch.float32)
+                with half, extra_losses(self.model) as extra:
                     loss = weight * self.loss_of(self.runner, *part)
-                loss.backward()
+                sum((weight * each for each in extra), loss).backward()
             total += loss.item() if weight else 0.0  # a mean of nothing is no number
         return sum_over_processes(total) / n_processes()
 

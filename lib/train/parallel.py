@@ -14,6 +14,7 @@ from lib.device import choose_device
 
 __all__ = [
     "SharedModel",
+    "add_over_processes",
     "any_process",
     "join_processes",
     "n_processes",
@@ -103,6 +104,13 @@ def sum_over_processes(number: float) -> float:
     """Return the sum of a number over all processes."""
     if n_processes() == 1:
         return number
-    total = torch.tensor(number, dtype=torch.float64)
+    return add_over_processes(torch.tensor(number, dtype=torch.float64)).item()
+
+
+def add_over_processes(x: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes, the same in each of them."""
+    if n_processes() == 1:
+        return x
+    total = x.clone()
     distributed.all_reduce(total)
-    return total.item()
+    return total

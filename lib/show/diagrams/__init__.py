@@ -9,6 +9,7 @@ from lib.show.diagrams.attention import attention_grid, qkv
 from lib.show.diagrams.block import depth_paths, layer_norm, norm_places
 from lib.show.diagrams.core import Diagram
 from lib.show.diagrams.embeddings import clock_hands, embedding_lookup
+from lib.show.diagrams.experts import places, routed
 from lib.show.diagrams.feed_forward import corners, widen
 from lib.show.diagrams.gradients import computation_graph, shared_node
 from lib.show.diagrams.language import bigram_table, life_of_a_model, shifted_windows
@@ -42,4 +43,6 @@ __all__ = [
     "rotation",
     "blockwise",
     "ring_cache",
+    "routed",
+    "places",
 ]

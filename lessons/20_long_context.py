@@ -65,7 +65,7 @@ diagrams.blockwise()
 # want the softmax of the scores, times the values, but you see only two keys at a time.
 #
 # Keep three numbers: the largest score so far, $m$; the sum $\ell$ of all $e^{s - m}$; and the
-# same sum with values, $o$. When a larger score comes, what you have was computed with the wrong
+# same sum with values, $o$. When a larger score $m'$ comes, what you have was computed with the wrong
 # $m$. Shrink it by $e^{m - m'}$, and go on.
 
 # %%
@@ -84,7 +84,7 @@ for s, v in zip(scores.split(2), values.split(2)):
 print(f"all at once: {scores.softmax(dim=0) @ values:.3f}")
 
 # %% [markdown]
-# The last line but one has the result of the table, and no moment had more than two scores. This
+# The last line but one has the result of all at once, and no moment had more than two scores. This
 # is the [online softmax](../book/glossary.md#online-softmax).
 
 # %% [markdown]
@@ -104,7 +104,7 @@ print(f"all at once: {scores.softmax(dim=0) @ values:.3f}")
 #
 # ### Attention in blocks
 #
-# Two words are new: `amax` is the largest number along a dimension, and `.mT` swaps the last two.
+# As a reminder: `amax` is the largest number along a dimension, and `.mT` swaps the last two.
 
 # %%
 x = torch.tensor([[1.0, 3.0], [5.0, 2.0]])
@@ -202,15 +202,16 @@ for value in (-10_000.0, -math.inf):
 # %% [markdown]
 # With the finite value the masked key is the *best* one, and takes everything. Real scores that
 # low are rare, but nothing forbids them, and no error tells. Use $-\infty$, and handle the one
-# case that breaks: a query which sees no key in any block so far. The library's `flash_attention`
-# does.
+# case that breaks: a query which sees no key in any block so far. Ours never meets it, for everybody
+# sees key 0, in the first block. With a window it happens; the library's `flash_attention` handles it.
 
 # %% [markdown]
 # ### A window
 #
-# Blocks save memory, but neither work nor cache. Both shrink if a token may look only at the last
+# Blocks of keys save memory, but neither work nor cache. Both shrink if a token may look only at the last
 # $W$ positions, itself included: a [sliding window](../book/glossary.md#sliding-window).
-# `triu(n)` keeps what lies on the $n$-th diagonal and above it; what lies below is too long ago.
+# `triu(n)` keeps what lies on the $n$-th diagonal and above it (0 is the main one, negative ones lie
+# below); what lies further down is too long ago. You wrote this mask in lesson 06.
 
 # %% tags=["lib:attention.window_mask"]
 from torch import Tensor
@@ -229,14 +230,15 @@ for row in window_mask(6, window=3).int().tolist():
 
 # %% [markdown]
 # Each row has at most three ones: $T W$ scores in place of $T^2$. Is the rest of the text lost?
-# No: a token hears of older ones through those that it sees, one block of the model after the
-# other. The product of the mask with itself tells who is reached in two steps, and so on.
+# No: a token hears of older ones through those that it sees, one layer of the model after the other.
+# An entry of the mask times itself counts the tokens in between by which one reaches another: it
+# tells who is reached in two steps. And so on.
 
 # %%
 mask = window_mask(40, window=4).float()
 for n_blocks in (1, 2, 3):
     reached = torch.matrix_power(mask, n_blocks)[-1].nonzero()
-    print(f"after block {n_blocks}: {39 - reached.min()} tokens before the last one")
+    print(f"after layer {n_blocks}: {39 - reached.min()} tokens before the last one")
 
 # %% [markdown]
 # $L$ blocks reach $L\,(W - 1)$ tokens back. Many models add some blocks without a window between
@@ -290,7 +292,8 @@ for new in tokens.split([5, 1, 4], dim=2):
 # The ring ends as in the picture. With four new tokens at once attention sees seven: the first of
 # them needs three old ones. Which of the seven each may look at is the window mask's last rows.
 #
-# `GPTConfig(window=4)` gives each block such a window and such a cache, and `full_every=2` leaves
+# (The library's `WindowCache` also takes the context length, first.) `GPTConfig(window=4)` gives each
+# block such a window and such a cache, and `full_every=2` leaves
 # it out in every second block.
 #
 # ### Shorter keys
@@ -330,7 +333,8 @@ for name, options in kinds.items():
     print(f"{name:14} {n_bytes:6,} bytes, {each:3.0f} numbers per token and block")
 
 # %% [markdown]
-# A latent vector of 24 numbers and a rotated key of 8 are 32, in place of 128. The window has as
+# A latent vector of 24 numbers and a rotated key of 8, half of a head's width, are 32 in place of
+# 128. The window has as
 # few here, and does better the longer the text is: its cache does not grow.
 
 # %% [markdown]
@@ -378,10 +382,11 @@ print("token by token:", torch.allclose(logits, whole, atol=1e-4))
 # The first token of the second piece has lost the old ones that it should see. Token by token
 # nothing is wrong, so a test that only writes text does not notice. **Test a cache with pieces of
 # several lengths.** The sister of this bug keeps the window right, and takes the number of tokens
-# in the ring for the *position*, which then stops at $W - 1$. Token by token again:
+# in the ring for the *position*, which then stops at $W$. Token by token again (`positions` gives the
+# model its positions in place of 0, 1, 2 ...):
 
 # %%
-stuck, caches = torch.arange(64).clamp(max=15), model.new_cache()
+stuck, caches = torch.arange(64).clamp(max=16), model.new_cache()
 steps = [
     model(ids[:, t : t + 1], caches, positions=stuck[t].view(1, 1)) for t in range(64)
 ]
@@ -389,7 +394,8 @@ wrong = (torch.cat(steps, dim=1) - whole).abs().amax(dim=-1)[0] > 1e-3
 print("first wrong position:", wrong.nonzero().min().item())
 
 # %% [markdown]
-# Wrong as soon as the ring is full: the distance to every older key is off.
+# Wrong from the second token on that comes after the ring is full: the distance to every older key is
+# off.
 
 # %% tags=["same:flash.flash_attention", "same:attention.WindowCache", "proof"]
 # @title Proof: blocks equal the library's and PyTorch's, and so does the ring
@@ -413,7 +419,7 @@ print("the same numbers")
 # %% [markdown]
 # ## Experiment: what is a byte of cache worth?
 #
-# Eight models with about as many parameters each (the width of the feed-forward network makes up
+# Eight models with about as many parameters each, trained for 400 steps (the width of the feed-forward network makes up
 # for what a cache saves), the same batches, three seeds. The losses were recorded with
 # `python book/_tools/long_context.py`. The table has the bytes of the cache for sixty-four
 # tokens, the mean loss, and the smallest and largest difference to the first row with the same
@@ -476,6 +482,9 @@ difference = {n: torch.tensor(run["losses"]) - full for n, run in runs.items()}
 assert all((difference[n] < 0).all() for n in difference if n.startswith("window"))
 assert all(d.mean() < 0.02 for n, d in difference.items() if n.startswith("window"))
 assert all((difference[n] > 0).all() for n in ("latent 56", "latent 24"))
+for latent, shared in (("latent 56", "2 key heads"), ("latent 24", "1 key head")):
+    assert runs[latent]["bytes"] == runs[shared]["bytes"]  # as many bytes
+    assert (difference[latent] > difference[shared]).all()
 for name in ("2 key heads", "1 key head"):
     assert difference[name].min() < 0 < difference[name].max()
 counts = [run["parameters"] for run in runs.values()]
@@ -489,14 +498,14 @@ print("so it stands in the table")
 # - **Windows cost nothing here. They even help**, with every seed, and the narrowest helps most.
 #   A likely reason: a model that has read little need not find out by itself that what is near
 #   matters most.
-# - **Shared key heads:** null. At half and at a quarter of the bytes the seeds do not agree on a
-#   difference.
-# - **Latent keys cost** a few hundredths of a nat, with every seed. For models this small,
-#   sharing is the better way to save. DeepSeek found the opposite for its own, far larger ones.
+# - **Shared key heads:** no difference that three seeds could show. The hundredth or two of lesson 19,
+#   with six seeds, would not be seen here.
+# - **Latent keys cost** with every seed, two to five hundredths of a nat on average. With as many bytes
+#   sharing is better here, with every seed. DeepSeek found the opposite for its own, far larger models.
 #
-# Be careful with the first line. These models have hardly learned to use what is far away, so
-# they cannot miss it. `base`, a larger model that comes with the course, was trained much longer.
-# Give it windows *afterwards*, when it reads.
+# Be careful with the first line. These models have probably hardly learned to use what is far away,
+# so they cannot miss it. `base`, a larger model that comes with the course, was trained much longer.
+# Give it windows *afterwards*, when it reads 128 tokens at a time, its context.
 
 # %% tags=["corpus", "measured"]
 import dataclasses
@@ -581,7 +590,8 @@ def read_on(model, **changes):
 # %% tags=["corpus", "measured"]
 from lib.position import RotaryScaling
 
-yarn = RotaryScaling(4.0, 1.0, 4.0, trained_length=64, gain=0.1 * math.log(4) + 1)
+turns = dict(n_slow=1.0, n_fast=4.0)  # within the trained length, as in lesson 19
+yarn = RotaryScaling(4.0, **turns, trained_length=64, gain=0.1 * math.log(4) + 1)
 readings = {"as it is": {}, "interpolated": dict(rotary_scaling=RotaryScaling(4.0))}
 readings |= {"YaRN": dict(rotary_scaling=yarn), "window 64": dict(window=64)}
 losses = {name: read_on(model, **changes) for name, changes in readings.items()}
@@ -601,8 +611,8 @@ print("so it is")
 # %% [markdown]
 # As it is, the model fails some way beyond what it was trained on. Interpolation makes it fail
 # *everywhere*: without a little training on the slow clocks, neighbours blur. YaRN reads all of
-# it, a little worse. The window reads all of it as well as before, but it never sees more than
-# the window.
+# it, a little worse. The window reads all of it as well as before; what is older comes only at second
+# hand.
 #
 # The recorded runs have three seeds, and the positions that are added to the vectors: sinusoidal,
 # and learned, where the later rows of the table were never trained.
@@ -630,8 +640,8 @@ assert (lowest > highest).all()
 print("so it is")
 
 # %% [markdown]
-# *No kind of position reads on by itself. The remedies change what the model sees, so that it is
-# something it knows.*
+# *No kind of position reads on by itself. The remedies that work change what the model sees, so that
+# it is something it knows.*
 
 # %% [markdown]
 # ## Predict, then run
@@ -683,13 +693,14 @@ from lib.checks.lesson_20 import check_merge, check_new_mask, check_window_bytes
 #
 # *warm-up · 10 minutes* · [Solution](../solutions/20_long_context.ipynb#exercise-1-bytes-of-many-windows)
 #
-# How many bytes do the caches of one text take, in float32, when they are full? `config` is a
-# `GPTConfig` with `n_kv_heads`, `d_head`, `window` and `full_every`, each of which may be None. A
-# block without a window has room for `context_length` tokens. Blocks are counted from 1.
+# How many bytes do the caches of one text take, in float32, when they are filled? `config` is a
+# `GPTConfig`. Its `n_kv_heads` may be None, for `n_heads`; `d_head`, for `d_model / n_heads`;
+# `window`, for none; and `full_every`, for a window in every block. A block without a window has room
+# for `context_length` tokens; with `full_every=3` these are the blocks 3, 6, 9 and so on.
 #
 # <details><summary>Hint</summary>
 #
-# `n_layers // full_every` blocks are full. The others have room for `window` tokens, but never
+# `n_layers // full_every` blocks have no window. The others have room for `window` tokens, but never
 # for more than the context.
 #
 # </details>
@@ -734,7 +745,7 @@ check_merge(merge)
 #
 # A cache returns `n_keys` keys, and the last `n_new` of them belong to the tokens that have just
 # come. Return the bool mask `(n_new, n_keys)` of who may look at whom, in a model with a window.
-# Do not call `window_mask`.
+# `window_mask` would build a table for all keys: do without.
 #
 # <details><summary>Hint</summary>
 #
@@ -758,13 +769,13 @@ check_new_mask(new_mask)
 # - You built **attention in blocks**: the same numbers, and memory that grows with the text and
 #   not with its square.
 # - You built **a window and its ring**, and saw the bug that only pieces of several tokens show.
-# - You saw **what a byte of cache is worth** to small models: windows and shared heads save most
-#   of them at no cost, latent keys cost a little. What a long-trained model has learned to use, a
+# - You saw **what a byte of cache is worth** to small models: windows and shared heads save half of
+#   them and more at no cost that we could measure, latent keys cost a little. What a long-trained model has learned to use, a
 #   narrow window takes away.
 # - You saw that **no kind of position reads on by itself**, and that YaRN or a window lets rotary
 #   ones.
 #
-# What is still wrong: every token goes through every number of the model, easy or hard. More
+# What is still wrong: every token goes through every weight of the model, easy or hard. More
 # knowledge means more work for each. Lesson 21 breaks that tie.
 #
 # The library's entries: [window_mask and WindowCache](../book/api.md#attention),
@@ -933,8 +944,7 @@ print("so it is")
 
 # %% [markdown]
 # No: in no block does the first token get even its fair share. A null, as far as this model goes;
-# perhaps it is too small to need a sink. It fits with the windows above, which throw the first
-# tokens away and lose nothing by it.
+# perhaps it is too small to need a sink.
 
 # %% [markdown]
 # ## Deeper: other patterns

@@ -5,11 +5,11 @@
 #
 # You add parameters to a GPT without adding work for each token.
 #
-# - **You will build** a router, a mixture of experts, and three ways to keep all experts busy.
+# - **You will build** a router, a mixture of experts, and a loss that keeps all experts busy.
 # - **You will see** experts divide the characters among them, without being told what a
 #   character is.
-# - **Needs** lessons [08](08_feed_forward.ipynb) and [11](11_training.ipynb).
-# - **Takes** about 65 minutes; the notebook runs in under 45 s.
+# - **Needs** lessons [11](11_training.ipynb) and [19](19_modern_blocks.ipynb).
+# - **Takes** about 75 minutes; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -103,7 +103,8 @@ y.index_add_(0, tokens, torch.tensor([[5.0, 5.0], [7.0, 7.0]]))
 print(y.tolist())
 
 # %% [markdown]
-# The outputs for tokens 0 and 2 have come back to rows 0 and 2. That is the whole layer. The
+# The outputs for tokens 0 and 2 have come back to rows 0 and 2. (`slots` says as which of its $K$
+# choices the token came; with one choice it is always 0.) That is the whole layer. The library's
 # router computes in float32, whatever the model does: a rounded score may choose another expert.
 
 # %% tags=["naive:moe.MoE"]
@@ -118,7 +119,7 @@ class MoE(nn.Module):
 
     def forward(self, x):
         rows = x.flatten(0, -2)  # (B, T, D) -> (N, D)
-        probabilities = self.router(rows.float()).softmax(dim=-1)  # (N, E)
+        probabilities = self.router(rows).softmax(dim=-1)  # (N, E)
         gates, chosen = probabilities.topk(self.n_active, dim=-1)  # (N, K)
         y = torch.zeros_like(rows)
         for number, expert in enumerate(self.experts):
@@ -185,7 +186,8 @@ for experts in ({}, dict(n_experts=8, n_active=2, renormalise=True)):
     print(f"{total / 1e9:.1f} billion parameters, {active / 1e9:.1f} active")
 
 # %% [markdown]
-# Each token uses two of the eight: 46.7 billion parameters, and the work of a model of 12.9
+# (`renormalise` divides the gates of a token by their sum.) Each token uses two of the eight: 46.7
+# billion parameters, and the work of a model of 12.9
 # billion. The price is memory: all experts have to be there.
 #
 # ### All experts busy
@@ -237,13 +239,13 @@ same = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(100, 4)
 print(f"always expert 0: {balance_loss(same, same.topk(1).indices).item():.3f}")
 
 # %% [markdown]
-# That gives $E$, the most that is possible.
+# That gives $E$, the most that is possible with one active expert.
 #
 # ### How it reaches the loss
 #
 # The balance loss is computed inside of each block; it is needed where the loss is made.
-# `Training` opens this context around the forward pass, and adds what was collected, each times a
-# small weight:
+# `Training` opens this context around the forward pass, and adds what was collected. The layer has
+# multiplied its loss by a small weight, `balance_weight`, 0.01 by default:
 
 # %% tags=["lib:moe.extra_losses"]
 from collections.abc import Iterator
@@ -276,12 +278,13 @@ for experts in ({}, dict(n_experts=4, balance_weight=0.01)):
     print(experts, [round(loss.item(), 4) for loss in extra])
 
 # %% [markdown]
-# Two blocks, two losses, each close to 0.01 times 1: these routers are nearly uniform. They are trained on, and left out of
-# the losses that `Training` reports.
+# Two blocks, two losses, each close to 0.01 times 1: these routers are nearly uniform. These losses are trained
+# on, and left out of those that `Training` reports.
 #
 # ### Limited places
 #
-# On many machines each expert may live on another one. All must be given work of the same size,
+# This is not about idle experts but about busy ones. On many machines each expert may live on another
+# one. All must be given work of the same size,
 # known before: so an expert has a number of places, its *capacity*. A token that comes too late is
 # *dropped*.
 
@@ -323,8 +326,17 @@ print(within_capacity(chosen, n_experts=3, capacity=2).flatten().tolist())
 # The balance loss has a price: its gradient has nothing to do with the text. DeepSeek-V3 does
 # nearly without (Wang et al. 2024). Each expert gets a bias, which is added to the probabilities *for the
 # choice only*, not for the gate. After each update the biases of busy experts go down by a fixed
-# step, those of idle ones up. Watch the loads of four experts, of 400 random tokens; nothing is
-# trained but the bias.
+# step, `bias_rate`, those of idle ones up. In the library's layer that is
+#
+# ```
+# chosen = (probabilities + self.bias).topk(self.n_active).indices
+# gates = probabilities.gather(-1, chosen)
+# ...
+# self.bias += self.bias_rate * (load.mean() - load).sign()
+# ```
+#
+# Watch the loads of four experts, of 400 random tokens that a random router treats unequally; nothing
+# is trained but the bias. (A layer keeps in `chosen` where its last tokens went.)
 
 # %% tags=["measured"]
 torch.manual_seed(2)
@@ -347,13 +359,14 @@ for step in range(201):
 # ### The classic bug: a softmax after the choice
 #
 # Choose first, then take the softmax over the chosen scores: that looks the same, and with two
-# active experts it is a choice that Mixtral made (the library's `renormalise`). With one active
+# active experts it is a choice that Mixtral made. (It gives the same as dividing the gates by their
+# sum, the library's `renormalise`.) With one active
 # expert it is a bug. Look at the gates, and at the router's gradient.
 
 # %%
 torch.manual_seed(0)
 x, weight = torch.randn(6, 8), torch.randn(4, 8, requires_grad=True)
-goal = torch.randn(6)  # pretend: what more of each expert would do to the loss
+goal = torch.randn(6)  # pretend: what more of each token's expert does to the loss
 for name in ("before", "after"):
     scores = x @ weight.T
     if name == "before":
@@ -365,15 +378,16 @@ for name in ("before", "after"):
     print(f"softmax {name:6} {shown}, gradient {slope.norm().item():.2f}")
 
 # %% [markdown]
-# A softmax over one number is 1, whatever the number is. The router gets no gradient, and stays as
-# it was drawn. No shape is wrong and the loss falls, since the experts learn. So the library
+# A softmax over one number is 1, whatever the number is. The router gets no gradient from the text,
+# and learns nothing from it. No shape is wrong and the loss falls, since the experts learn. So the library
 # refuses `renormalise=True` with one active expert.
 
 # %% [markdown]
 # ## Experiment: who takes what?
 #
 # Two small GPTs with four experts in each block, one active: one with the balance loss, one
-# without. The settings are those of a larger comparison, which comes below.
+# without, trained for 300 steps. The other settings are those of a larger comparison with 1,000, which
+# comes below.
 
 # %% tags=["corpus", "hide-input"]
 # @title The text, and the recorded runs
@@ -411,7 +425,7 @@ def train_mixture(n_steps=300, **options):
 
 
 # %% [markdown]
-# A `MoE` keeps in `chosen` which experts its last tokens went to. Count how much each expert gets
+# Count how much each expert gets
 # of 256 windows of the validation text:
 
 # %% tags=["corpus", "measured:wide"]
@@ -454,8 +468,8 @@ claim(loads["without"].max() < 0.8, "and none takes nearly all")
 # either: no expert takes all, none is left out. The danger that the balance loss was made for does
 # not show in this run. That is a null, and it stays on the page. Two things may protect this
 # model: its gates come from a softmax over all experts, and Muon's steps are equally large in all
-# directions. In longer runs, which come below, the loads do drift apart without the loss; in large
-# models they can collapse.
+# directions. In the longer runs below the loads do drift apart without the loss; in large models they
+# can collapse.
 #
 # ### What do they specialise in?
 #
@@ -490,7 +504,7 @@ plot.heat_map(torch.cat(tables), rows, labels, "character", "", **options)
 # goes to this expert.*
 #
 # The experts clearly have characters of their own. Is that what training taught the router? A
-# number, and a control. The number is the *mutual information* of expert and character: by how
+# number, and a control. The number is the *mutual information* of expert $a$ and character $b$: by how
 # many bits one tells about the other. It is $H(a) + H(b) - H(a, b)$, with the entropies of lesson
 # [01](01_text_and_tokens.ipynb). Two bits would name one of four experts. The control is the same
 # model before its training.
@@ -506,13 +520,14 @@ def bits(*columns):  # the entropy of what stands side by side in them
 
 def tells(expert, now, following):
     about_now = bits(expert) + bits(now) - bits(expert, now)
-    further = bits(expert, now) + bits(now, following)
-    return about_now, further - bits(expert, now, following) - bits(now)
+    apart = bits(expert, now) + bits(now, following)
+    return about_now, apart - bits(expert, now, following) - bits(now)
 
 
 # %% [markdown]
 # The second number asks: when you know the character, what does the expert *further* tell about
-# the *next* one? The router of a block sees a vector that holds the context too.
+# the *next* one, $c$? That is $H(a, b) + H(b, c) - H(a, b, c) - H(b)$. The router of a block sees a
+# vector that holds the context too.
 
 # %% tags=["corpus", "measured:wide"]
 torch.manual_seed(0)
@@ -553,13 +568,15 @@ claim(chance < next_one["trained"][1] / 2, "chance does not explain it")
 #
 # Training shows in the second number. The untrained router's choice says next to nothing about
 # what comes next; the trained one's says several times as much. (A part of that is chance in the
-# counting. The folded cell mixes the experts of each character: less than half is left.) The
+# counting. The folded cell mixes the experts of each character, in the second block: less than half is
+# left.) The
 # router has learned to send the same character to different experts, by its context.
 
 # %% [markdown]
 # ## Experiment: does it pay?
 #
-# Seven models, three seeds each, recorded with `python book/_tools/experts.py`. The dense model's
+# Seven models, three seeds each, one recipe and one learning rate, 1,000 steps but for *more steps*,
+# judged on the validation text; recorded with `python book/_tools/experts.py`. The dense model's
 # network is two units wider than an expert: as many weights as a router has. So it has as many
 # parameters as one token uses in a mixture. The last three are dense models too. Two of them get
 # about the time that the mixture takes, as more steps or as more width. The last has as many
@@ -614,12 +631,12 @@ print("so it stands in the tables")
 #   hundredths of a nat.
 # - **At equal seconds it is nearly a draw.** A step of the mixture takes about three tenths longer:
 #   routing and copying rows cost time, and four small products are slower than one large one. A
-#   dense model that gets this time as more steps comes within a hundredth or two. As more width it
-#   does not.
+#   dense model that gets this time as more steps comes within a hundredth or two. As more width (a
+#   little less time) it does not.
 # - **At equal memory** the dense model is no better here, and takes nearly half as long again.
-# - **Balance pays**, though not against collapse: the mixture with the balance loss is the best with
-#   every seed. The bias balances best of all, and gains no more than no balance. Without
-#   either the busiest expert takes up to twice its share and more.
+# - **The balance loss pays**, and not because of the balance: the mixture with it is the best with
+#   every seed, while the bias balances better and gains no more than no balance. Without either the
+#   busiest expert takes up to two and a half times its share.
 #
 # What it does not say: these are two blocks, four experts, one processor. A graphics processor has
 # other prices, and large models have more to put into their experts.
@@ -629,9 +646,8 @@ print("so it stands in the tables")
 #
 # <details><summary>With four experts and one active, what share of the experts' weights does one token use? And a batch of 1,024 tokens?</summary>
 #
-# A quarter; and nearly always all of them. So a mixture saves work, but it saves no memory, and
-# little of it when only one text is written: the weights must be read all the same, one expert
-# after the other.
+# A quarter; and nearly always all of them. So a mixture saves work for each token, but no memory. And a
+# batch, whose tokens choose differently, reads all the weights.
 #
 # </details>
 #
@@ -672,7 +688,7 @@ from lib.checks.lesson_21 import check_gate_table, check_limited, check_whole_ba
 # *warm-up · 10 minutes* · [Solution](../solutions/21_mixture_of_experts.ipynb#exercise-1-a-table-of-gates)
 #
 # Return the gates as a matrix `(N, E)` with zeros for all experts that were not chosen. `scores`
-# is `(N, E)`. The softmax goes over all experts; with `renormalise` the gates of a row sum to 1.
+# is `(N, E)`, and gets its gradient through them. The softmax goes over all experts; with `renormalise` the gates of a row sum to 1.
 #
 # <details><summary>Hint</summary>
 #
@@ -698,7 +714,7 @@ check_gate_table(gate_table)
 # Several processes each have a part of the batch: a pair of `probabilities` `(n, E)` and `chosen`
 # `(n, K)`, with an `n` that may differ. Return the balance loss of the whole batch, as if one
 # process had it all. Each process may only send its counts and its sums, so do not join the
-# tensors.
+# tensors. The loss is for training: keep its gradient.
 #
 # <details><summary>Hint</summary>
 #
@@ -723,8 +739,9 @@ check_whole_balance(whole_balance_loss)
 # *core · 20 minutes* · [Solution](../solutions/21_mixture_of_experts.ipynb#exercise-3-experts-with-few-places)
 #
 # Return the new residual stream: `stream` `(N, D)` plus the outputs of the experts, times their
-# gates. `gates` and `chosen` are `(N, K)`, `experts` a list of functions of rows `(n, D)`. Each
-# expert takes the first `capacity` tokens that chose it. Gates stay as they are.
+# gates. `gates` and `chosen` are `(N, K)`, `experts` a list of functions of rows `(n, D)`, here of
+# `stream` itself (the norm is left out). Each expert takes the first `capacity` tokens that chose it
+# and computes no others. Gates stay as they are.
 #
 # <details><summary>Hint</summary>
 #
@@ -746,7 +763,7 @@ check_limited(limited)
 # ## Recap
 #
 # - You built a **router** and a **mixture of experts**: many parameters, of which each token uses a few.
-# - You built three ways to keep experts busy: the **balance loss**, **limited places**, and a **bias** for the choice.
+# - You built the **balance loss** and **limited places**, and saw a **bias** for the choice at work.
 # - You saw a bug that no shape shows: the **softmax after the choice**, with which the router learns nothing.
 # - You saw **experts divide the characters**, and that an untrained router does that too. What training adds is
 #   a choice that depends on the context.

@@ -32,6 +32,10 @@ def check_window_bytes(window_bytes) -> str:
         dict(d_model=24, n_heads=4, n_layers=7, context_length=19, window=5)
         | dict(full_every=3, n_kv_heads=2),
         dict(d_model=24, n_heads=6, n_layers=3, context_length=9),
+        dict(d_model=8, n_heads=2, n_layers=5, context_length=9, window=4)
+        | dict(full_every=3),
+        dict(d_model=8, n_heads=2, n_layers=2, context_length=9, window=4)
+        | dict(full_every=3),
         dict(d_model=16, n_heads=2, n_layers=2, context_length=6, window=50),
         dict(d_model=16, n_heads=4, n_layers=5, context_length=11, window=3)
         | dict(d_head=6),
@@ -71,6 +75,8 @@ def _byte_mistakes(c: GPTConfig, right: int) -> dict[float, str]:
         "for the context only.",
         right / 2: "Half of it: the cache holds keys *and* values.",
         right / 4: "These are numbers; a float32 takes 4 bytes.",
+        right / d_head * (c.d_model // n_kv_heads): "A head is `d_model / n_heads` "
+        "wide, however many key heads there are.",
         right / n_kv_heads * c.n_heads: "Count the *key* heads, `n_kv_heads`.",
         right / d_head * (c.d_model // c.n_heads): "`d_head` is given here: use it.",
         right / d_head * c.d_model: "A key is `d_head` wide, not `d_model`.",
@@ -103,13 +109,17 @@ NAMES = ("m", "l", "o")
 @exercise
 def check_merge(merge) -> str:
     """Takes a function of two triples (m, l, o)."""
-    for length, width, cut, empty in (
-        (5, 4, 3, None),
-        (3, 2, 1, None),
-        (4, 4, 6, slice(6, 8)),
-        (2, 7, 4, slice(4)),
+    for length, width, cut, empty, far in (
+        (5, 4, 3, None, 0),
+        (3, 2, 1, None, 0),
+        (4, 4, 6, slice(6, 8), 0),
+        (2, 7, 4, slice(4), 0),
+        (3, 2, 4, None, 200),
+        (3, 2, 4, None, -200),
+        (2, 3, 4, slice(4), -20_000),
     ):
         scores, values = 4 * _noise(length, 8, seed=length), _noise(8, width, seed=9)
+        scores = scores + far  # e to the power of these is 0 or too large
         if empty is not None:
             scores[1, empty] = -math.inf
         first = _part(scores[:, :cut], values[:cut])
@@ -143,8 +153,8 @@ def _expect_merged(merge, first: Triple, second: Triple, right: Triple) -> None:
         if not torch.allclose(given.double(), wanted.double(), rtol=1e-4, atol=1e-5):
             expect(
                 bool(given.isfinite().all()),
-                f"`{name}` holds nan or inf where one half is empty. Shrink by "
-                "e^(m_side - m), with the new m: that is 0 there.",
+                f"`{name}` holds nan or inf where one half is empty, or where scores "
+                "are large. Shrink by e^(m_side - m), with the new m: that is 0 there.",
             )
             otherwise = f"`{name}` is wrong. Each side shrinks by e^(m_side - m)."
             raise Mistake(hint_for_tensor(given, hints[name], otherwise))
@@ -196,6 +206,7 @@ def check_new_mask(new_mask) -> str:
         (3, 9, 1),
         (6, 8, 50),
         (2, 12, 5),
+        (1, 6, 3),
     ):
         right = window_mask(n_keys, window)[n_keys - n_new :]
         given = tensor(new_mask(n_new, n_keys, window), (n_new, n_keys))
@@ -223,6 +234,8 @@ def _mask_mistakes(n_new: int, n_keys: int, window: int, right: Tensor) -> dict:
     found = {
         "Your queries are the first positions; they are the last.": (top >= 0)
         & (top < window),
+        "Old keys are n_keys - n_new, whatever the window is.": (top + window > 0)
+        & (top + window <= window),
         "The window is one too wide: it holds the token itself.": (distance >= 0)
         & (distance <= window),
         "A token may look at itself.": (distance > 0) & (distance <= window),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -39,6 +41,18 @@ def _expect_near(given: Tensor, right: Tensor, hints: dict, otherwise: str) -> N
     )
 
 
+def _expect_gradient(given: Tensor, right: Tensor, leaves: list[Tensor]) -> None:
+    """Expect that training would reach what the answer was computed from."""
+    words = "The numbers are right, but without their gradient nothing would learn: "
+    words += "leave out `detach`, `.data` and `.item()`."
+    expect(given.requires_grad, words)
+    weight = _noise(*right.shape, seed=77)
+    wanted = torch.autograd.grad((right * weight).sum(), leaves)
+    own = torch.autograd.grad((given * weight).sum(), leaves, allow_unused=True)
+    for a, b in zip(own, wanted, strict=True):
+        expect(a is not None and torch.allclose(a, b, atol=1e-4), words)
+
+
 # Exercise 1
 
 
@@ -48,7 +62,8 @@ def check_gate_table(gate_table) -> str:
     for n_tokens, n_experts, n_active in ((6, 4, 2), (5, 3, 1), (4, 5, 3), (3, 2, 2)):
         scores = 2 * _noise(n_tokens, n_experts, seed=n_experts)
         for renormalise in (False, True) if n_active > 1 else (False,):
-            before = scores.clone()
+            scores.requires_grad_()
+            before = scores.detach().clone()
             answer = gate_table(scores, n_active, renormalise)
             given = tensor(answer, (n_tokens, n_experts))
             _expect_untouched([before], [scores], "scores")
@@ -56,6 +71,7 @@ def check_gate_table(gate_table) -> str:
             hints = _gate_mistakes(scores, n_active, renormalise)
             otherwise = "Softmax, `topk`, and the gates back to their places."
             _expect_near(given, right, hints, otherwise)
+            _expect_gradient(given, right, [scores])
     default = gate_table(scores, 1)
     expect(
         torch.allclose(tensor(default, (3, 2)), _gates(scores, 1, False), atol=1e-5),
@@ -115,23 +131,42 @@ def check_whole_balance(whole_balance_loss) -> str:
             _part(n, n_experts, n_active, seed=10 * i + n) for i, n in enumerate(sizes)
         ]
         before = [each.clone() for part in parts for each in part]
-        answer = whole_balance_loss(parts)
+        leaves = [p.requires_grad_() for p, _ in parts]
+        own = list(parts)
+        names = ("cat", "concat", "vstack", "hstack")
+        with ExitStack() as stack:
+            for name in names:
+                stack.enter_context(mock.patch.object(torch, name, _refuse))
+            answer = whole_balance_loss(own)
+        expect(len(own) == len(parts), "You changed the list `parts` itself.")
         now = [each for part in parts for each in part]
         _expect_untouched(before, now, "probabilities chosen " * len(parts))
-        _expect_balance(answer, parts)
+        right = _expect_balance(answer, parts)
+        if isinstance(answer, Tensor):
+            _expect_gradient(answer.reshape(()), right, leaves)
+        else:
+            raise Mistake("Return a tensor: a plain number has no gradient.")
     return "As if one process had the whole batch."
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise Mistake("Do not join the tensors: a process sends only counts and sums.")
 
 
 def _part(n: int, n_experts: int, n_active: int, seed: int) -> tuple[Tensor, Tensor]:
     scores = 2 * _noise(n, n_experts, seed=seed)
     scores[:, seed % n_experts] += 1.5  # each part prefers another expert
     p = scores.softmax(dim=-1)
-    return p, p.topk(n_active).indices
+    bias = 0.3 * _noise(n_experts, seed=n_experts)  # the choice may know more than p
+    bias[-1] -= 2  # nobody chooses the last expert
+    return p, (p + bias).topk(n_active).indices
 
 
-def _expect_balance(answer: object, parts: list[tuple[Tensor, Tensor]]) -> None:
+def _expect_balance(answer: object, parts: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Expect the balance loss of all parts; return it."""
     p, chosen = (torch.cat(tensors) for tensors in zip(*parts))
-    right, given = balance_loss(p, chosen).item(), as_number(answer)
+    whole = balance_loss(p, chosen)
+    right, given = whole.item(), as_number(answer)
     losses = torch.stack([balance_loss(*part) for part in parts])
     sizes = torch.tensor([float(len(part[0])) for part in parts])
     n_experts, n_active = p.size(1), chosen.size(1)
@@ -139,7 +174,7 @@ def _expect_balance(answer: object, parts: list[tuple[Tensor, Tensor]]) -> None:
     means = [part[0].mean(dim=0) for part in parts]
     unweighted = n_experts * torch.stack(shares).mean(0) @ torch.stack(means).mean(0)
     weighted = (losses * sizes).sum() / sizes.sum()
-    not_the_whole = "f and P are of the whole batch: add up first, multiply then."
+    not_the_whole = "f and P are of the whole batch: add up first, then multiply."
     hints = {
         losses.mean().item(): f"That is the mean of the parts' losses. {not_the_whole}",
         weighted.item(): f"A weighted mean of the parts' losses. {not_the_whole}",
@@ -155,8 +190,13 @@ def _expect_balance(answer: object, parts: list[tuple[Tensor, Tensor]]) -> None:
         abs(given - right) < 1e-4,
         f"With parts of {[len(part[0]) for part in parts]} tokens and {n_active} "
         f"active experts the loss is {right:.4f}; yours: {given:.4f}. "
-        + hint_for(given, hints, not_the_whole),
+        + hint_for(
+            given,
+            hints,
+            f"{not_the_whole} Count all K choices, with `minlength`, for all E experts.",
+        ),
     )
+    return whole
 
 
 # Exercise 3
@@ -172,20 +212,38 @@ def check_limited(limited) -> str:
         (8, 3, 2, 1, 2),
         (6, 2, 4, 2, 1),
         (5, 3, 3, 1, 9),
+        (7, 2, 5, 3, 2),
     ):
         stream, matrices = _noise(n, d, seed=n), _noise(n_experts, d, d, seed=d)
-        p = _noise(n, n_experts, seed=9).softmax(dim=-1)
-        gates, chosen = p.topk(n_active)
-        experts = [lambda rows, w=w: (rows @ w).tanh() + 1 for w in matrices]
-        given_ones = [stream, gates, chosen]
-        before = [each.clone() for each in given_ones]
+        scores = _noise(n, n_experts, seed=9)
+        scores[:, 0] -= 9 * (n_experts > n_active + 1)  # perhaps nobody's choice
+        gates, chosen = scores.softmax(dim=-1).topk(n_active)
+        experts = [_Counted(w) for w in matrices]
+        given_ones = [stream.requires_grad_(), gates.requires_grad_(), chosen]
+        before = [each.detach().clone() for each in given_ones]
         answer = limited(stream, gates, chosen, experts, capacity)
+        most = max(expert.n_rows for expert in experts)
         given = tensor(answer, (n, d))
         _expect_untouched(before, given_ones, "stream gates chosen")
         right, hints = _limited_mistakes(*given_ones, experts, capacity)
-        otherwise = "Add gate times output, for the first tokens of each expert."
+        otherwise = "Add gate times output, for the first tokens of each expert. Every "
+        otherwise += "expert reads rows of `stream`, as it was."
         _expect_near(given, right, hints, otherwise)
+        words = f"An expert computed {most} rows; it has places for {capacity}."
+        expect(most <= capacity, words)
+        _expect_gradient(given, right, given_ones[:2])
     return "A full expert, and nobody is lost."
+
+
+class _Counted:
+    """An expert that counts the rows that it computes."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix, self.n_rows = matrix, 0
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        self.n_rows += len(rows)
+        return (rows @ self.matrix).tanh() + 1
 
 
 def _limited_mistakes(
@@ -224,6 +282,9 @@ def _wrong_gates(
         "No expert takes more than `capacity` tokens.": gates,
         "Multiply each output by its gate.": 1.0 * fits,
         "You kept the last tokens of an expert; keep the first.": gates * last,
+        "You kept the surest tokens: then a later one could push out an earlier one.": (
+            gates * _surest(gates, chosen, n_experts, capacity)
+        ),
         "One token too few: an expert takes `capacity` of them.": gates * few,
         "One token too many: an expert takes `capacity` of them.": gates * many,
         "Each expert has places of its own; you counted all tokens.": gates
@@ -235,6 +296,16 @@ def _wrong_gates(
         "Use all K choices of a token, not only the first.": gates
         * (fits & first_choice),
     }
+
+
+def _surest(gates: Tensor, chosen: Tensor, n_experts: int, capacity: int) -> Tensor:
+    """Return which choices find a place if the largest gates come first."""
+    fits = torch.zeros_like(chosen, dtype=torch.bool)
+    for expert in range(n_experts):
+        own = gates.masked_fill(chosen != expert, -1).flatten()
+        best = own.topk(min(capacity, len(own))).indices
+        fits.view(-1)[best[own[best] >= 0]] = True
+    return fits
 
 
 def _first_come(chosen: Tensor, n_experts: int, capacity: int) -> Tensor:

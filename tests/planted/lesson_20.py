@@ -237,6 +237,41 @@ def as_a_list(n_new, n_keys, window):
     return ((d >= 0) & (d < window)).tolist()
 
 
+def without_shrinking(first, second):
+    """Undoes both m at once: nan for large scores."""
+    m = torch.maximum(first[0], second[0])
+    l, o = (
+        (first[0].exp() * a + second[0].exp() * b) / m.exp()
+        for a, b in zip(first[1:], second[1:])
+    )
+    return m, l, o
+
+
+def finite_lowest(first, second):
+    """An empty half gets a large number in place of -inf."""
+    m1, m2 = (side[0].clamp(min=-1e4) for side in (first, second))
+    m = torch.maximum(m1, m2)
+    shrink = (m1 - m).exp(), (m2 - m).exp()
+    l, o = (shrink[0] * a + shrink[1] * b for a, b in zip(first[1:], second[1:]))
+    return m, l, o
+
+
+def rounded_full(c):
+    return blocks_full(c, lambda n, every: round(n / every))
+
+
+def one_full_at_least(c):
+    return blocks_full(c, lambda n, every: max(1, n // every))
+
+
+def blocks_full(c, count):
+    n_full = count(c.n_layers, c.full_every) if c.full_every else 0
+    room = min(c.window or c.context_length, c.context_length)
+    tokens = n_full * c.context_length + (c.n_layers - n_full) * room
+    d_head = c.d_head or c.d_model // c.n_heads
+    return 8 * (c.n_kv_heads or c.n_heads) * d_head * tokens
+
+
 WRONG = {
     "check_window_bytes": [
         (no_window, "room for `window` tokens"),
@@ -244,6 +279,8 @@ WRONG = {
         (not_clipped, "wider than the context"),
         (counted_from_zero, "counted from 1"),
         (swapped, "swapped the two kinds"),
+        (rounded_full, "'full_every': 3} the caches take"),
+        (one_full_at_least, "'full_every': 3} the caches take"),
         (keys_only, "keys *and* values"),
         (half_precision, "keys *and* values"),
         (numbers_only, "takes 4 bytes"),
@@ -263,6 +300,8 @@ WRONG = {
         (mean_of_outputs, "the same weight"),
         (one_m_for_all, "for each query on its own"),
         (smaller_m, "not the smaller"),
+        (without_shrinking, "where scores are large"),
+        (finite_lowest, "`m`"),
         (shrinks_in_place, "changed what it was given"),
         (through_outputs, "holds nan or inf"),
         (without_m, "Return three tensors"),

@@ -9,7 +9,8 @@
 #   make lessons   rebuild the notebooks whose script or library changed
 #   make renumber  number all lessons by their order in book/course.yml
 #   make address   write the repository's address into badges and first cells
-#   make bench     compare the speed of training, writing, tokenizing, translating
+#   make bench     compare the speed of training, writing, tokenizing, translating;
+#                  NAMES=gpu for a GPU, where there is one
 #   make times     measure time and memory of every notebook; NAMES="..." for some
 #   make machines  run tests and notebooks as other machines would; ONLY="avx2 jitter-1"
 #   make again     run every notebook twice in one kernel, from an empty folder

@@ -602,7 +602,7 @@ def mean_over(counts: Callable[..., Tensor]) -> Callable[[Callable], Callable]:
 # `in_mode` of lesson [02](02_bigram.ipynb) sets the mode for training, and
 # `require_finite` ends a run whose loss is no number any more, before the update.
 # `autocast` does matrix products in `bfloat16` where `dtype` asks for that.
-# (`n_processes`, `share_of`, `sum_over_processes`, `without_exchange` and `SharedModel`
+# (`n_processes`, `share_of`, `sum_over_processes`, `without_exchange` and `shared`
 # have nothing to do in a single process: training with several is a subject of lesson
 # 22.)
 
@@ -610,7 +610,7 @@ def mean_over(counts: Callable[..., Tensor]) -> Callable[[Callable], Callable]:
 from lib.device import choose_dtype
 from lib.module import in_mode
 from lib.train.guards import require_finite
-from lib.train.parallel import SharedModel, n_processes, part_weights, share_of
+from lib.train.parallel import n_processes, part_weights, share_of, shared
 from lib.train.parallel import sum_over_processes, without_exchange
 
 
@@ -625,7 +625,7 @@ class Training:
         self.model, self.config, self.loss_of = model, config, loss_of
         self.optimizers = make_optimizers(model, config)
         self.n_done, self.losses, self.validation = 0, [], []
-        self.runner = SharedModel(model) if n_processes() > 1 else model
+        self.runner = shared(model)
 
     def step(self, batch: tuple[Tensor, ...]) -> float:
         c = self.config

@@ -418,6 +418,28 @@ def test_unknown_and_missing_options(command):
     assert status == 2 and "Invalid value for '--steps'" in error
 
 
+def test_recomputed_activations_change_no_number(command):
+    outputs = []
+    for words in ([], ["--recompute"]):
+        words = [*SHORT[:-4], *words, "--steps", 3, "--dropout", 0.2]
+        words += ["--device", "cpu", "--out", f"run{len(outputs)}"]
+        status, output, error = command(train_command, *words)
+        assert (status, error) == (0, "")
+        outputs.append(output.splitlines()[1])
+    assert outputs[0] == outputs[1]
+
+
+def test_a_model_without_blocks_and_a_process_that_is_alone(command):
+    status, _, error = command(train_command, *SHORT, "--parallel", "zero1")
+    assert status == 1 and "parallel='zero1' needs several processes" in error
+    status, _, error = command(train_command, *SHORT, "--parallel", "all")
+    assert status == 1 and "parallel='all' must be in ['ddp', 'zero1', 'fsdp']" in error
+    words = [*SHORT[2:], "--preset", "bigram", "--recompute"]
+    status, _, error = command(train_command, *words)
+    assert status == 1 and "BigramLM without blocks: nothing to recompute" in error
+    assert not Path("run").exists()
+
+
 # In processes of their own
 
 

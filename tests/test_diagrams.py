@@ -51,6 +51,7 @@ CALLS = [
     "ring_cache()",
     "routed()",
     "places()",
+    *("shared_memory()", "recomputed()"),
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = 15  # of 480 units: 10.7 pixels where a phone shows the drawing at 343

@@ -4,7 +4,7 @@
 and writes ``data/benchmarks.json``, which the site shows; with names (``training``,
 ``writing``, ``tokenizing``, ``translating``, ``lessons``) it measures these again and
 keeps the other rows. Times are processor seconds; on a busy machine they vary, the
-ratios less.
+ratios less. ``gpu`` is measured only by name, and only where a GPU is.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ from times import ROOT, kept, machine
 sys.path.insert(0, str(ROOT))
 os.environ["COURSE_QUIET"] = "1"
 
+from lib.device import has_bfloat16  # noqa: E402
 from lib.evaluate.bleu import bleu  # noqa: E402
+from lib.evaluate.scaling_laws import flops_per_token  # noqa: E402
 from lib.generate import generate  # noqa: E402
 from lib.models import count_parameters  # noqa: E402
 from lib.models.gpt import GPT, GPTConfig  # noqa: E402
+from lib.models.presets import preset_config  # noqa: E402
 from lib.tasks.english_french import TranslationData, translation_data  # noqa: E402
 from lib.text.batches import random_batch, split_text  # noqa: E402
 from lib.text.bpe import BPETokenizer, merge_pair, split_words  # noqa: E402
@@ -68,22 +71,31 @@ FAST_STEPS, FAST_BATCH = 520, 12
 LONG = GPTConfig(65, 112, 4, 3, 448, 128, **SMALL)
 LONG_STEPS, LONG_BATCH = 1_700, 8
 
+# What a GPU is measured with, and what data sheets promise of it in bfloat16.
+GPU_PRESET, GPU_BATCH, GPU_STEPS, GPU_WARM = "small", 32, 20, 5
+PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "L4": 121e12, "T4": 65e12}
+
 
 def main() -> int:
     """Run all benchmarks, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("names", nargs="*", help="training, writing, ...")
     names = parser.parse_args().names
+    if "gpu" in names and not torch.cuda.is_available():
+        print("gpu: there is no GPU here that PyTorch can use; nothing was measured")
+        names.remove("gpu")
+        if not names:
+            return 0
     torch.set_num_threads(1)
     corpus = load_corpus()
     if corpus.is_stand_in:
         print("Benchmarks need Tiny Shakespeare: set COURSE_DATA to its folder.")
         return 1
-    rows = [] if not names else read_rows()
-    order = (training, writing, tokenizing, translating, lessons)
+    rows = [r for r in read_rows() if names or r["benchmark"] == "gpu"]
+    order = (training, writing, tokenizing, translating, lessons, gpu)
     for benchmark in order:
         name = benchmark.__name__
-        if not names or name in names:
+        if name in names or (not names and benchmark is not gpu):
             rows = [row for row in rows if row["benchmark"] != name]
             rows += [{"benchmark": name} | row for row in benchmark(corpus.text)]
     half = BENCHMARKS.with_suffix(".tmp")
@@ -300,6 +312,53 @@ def lessons(text: str) -> list[dict]:
     return [
         row("all lessons", f"{sum(times):.0f} s", f"the longest: {max(times):.0f} s")
     ]
+
+
+def gpu(_: str) -> list[dict]:
+    """Tokens per second, share of the peak and memory of a preset, in three ways."""
+    ways = {"float32": ("float32", False)}
+    if has_bfloat16(torch.device("cuda")):
+        ways |= {"bfloat16": ("bfloat16", False), "compiled": ("bfloat16", True)}
+    else:
+        ways["compiled"] = "float32", True
+    config, name = preset_config(GPU_PRESET), torch.cuda.get_device_name()
+    peak = next((p for kind, p in PEAKS.items() if kind in name), None)
+    rows, slow = [], None
+    for way, (dtype, compiled) in ways.items():
+        speed, memory = gpu_speed(config, dtype, compiled)
+        slow = slow or speed
+        share = "MFU not known" if peak is None else (
+            f"MFU {speed * flops_per_token(config) / peak:.0%} of the bfloat16 peak"
+        )  # fmt: skip
+        rows.append(
+            row(
+                f"preset {GPU_PRESET} on {name}, {way}",
+                f"{speed:,.0f} tokens/s, {share}, {memory / 2**30:.1f} GiB",
+                "" if way == "float32" else f"float32: {slow:,.0f} tokens/s",
+                None if way == "float32" else round(speed / slow, 1),
+            )
+        )
+    return rows
+
+
+def gpu_speed(config: GPTConfig, dtype: str, compiled: bool) -> tuple[float, int]:
+    """Return the tokens per second of a training on the GPU, and its largest memory."""
+    torch.manual_seed(0)
+    settings = TrainConfig(GPU_STEPS + GPU_WARM, optimizer="muon", dtype=dtype)
+    run = Training(GPT(config).to("cuda"), settings)
+    if compiled:
+        run.runner = torch.compile(run.runner)
+    shape = GPU_BATCH, config.context_length
+    ids = torch.randint(config.vocab_size, shape, device="cuda")
+    torch.cuda.reset_peak_memory_stats()
+    for step in range(GPU_STEPS + GPU_WARM):
+        if step == GPU_WARM:
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+        run.step((ids, ids))
+    torch.cuda.synchronize()
+    taken = time.perf_counter() - start
+    return GPU_STEPS * ids.numel() / taken, torch.cuda.max_memory_allocated()
 
 
 if __name__ == "__main__":

@@ -25,13 +25,14 @@ from lib.train.guards import (
 )
 from lib.train.optimizer import make_optimizers
 from lib.train.parallel import (
-    SharedModel,
     add_over_processes,
     any_process,
     n_processes,
     part_weights,
     share_of,
+    shared,
     sum_over_processes,
+    whole,
     without_exchange,
 )
 from lib.train.schedule import SCHEDULES
@@ -120,7 +121,7 @@ class Training:
 
     Args:
         model: changed in place. In a process group (``torchrun``) every process trains
-            its share of each batch, and PyTorch's DDP averages the gradients.
+            its share of each batch, and the gradients are averaged over all of them.
         config: how it is trained.
         loss_of: the mean loss of the model on a batch, ``loss_of(model, *batch)``. It
             counts each row the same; a mean over some of the targets says so with
@@ -147,7 +148,7 @@ class Training:
         self.model, self.config, self.loss_of = model, config, loss_of
         self.optimizers = make_optimizers(model, config)
         self.n_done, self.losses, self.validation = 0, [], []
-        self.runner = SharedModel(model) if n_processes() > 1 else model
+        self.runner = shared(model)
         self.mixtures = [part for part in model.modules() if isinstance(part, MoE)]
 
     def step(self, batch: tuple[Tensor, ...]) -> float:
@@ -259,6 +260,6 @@ def _save_if_due(
     stop = any_process(interrupted())
     if save is not None and (due or stop):
         largest = nn.utils.get_total_norm(training.model.parameters(), math.inf)
-        require_finite(training.n_done, largest_weight=largest.item())
+        require_finite(training.n_done, largest_weight=whole(largest).item())
         save()
     return stop

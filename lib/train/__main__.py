@@ -32,6 +32,13 @@ def train_command(
     compile_: Annotated[
         bool, Option("--compile", help="Slow start, faster steps.")
     ] = False,
+    parallel: Annotated[
+        str | None,
+        Option(help="Under torchrun: ddp, or zero1 or fsdp, which save memory."),
+    ] = None,
+    recompute: Annotated[
+        bool, Option("--recompute", help="Less memory, slower steps.")
+    ] = False,
     **settings,
 ) -> None:
     """Train a model of the course on a text.
@@ -43,13 +50,14 @@ def train_command(
     """
     if every is not None:
         require_sizes(every=every)
+    spread = {"parallel": parallel, "recompute": recompute}
     if resume:
         _refuse_changes(context, out, settings)
-        run = Run.resume(out, join_processes(device))
+        run = Run.resume(out, join_processes(device), **spread)
     else:
         chosen, words = RunSettings(**settings), shlex.join(sys.argv[1:])
         command = f"python -m lib.train {words}"
-        run = Run.new(out, chosen, join_processes(device), command)
+        run = Run.new(out, chosen, join_processes(device), command, **spread)
     if compile_:
         run.compile()
     t, place = run.training, shlex.quote(str(out))

@@ -13,6 +13,7 @@ from lib.models import build_model, config_from_dict, config_of, config_to_dict
 from lib.text.vocabulary import Tokenizer, tokenizer_from_dict, tokenizer_to_dict
 from lib.train import Training
 from lib.train.optimizer import load_optimizers, optimizer_tensors
+from lib.train.sharding import take_weights
 from lib.train.tensor_file import checkpoint_path, read_tensors, write_tensors
 
 __all__ = [
@@ -56,7 +57,7 @@ class Checkpoint:
             raise ValueError("the checkpoint comes from a training with other settings")
         if self.model.config != training.model.config:
             raise ValueError("the checkpoint holds another model than the training")
-        training.model.load_state_dict(self.model.state_dict())
+        take_weights(training.model, self.model)
         load_optimizers(training.optimizers, self.run)
         training.losses[:] = self.run["run.losses"].tolist()
         training.n_done = len(training.losses)

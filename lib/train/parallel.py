@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, distributed, nn
@@ -16,13 +17,18 @@ __all__ = [
     "SharedModel",
     "add_over_processes",
     "any_process",
+    "is_cut",
     "join_processes",
+    "losing_nobody",
     "n_processes",
     "part_weights",
     "rank",
     "require_shares",
+    "seed_by_place",
     "share_of",
+    "shared",
     "sum_over_processes",
+    "whole",
     "without_exchange",
 ]
 
@@ -60,6 +66,26 @@ class SharedModel(DistributedDataParallel):
             return getattr(super().__getattr__("module"), name)
 
 
+def shared(model: nn.Module) -> nn.Module:
+    """Return what computes the loss: DDP around a model where processes share it.
+
+    A single process computes with the model as it is, and so does FSDP, which has put
+    the exchange into the model itself.
+    """
+    alone = n_processes() == 1 or is_cut(model)
+    return model if alone else SharedModel(model)
+
+
+def is_cut(model: nn.Module) -> bool:
+    """Return whether FSDP has cut the weights of a model, also of a compiled one."""
+    return hasattr(model, "set_requires_gradient_sync")
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor in one piece; of one that is cut all processes must ask."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
 def part_weights(
     loss_of: Callable, model: nn.Module, parts: list[tuple[Tensor, ...]]
 ) -> list[float]:
@@ -74,8 +100,30 @@ def part_weights(
 
 
 def without_exchange(runner: nn.Module, waiting: bool) -> AbstractContextManager:
-    """Let DDP wait with the exchange of gradients while there are parts to come."""
+    """Let the exchange of gradients wait while there are parts to come."""
+    if is_cut(runner):
+        runner.set_requires_gradient_sync(not waiting)
+        return nullcontext()
     return runner.no_sync() if waiting and n_processes() > 1 else nullcontext()
+
+
+@contextmanager
+def losing_nobody() -> Iterator[None]:
+    """End in one line where another process has gone.
+
+    Raises:
+        ConnectionError: in place of what the exchange says then.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        words = ("gloo", "nccl", "peer", "socket", "broken pipe")
+        if n_processes() == 1 or not any(w in str(error).lower() for w in words):
+            raise
+        raise ConnectionError(
+            "another process has ended: the training stops, and what was saved before "
+            "stays; go on with --resume"
+        ) from error
 
 
 def any_process(flag: bool) -> bool:
@@ -98,6 +146,16 @@ def require_shares(batch_size: int) -> None:
             f"batch_size={batch_size} must be a multiple of {n_processes()}, the "
             "number of processes"
         )
+
+
+def seed_by_place(seed: int, step: int) -> None:
+    """Seed all processes but the first anew, by their place and the step.
+
+    So each has dropout of its own, and the same again after a stop.
+    """
+    if rank() > 0:
+        words = f"{seed} {rank()} {step}".encode()
+        torch.manual_seed(int(hashlib.sha256(words).hexdigest()[:8], 16))
 
 
 def sum_over_processes(number: float) -> float:

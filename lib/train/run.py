@@ -19,10 +19,20 @@ from lib.text.batches import random_batch, split_text
 from lib.text.bpe import BPETokenizer
 from lib.text.corpus import load_corpus, read_text
 from lib.text.tokenizer import CharTokenizer
-from lib.train import Training, estimate_loss, train
+from lib.train import estimate_loss, train
 from lib.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from lib.train.parallel import n_processes, rank, require_shares, sum_over_processes
+from lib.train.parallel import (
+    is_cut,
+    losing_nobody,
+    n_processes,
+    rank,
+    require_shares,
+    seed_by_place,
+    sum_over_processes,
+)
 from lib.train.settings import TrainConfig
+from lib.train.sharding import put_together
+from lib.train.spread import spread_training
 from lib.train.tensor_file import checkpoint_path
 
 __all__ = ["RunSettings", "Run", "saved_settings"]
@@ -101,6 +111,7 @@ class Run:
         device: str,
         notes: dict,
         old: Checkpoint | None,
+        **spread,
     ) -> None:
         self.path, self.settings, s = path, settings, settings
         require_shares(s.batch_size)
@@ -115,7 +126,7 @@ class Run:
         self.length = model.config.context_length
         self.tokens, self.validation = self._encode(text)
         config = s.train_config(len(self.tokens), self.length)
-        self.training = Training(model.to(self.device), config)
+        self.training = spread_training(model.to(self.device), config, **spread)
         self.generator = torch.Generator().manual_seed(s.seed)
         if old is not None:
             old.resume(self.training, self.generator)
@@ -127,6 +138,7 @@ class Run:
         settings: RunSettings,
         device: str = "auto",
         command: str = "",
+        **spread,
     ) -> Self:
         """Begin a run.
 
@@ -135,6 +147,8 @@ class Run:
             settings: what it is made from.
             device: see `choose_device`; under ``torchrun`` each process has its own.
             command: how it was started, for the notes of the checkpoint.
+            spread: ``parallel`` and ``recompute`` of `spread_training`; a run may go on
+                with others.
 
         Raises:
             ValueError: for a folder that already holds a run, a setting outside its
@@ -143,10 +157,10 @@ class Run:
         path = checkpoint_path(folder)
         if path.exists():
             raise ValueError(f"{path} holds a run already: resume it, or move it")
-        return cls(path, settings, device, {"command": command}, None)
+        return cls(path, settings, device, {"command": command}, None, **spread)
 
     @classmethod
-    def resume(cls, folder: str | Path, device: str = "auto") -> Self:
+    def resume(cls, folder: str | Path, device: str = "auto", **spread) -> Self:
         """Go on with the run in a folder.
 
         Raises:
@@ -156,7 +170,8 @@ class Run:
         path = checkpoint_path(folder)
         old = load_checkpoint(path)
         settings = saved_settings(old, path)
-        return cls(path, settings, device, {"command": old.notes["command"]}, old)
+        notes = {"command": old.notes["command"]}
+        return cls(path, settings, device, notes, old, **spread)
 
     def compile(self) -> None:
         """Compile the model: a slow start, and faster steps."""
@@ -164,13 +179,15 @@ class Run:
 
     def train(self, every: int | None = None) -> None:
         """Go on to the end; evaluate and save after every so many steps (10 times)."""
-        if self.training.n_done == 0:
-            self.save()  # a folder that cannot be written says so before the work
         every = every or math.ceil(self.training.config.n_steps / 10)
-        train(self.training, self.next_batch, every, self.evaluate, self.save)
+        with losing_nobody():
+            if self.training.n_done == 0:
+                self.save()  # a folder that cannot be written says so before the work
+            train(self.training, self.next_batch, every, self.evaluate, self.save)
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
-        """Draw a batch of the training text."""
+        """Draw a batch of the training text, the same in every process."""
+        seed_by_place(self.settings.seed, self.training.n_done)
         return random_batch(
             self.tokens, self.settings.batch_size, self.length, self.generator
         )
@@ -178,26 +195,26 @@ class Run:
     def evaluate(self) -> float:
         """Return the loss on the whole validation text, in nats per token.
 
-        Each process reads its share of the windows.
+        Each process reads its share of the windows; with FSDP, which needs all of them
+        at each step, the whole text.
         """
         n_targets, total = len(self.validation) - 1, 0.0
-        n_windows = math.ceil(n_targets / self.length)
-        share = math.ceil(n_windows / n_processes()) * self.length  # targets of each
-        first = share * rank()
+        n_windows, cut = math.ceil(n_targets / self.length), is_cut(self.training.model)
+        n_shares, place = (1, 0) if cut else (n_processes(), rank())
+        share = math.ceil(n_windows / n_shares) * self.length  # targets of each
+        first = share * place
         own = self.validation[first : first + share + 1]
         if (n := len(own) - 1) > 0:
             length = min(n, self.length)
             total = n * estimate_loss(self.training.model, own, length)
-        return sum_over_processes(total) / n_targets
+        return sum_over_processes(total) / n_targets * n_shares / n_processes()
 
     def save(self) -> None:
         """Write the checkpoint; of several processes the first one does it."""
-        if rank() > 0:
-            return
-        t = self.training
-        save_checkpoint(
-            self.path, t.model, self.tokenizer, t, self.generator, **self.notes
-        )
+        model = put_together(self.training)
+        if model is not None:
+            run = self.tokenizer, self.training, self.generator
+            save_checkpoint(self.path, model, *run, **self.notes)
 
     def _encode(self, text: str) -> list[Tensor]:
         """Return the tokens of the training text and of the validation text."""

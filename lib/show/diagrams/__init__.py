@@ -17,6 +17,7 @@ from lib.show.diagrams.long_context import blockwise, ring_cache
 from lib.show.diagrams.modern import replaced_parts, rotation
 from lib.show.diagrams.residual import stream
 from lib.show.diagrams.runs import run_state
+from lib.show.diagrams.scaling import recomputed, shared_memory
 from lib.show.diagrams.splitting import heads, wrong_split
 
 __all__ = [
@@ -45,4 +46,6 @@ __all__ = [
     "ring_cache",
     "routed",
     "places",
+    "shared_memory",
+    "recomputed",
 ]

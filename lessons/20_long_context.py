@@ -419,7 +419,7 @@ print("the same numbers")
 # %% [markdown]
 # ## Experiment: what is a byte of cache worth?
 #
-# Eight models with about as many parameters each, trained for 400 steps (the width of the feed-forward network makes up
+# Eight models with about as many parameters each, trained for a short while (the width of the feed-forward network makes up
 # for what a cache saves), the same batches, three seeds. The losses were recorded with
 # `python book/_tools/long_context.py`. The table has the bytes of the cache for sixty-four
 # tokens, the mean loss, and the smallest and largest difference to the first row with the same

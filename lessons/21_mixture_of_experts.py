@@ -147,9 +147,7 @@ for n_active in (1, 2, 4):
 print("the same numbers")
 
 # %% [markdown]
-# (The folded cell holds it against the library's, and against the formula taken literally, where
-# every expert computes every token. The library's tests also hold it against Hugging Face's
-# Mixtral.)
+# (The library's tests also hold it against Hugging Face's Mixtral.)
 #
 # It takes and returns what a `FeedForward` does, so a `Block` works with it unchanged. In the
 # library a `GPTConfig` with `n_experts` puts it into every block. Look at what that makes of a
@@ -245,7 +243,7 @@ print(f"always expert 0: {balance_loss(same, same.topk(1).indices).item():.3f}")
 #
 # The balance loss is computed inside of each block; it is needed where the loss is made.
 # `Training` opens this context around the forward pass, and adds what was collected. The layer has
-# multiplied its loss by a small weight, `balance_weight`, 0.01 by default:
+# multiplied its loss by a small weight, `balance_weight`:
 
 # %% tags=["lib:moe.extra_losses"]
 from collections.abc import Iterator
@@ -283,8 +281,7 @@ for experts in ({}, dict(n_experts=4, balance_weight=0.01)):
 #
 # ### Limited places
 #
-# This is not about idle experts but about busy ones. On many machines each expert may live on another
-# one. All must be given work of the same size,
+# On many machines each expert may live on another one. All must be given work of the same size,
 # known before: so an expert has a number of places, its *capacity*. A token that comes too late is
 # *dropped*.
 
@@ -386,8 +383,8 @@ for name in ("before", "after"):
 # ## Experiment: who takes what?
 #
 # Two small GPTs with four experts in each block, one active: one with the balance loss, one
-# without, trained for 300 steps. The other settings are those of a larger comparison with 1,000, which
-# comes below.
+# without, trained for a short while. The other settings are those of a longer comparison, which comes
+# below.
 
 # %% tags=["corpus", "hide-input"]
 # @title The text, and the recorded runs
@@ -446,7 +443,7 @@ for name, model in models.items():
 # %% [markdown]
 # As bars, on average over the two blocks:
 
-# %% mystnb={"image": {"alt": "Bar chart: the load of the busiest, second, third and fourth expert, with the balance loss and without. With it the four bars are nearly level. Without it none is empty either."}} tags=["corpus", "measured:wide"]
+# %% mystnb={"image": {"alt": "Bar chart: the load of the busiest, second, third and fourth expert, with the balance loss and without. With it the four bars are nearly level. Without it none is empty either."}} tags=["corpus"]
 from lib.show import plot
 
 places = ("busiest", "second", "third", "fourth")
@@ -466,14 +463,12 @@ claim(loads["without"].max() < 0.8, "and none takes nearly all")
 # %% [markdown]
 # With the balance loss the loads stay near a quarter each. Without it **nothing collapses**
 # either: no expert takes all, none is left out. The danger that the balance loss was made for does
-# not show in this run. That is a null, and it stays on the page. Two things may protect this
-# model: its gates come from a softmax over all experts, and Muon's steps are equally large in all
-# directions. In the longer runs below the loads do drift apart without the loss; in large models they
+# not show in this run. That is a null. In the longer runs below the loads do drift apart without the loss; in large models they
 # can collapse.
 #
 # ### What do they specialise in?
 #
-# A line of the validation text, and below each character its expert, in both blocks of the
+# A line of the validation text, and below each character its expert, A to D, in both blocks of the
 # balanced model:
 
 # %% tags=["corpus", "sample"]
@@ -482,12 +477,12 @@ with torch.no_grad():
     balanced.eval()(held_out)
 print(tokenizer.decode(held_out[3]).replace("\n", " "))
 for block in balanced.blocks:
-    print("".join(str(expert) for expert in block.ffn.chosen[3, :, 0].tolist()))
+    print("".join("ABCD"[expert] for expert in block.ffn.chosen[3, :, 0].tolist()))
 
 # %% [markdown]
 # Now for each character: how are its occurrences shared out?
 
-# %% mystnb={"image": {"alt": "Heat map: the four experts of each of two blocks against characters, ordered as spaces, vowels, consonants and punctuation. In each block most characters go mainly to one or two experts, and each expert has characters of its own."}} tags=["corpus", "measured:wide"]
+# %% mystnb={"image": {"alt": "Heat map: the four experts of each of two blocks against characters, ordered as spaces, vowels, consonants and punctuation. In each block most characters go mainly to one or two experts, and each expert has characters of its own."}} tags=["corpus"]
 shown = " \naeioubcdfghjklmnpqrstvwyz.,;:!?'"
 columns = [tokenizer.ids[character] for character in shown]
 tables = []
@@ -495,7 +490,7 @@ for block in balanced.blocks:
     pairs = block.ffn.chosen.flatten() * 65 + held_out.flatten()
     counts = pairs.bincount(minlength=4 * 65).view(4, 65)[:, columns].float()
     tables.append(counts / counts.sum(dim=0).clamp(min=1))
-rows = [f"block {b}, expert {e}" for b in range(2) for e in range(4)]
+rows = [f"block {b}, expert {e}" for b in (1, 2) for e in "ABCD"]
 labels, options = plot.visible(shown), dict(size=(9, 3), top=1.0, label="share")
 plot.heat_map(torch.cat(tables), rows, labels, "character", "", **options)
 
@@ -575,7 +570,7 @@ claim(chance < next_one["trained"][1] / 2, "chance does not explain it")
 # %% [markdown]
 # ## Experiment: does it pay?
 #
-# Seven models, three seeds each, one recipe and one learning rate, 1,000 steps but for *more steps*,
+# Seven models, three seeds each, one recipe and one learning rate, as many steps but for *more steps*,
 # judged on the validation text; recorded with `python book/_tools/experts.py`. The dense model's
 # network is two units wider than an expert: as many weights as a router has. So it has as many
 # parameters as one token uses in a mixture. The last three are dense models too. Two of them get
@@ -638,8 +633,7 @@ print("so it stands in the tables")
 #   every seed, while the bias balances better and gains no more than no balance. Without either the
 #   busiest expert takes up to two and a half times its share.
 #
-# What it does not say: these are two blocks, four experts, one processor. A graphics processor has
-# other prices, and large models have more to put into their experts.
+# What it does not say: these are two blocks, four experts, one processor.
 
 # %% [markdown]
 # ## Predict, then run

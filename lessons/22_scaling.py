@@ -54,10 +54,10 @@ diagrams.shared_memory()
 #
 # Count the work of one matrix with 3 rows and 2 columns, for one vector. Each of its 6 weights is
 # used once: one multiplication, one addition. An operation on numbers with a decimal point is
-# called a [FLOP](../book/glossary.md#flop), so this product has 12 of them.
+# called a [FLOP](../book/glossary.md#flop) (floating-point operation), so this product has 12 of them.
 #
-# The backward pass makes two products with the same weights: one for the gradient of the vector,
-# one for the gradient of the matrix. The cell counts all three.
+# The backward pass makes two products of the same size: one for the gradient of the vector, one for
+# the gradient of the matrix. The cell counts all three.
 
 # %%
 n_weights = 3 * 2
@@ -73,12 +73,13 @@ print(f"forward {forward}, backward {backward}: {each} for each weight")
 # ## The formula
 #
 # Attention has products without weights: queries with keys, and shares with values. For each token
-# both have $T \cdot D$ multiplications, in each of $n$ blocks. So the operations for each token of
-# training are
+# each has $T \cdot D$ multiplications in each of $n$ blocks, those behind the mask counted. Two
+# products, times 2 for multiply and add, times 3 for forward and backward: the operations for each
+# token of training are
 #
 # $$C = 6N + 12\, n\, T D$$
 #
-# $N$ counts the weights that take part in a product: no tables, no norms (Kaplan et al. 2020,
+# $N$ counts the weights that take part in a product: no norms, and no tables but the head (Kaplan et al. 2020,
 # section 2.1; Chowdhery et al. 2022, appendix B).
 #
 # And the loss after training falls with size along a *scaling law* (Hoffmann et al. 2022, equation
@@ -156,9 +157,12 @@ print(f"attention's share: {attention / flops_per_token(gpt2):.0%}")
 # each weight), and *activations*: what the forward pass computed and the backward pass will need. A
 # float32 has 4 bytes.
 #
-# What does a block keep for each token? The inputs of its two norms and of its two groups of
-# products, $q$, $k$, $v$, and what attention mixed: $8D$. And the feed-forward network's middle,
-# before and after GELU: $2F$. The end of the model keeps $2D + 2V$.
+# What does a block keep for each token? The inputs of its two norms, of the products for $q$, $k$, $v$
+# and of the first matrix behind them; $q$, $k$, $v$ themselves; and what attention mixed: $2 + 2 + 3 +
+# 1 = 8$ vectors of $D$. And the feed-forward network's middle, before and after GELU: $2F$. The end of
+# the model keeps $2D + 2V$: the last norm's input and output, the logits and their softmax. (The fused
+# attention of PyTorch keeps no $T \times T$ weights. A plain one would keep $H T$ numbers more for each
+# token: for GPT-2 as much again as all the rest of a block.)
 
 # %% tags=["naive:evaluate.scaling_laws.training_bytes"]
 from lib.models import count_parameters
@@ -179,7 +183,7 @@ for name, size in training_bytes(gpt2, batch_size=8).items():
     print(f"{name:12} {size / 2**30:5.1f} GiB")
 
 # %% [markdown]
-# The model itself is the smallest part. Activations are by far the largest, and unlike the others
+# The weights are a small part. Activations are by far the largest, and unlike the others
 # they grow with the batch.
 #
 # Now measure. `saved_tensors_hooks` calls a function for every tensor that an operation keeps, and
@@ -216,36 +220,20 @@ print(f"formula {formula:,}, kept {measured:,}: {formula / measured:.1%}")
 # ### Half the bytes
 #
 # A number in bfloat16 has 2 bytes, and products with it are several times as fast on hardware made
-# for it. But it has only about three digits. What becomes of three losses, and of a sum of a
-# thousand ones?
-
-# %%
-losses = torch.tensor([1.502, 1.503, 1.504])
-print("losses:", losses.to(torch.bfloat16).tolist())
-total = torch.zeros((), dtype=torch.bfloat16)
-for _ in range(1_000):
-    total += 1
-print("a thousand ones:", total.item())
-
-# %% [markdown]
-# Two losses have become one, and the third has jumped. The sum has stopped for good: its next
-# number up is 2 away, and adding 1 is rounded off.
-#
-# So **the loss must not be bfloat16**, and neither must any long sum: softmax, norms, and the
-# optimiser's means. [Mixed precision](../book/glossary.md#mixed-precision) does the products in
-# bfloat16 and the rest in float32. `autocast` does that inside of a `with`; look at the three
-# types.
+# for it. But it has only about three digits, so no long sum and no loss may be bfloat16: lesson
+# [12](12_training_runs.ipynb#deeper-short-numbers) shows what happens.
+# [Mixed precision](../book/glossary.md#mixed-precision) does the products in bfloat16 and the rest in
+# float32: `autocast`, inside of a `with`. What does it save of the activations?
 
 # %%
 with torch.autocast("cpu", torch.bfloat16):
-    logits = model(ids)
-    loss = cross_entropy(logits, ids)
-types = {"weights": model.head.weight, "logits": logits, "loss": loss}
-print({name: str(tensor.dtype) for name, tensor in types.items()})
+    loss = cross_entropy(model(ids), ids)
+    short = kept_bytes(model, lambda: cross_entropy(model(ids), ids))
+print(f"kept {short:,}, {short / measured:.0%}; loss {loss.dtype}")
 
 # %% [markdown]
-# The weights stay in float32 and are rounded for each product. The logits come out of a product.
-# The course's `cross_entropy` makes them float32 again before it does anything else.
+# A part of them, for what norms, softmax and loss keep stays long. The weights stay in float32, too,
+# and are rounded for each product.
 #
 # ### Recomputed activations
 #
@@ -299,8 +287,8 @@ print(f"kept: {plain / 2**20:.1f} MiB, with recomputation {small / 2**20:.1f} Mi
 #
 # Now share the work. Both processes start with the same weights. Each takes half of the rows,
 # computes its gradients, and then they exchange: `all_reduce` replaces a tensor, in every process,
-# by the sum over all of them. Divided by their number it is the mean, the gradient of the whole
-# batch (lesson [12](12_training_runs.ipynb) showed why).
+# by the sum over all of them. Divided by their number it is the mean. The mean of the gradients of
+# two equal halves is that of the whole batch, as a mean of means is.
 
 # %%
 from torch import distributed
@@ -349,7 +337,7 @@ def share_out(sizes: list[int], n_shares: int) -> list[int]:
 print(share_out([5, 1, 1, 3], n_shares=2))
 
 # %% [markdown]
-# The 5 goes to process 0, the 3 to process 1, and so do both ones.
+# The 5 goes to process 0, the 3 to process 1, and so do both 1s.
 #
 # An optimiser of PyTorch leaves out a weight that has no gradient, and makes no state for it. So
 # before the step, take away the gradients of what others own. `broadcast` sends a tensor from one
@@ -418,8 +406,8 @@ def one_step(runner, optimizer, batch, exchange):
 
 
 # %% [markdown]
-# **The classic bug** of shared training: every process has the same seed, so every process draws
-# the same rows. Nothing complains. We let it run as a fourth way. `train_all` is what each process
+# **The classic bug** of shared training: every process draws the same batch, as here, and then trains
+# on the *same* rows instead of its own. Nothing complains. We let it run, too. `train_all` is what each process
 # will do.
 
 
@@ -446,7 +434,8 @@ def train_all():
 
 # %% [markdown]
 # New processes know nothing of this notebook. `in_processes` writes the code of the functions into
-# a file, starts it twice, and brings back what each process returned.
+# a file, with the imports of this lesson in front, starts it twice, and brings back what each process
+# returned.
 
 # %% tags=["measured"]
 from torch.nn.parallel import DistributedDataParallel
@@ -462,8 +451,8 @@ for way in ("by hand", "DDP", "ZeRO-1", "same rows"):
     print(f"{way:11} {found[0]:.4f} ... {found[-1]:.4f}")
 
 # %% [markdown]
-# Three ways have the losses of one process. With the same rows they are others: half of the data,
-# at the price of all of it. Now closer, with the state that each process keeps:
+# Three ways have the losses of one process. With the same rows they are others (and over fewer rows):
+# half of the data, at the price of all of it. Now closer, with the state that each process keeps:
 
 # %%
 for way in ("by hand", "DDP", "ZeRO-1"):
@@ -479,8 +468,8 @@ for way in ("by hand", "DDP", "ZeRO-1"):
 #
 # The third row of the picture: [FSDP](../book/glossary.md#fsdp) cuts each weight itself. A block
 # gathers its weights just before it computes and lets them go after it; gradients are added up and
-# cut at once. PyTorch's `fully_shard` does that. In the library all three are one word of a
-# command:
+# cut at once. PyTorch's `fully_shard` does that. In the library `ddp`, `zero1` and `fsdp` are one word of
+# a command; `torchrun`, PyTorch's starter, starts it in several processes:
 #
 # ```
 # torchrun --nproc-per-node 2 -m lib.train --parallel fsdp --recompute --out runs/x
@@ -528,10 +517,10 @@ print("the same")
 # %% [markdown]
 # ## Look and experiment: a scaling law
 #
-# Six models of three blocks that differ in width alone, trained on the same batches by the same
+# Six models of three blocks that differ in width (and so in the number of heads, which are 8 wide), trained on the same batches by the same
 # recipe. Each was trained with three seeds, by `python book/_tools/scaling.py`; the losses were
-# recorded. The five smaller ones shall predict the sixth. $N$ counts the weights in the matrices of
-# the blocks, $12 n D^2$.
+# recorded. The five smaller ones should predict the sixth. Here $N$ counts the weights in the matrices of the
+# blocks alone, $12 n D^2$.
 
 # %% tags=["corpus", "hide-input"]
 # @title The recorded runs, and the text
@@ -586,7 +575,8 @@ claim(wider < narrow - 0.03, "the wider model is better")
 
 # %% [markdown]
 # Now the law. If you knew the floor $E$, you could write $\ln(L - E) = \ln A - a \ln N$: a straight
-# line, and least squares finds it. You do not know it, so try many floors and keep the best.
+# line, and least squares finds it. You do not know it, so try many floors, and keep the one whose law
+# has the smallest squared error of the losses themselves.
 
 # %% tags=["lib:evaluate.scaling_laws.ScalingLaw"]
 from dataclasses import dataclass
@@ -603,16 +593,17 @@ class ScalingLaw:
 
 
 # %% [markdown]
-# For each floor: heights $\ln(L - E)$, the slope of the line through them, and where it starts.
+# For each floor: heights $\ln(L - E)$, the slope of the line through them (the sum of products of
+# centred numbers, over the sum of squares), and where it starts.
 
 # %% tags=["naive:evaluate.scaling_laws.fit_scaling_law"]
 def fit_scaling_law(sizes, losses, n_floors=400):
     x = torch.tensor(sizes, dtype=torch.float64).log()
     y = torch.tensor(losses, dtype=torch.float64)
-    best, spread = None, x - x.mean()
+    best, centred = None, x - x.mean()
     for floor in torch.linspace(0, 0.999 * min(losses), n_floors).tolist():
         heights = (y - floor).log()
-        slope = (heights * spread).sum() / spread.square().sum()
+        slope = (heights * centred).sum() / centred.square().sum()
         start = heights.mean() - slope * x.mean()
         law = ScalingLaw(floor, start.exp().item(), -slope.item())
         error = sum((law.predict(n) - loss) ** 2 for n, loss in zip(sizes, losses))
@@ -630,7 +621,8 @@ print(f"predicted {law.predict(sizes[5]):.3f}, trained {means[5]:.3f}")
 # Five models predict one more than twice as large as any of them, to within a hundredth of a nat.
 # How sure was that prediction? The [bootstrap](../book/glossary.md#bootstrap) asks: what if the
 # seeds had come out otherwise? Draw from the three losses of each size three, with replacement;
-# fit; predict; and again, some hundred times. The interval leaves out the lowest and the highest
+# fit; predict; and again, four hundred times. (That is the luck of the seeds, and not whether the
+# curve has this form at all.) The interval leaves out the lowest and the highest
 # fortieth.
 
 # %% tags=["naive:evaluate.scaling_laws.predicted_interval"]
@@ -678,33 +670,6 @@ plot.line_chart(lines, "weights in the blocks", "loss (nats)", x=sizes)
 
 # %% [markdown]
 # *The law was fitted to the first five points. The last one was not used.*
-
-# %% [markdown]
-# ### How large may a batch be?
-#
-# More processes read more rows at once. The gradient of a larger batch is less noisy, so the steps
-# can be longer, and fewer. The recorded runs count the steps that a small model needs to come below
-# a fixed loss, for six batch sizes. Each batch size had four learning rates; the best one counts.
-# Look at the steps, and at all rows that were read.
-
-# %% tags=["hide-input"]
-# @title Steps and rows for each batch size
-batches = record["batches"]
-best = {}
-for size, rates in batches["runs"].items():
-    found = [steps for steps in rates.values() if None not in steps]
-    best[int(size)] = min(sum(steps) / len(steps) for steps in found)
-print(f"to {batches['target']} nats, {len(batches['seeds'])} seeds")
-for size, steps in best.items():
-    print(f"batch {size:3}: {steps:4.0f} steps, {size * steps:7,.0f} rows")
-assert best[16] < 0.6 * best[8] and best[256] > 0.8 * best[128]
-
-# %% [markdown]
-# From 8 to 16 rows the steps nearly halve, and all rows together are about as many. Whoever has a
-# second machine is done in half the time. At the lower end a batch twice as large saves few steps
-# and costs almost twice the rows: the gradient was sure enough. In between lies the [critical batch
-# size](../book/glossary.md#critical-batch-size) (McCandlish et al. 2018). It grows while the loss
-# falls, so this one holds for this model and this loss.
 
 # %% [markdown]
 # ## Predict, then run
@@ -781,7 +746,8 @@ check_modern_flops(modern_flops)
 # *core · 10 minutes* · [Solution](../solutions/22_scaling.ipynb#exercise-2-the-right-mean)
 #
 # `gradients` holds a tensor from each process, the gradient of the mean loss over its own targets
-# that count. `counts` says how many those are; some may be 0. Return the gradient of the mean over
+# that count. `counts` says how many those are; where it is 0, the tensor says
+# nothing. Return the gradient of the mean over
 # all targets.
 #
 # <details><summary>Hint</summary>
@@ -850,7 +816,7 @@ check_size_for(size_for)
 # %% [markdown]
 # ## Recap
 #
-# - You built **counts of operations and bytes**, and PyTorch's own counts agree with them.
+# - You built **counts of operations and bytes**, and what PyTorch counts and keeps agrees with them.
 # - You built **recomputed activations**: the same gradients bit for bit in a part of the memory.
 # - You built a **training that two processes share**, and one whose **optimiser is shared out**.
 #   Their losses are those of one process, to a millionth. Same rows everywhere is the bug that
@@ -882,6 +848,33 @@ check_size_for(size_for)
 # Everything on this page is the same on a GPU, with other speeds. `make bench NAMES=gpu` trains the
 # preset `small` there for a few steps, in float32, in bfloat16, and compiled, and prints tokens per
 # second, MFU and the largest memory. On a machine without a GPU it says so and records nothing.
+
+# %% [markdown]
+# ## Deeper: how large may a batch be?
+#
+# More processes read more rows at once. The gradient of a larger batch is less noisy, so the steps
+# can be longer, and fewer. The recorded runs count the steps that a small model needs to come below
+# a fixed loss, for six batch sizes. Each batch size had four learning rates; the best one counts.
+# Look at the steps, and at all rows that were read.
+
+# %% tags=["hide-input"]
+# @title Steps and rows for each batch size
+batches = record["batches"]
+best = {}
+for size, rates in batches["runs"].items():
+    found = [steps for steps in rates.values() if None not in steps]
+    best[int(size)] = min(sum(steps) / len(steps) for steps in found)
+print(f"to {batches['target']} nats, {len(batches['seeds'])} seeds")
+for size, steps in best.items():
+    print(f"batch {size:3}: {steps:4.0f} steps, {size * steps:7,.0f} rows")
+assert best[16] < 0.6 * best[8] and best[256] > 0.8 * best[128]
+
+# %% [markdown]
+# From 8 to 16 rows the steps nearly halve, and all rows together are about as many. Whoever has a
+# second machine is done in half the time. At the largest batches a batch twice as
+# large saves few steps and costs far more rows: the gradient was sure enough. In between lies the [critical batch
+# size](../book/glossary.md#critical-batch-size) (McCandlish et al. 2018). It grows while the loss
+# falls, so this one holds for this model and this loss.
 
 # %% [markdown]
 # ## Deeper: short rows first?

@@ -38,6 +38,9 @@ ROOT = Path(__file__).parents[1]
 TOKENS = torch.arange(400) ** 2 % 10
 CONFIG = GPTConfig(10, 16, 2, 2, 32, 8)  # tied
 STEPS, HALF = 10, 4
+EXPERTS = GPTConfig(  # whose balance does not depend on how rows are shared out
+    10, 16, 2, 2, 32, 8, n_experts=3, balance_weight=0.0, bias_rate=0.05
+)
 OTHERS = ["bigram", "single-head", "block"]
 CASES = {  # how it is trained; the last value is how it is spread
     "adamw": {"accumulation": 2},
@@ -129,6 +132,7 @@ def in_a_process(number: int, folder: str) -> None:
         for case in CASES:
             found[way, case] = losses_of(case, way)
         found[way, "counted"] = losses_of("adamw", way, counted_loss)
+        found[way, "experts"] = losses_of("adamw", way, config=EXPERTS)
         found[way, "bytes"] = everybody(weigh(way))
         found[way, "seen"] = everybody(masks_of(folder, way))
         found[way, "presets"] = [two_steps(folder, way, name) for name in OTHERS]
@@ -309,6 +313,11 @@ def test_other_kinds_of_models_are_spread_too(pair, tmp_path, way) -> None:
     write_the_text(str(tmp_path))
     for name, found in zip(OTHERS, pair[way, "presets"], strict=True):
         assert found == near(two_steps(str(tmp_path), None, name))
+
+
+@pytest.mark.parametrize("way", PARALLEL)
+def test_experts_and_their_biases_are_those_of_one_process(pair, way) -> None:
+    assert pair[way, "experts"] == near(losses_of("adamw", None, config=EXPERTS))
 
 
 @pytest.mark.parametrize("way", PARALLEL)

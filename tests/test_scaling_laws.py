@@ -31,6 +31,8 @@ CHANGES = [
     {"n_kv_heads": 2, "norm": "rms"},
     {"d_head": 12, "ffn": "swiglu"},
     {"vocab_size": 300, "n_layers": 1},
+    {"n_experts": 4, "n_active": 2, "shared_expert": True},
+    {"window": 5, "position": "rotary"},
 ]
 
 
@@ -122,6 +124,8 @@ def test_muon_keeps_half_of_what_adamw_keeps() -> None:
         ({"dropout": 0.1}, "dropout=0.1 must be in .0.0."),
         ({"position": "rotary"}, "position='rotary' must be in"),
         ({"n_kv_heads": 2}, "n_kv_heads=2 must be in"),
+        ({"n_experts": 2}, "n_experts=2 must be in"),
+        ({"window": 3}, "window=3 must be in"),
     ],
 )
 def test_parts_that_keep_other_numbers_are_refused(changes, words) -> None:

@@ -73,7 +73,7 @@ def number(answer: object) -> float:
         single or (isinstance(answer, Real) and not isinstance(answer, bool)),
         f"The answer must be a number; yours has the type {type(answer).__name__}.",
     )
-    return float(answer)
+    return float(answer.detach() if single else answer)
 
 
 def python_number(answer: object) -> float:

@@ -234,8 +234,6 @@ def _mask_mistakes(n_new: int, n_keys: int, window: int, right: Tensor) -> dict:
     found = {
         "Your queries are the first positions; they are the last.": (top >= 0)
         & (top < window),
-        "Old keys are n_keys - n_new, whatever the window is.": (top + window > 0)
-        & (top + window <= window),
         "The window is one too wide: it holds the token itself.": (distance >= 0)
         & (distance <= window),
         "A token may look at itself.": (distance > 0) & (distance <= window),
@@ -249,5 +247,7 @@ def _mask_mistakes(n_new: int, n_keys: int, window: int, right: Tensor) -> dict:
         "Yours looks into the future.": distance.abs() < window,
         "There is nothing against the future in yours.": distance < window,
         "True must stand where looking is allowed.": ~right,
+        "Old keys are n_keys - n_new, whatever the window is.": (top + window > 0)
+        & (top + window <= window),
     }
     return {words: mask for words, mask in found.items() if not mask.equal(right)}

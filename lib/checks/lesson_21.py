@@ -46,7 +46,7 @@ def _expect_gradient(given: Tensor, right: Tensor, leaves: list[Tensor]) -> None
     words = "The numbers are right, but without their gradient nothing would learn: "
     words += "leave out `detach`, `.data` and `.item()`."
     expect(given.requires_grad, words)
-    weight = _noise(*right.shape, seed=77)
+    weight = _noise(*right.shape, seed=77) if right.dim() else 1.0
     wanted = torch.autograd.grad((right * weight).sum(), leaves)
     own = torch.autograd.grad((given * weight).sum(), leaves, allow_unused=True)
     for a, b in zip(own, wanted, strict=True):
@@ -62,16 +62,18 @@ def check_gate_table(gate_table) -> str:
     for n_tokens, n_experts, n_active in ((6, 4, 2), (5, 3, 1), (4, 5, 3), (3, 2, 2)):
         scores = 2 * _noise(n_tokens, n_experts, seed=n_experts)
         for renormalise in (False, True) if n_active > 1 else (False,):
-            scores.requires_grad_()
+            leaf = scores.requires_grad_()
+            scores = leaf + 0  # which may be changed in place
             before = scores.detach().clone()
             answer = gate_table(scores, n_active, renormalise)
             given = tensor(answer, (n_tokens, n_experts))
             _expect_untouched([before], [scores], "scores")
-            right = _gates(scores, n_active, renormalise)
-            hints = _gate_mistakes(scores, n_active, renormalise)
+            right = _gates(leaf, n_active, renormalise)
+            hints = _gate_mistakes(leaf, n_active, renormalise)
             otherwise = "Softmax, `topk`, and the gates back to their places."
             _expect_near(given, right, hints, otherwise)
-            _expect_gradient(given, right, [scores])
+            _expect_gradient(given, right, [leaf])
+            scores = leaf
     default = gate_table(scores, 1)
     expect(
         torch.allclose(tensor(default, (3, 2)), _gates(scores, 1, False), atol=1e-5),
@@ -132,6 +134,7 @@ def check_whole_balance(whole_balance_loss) -> str:
         ]
         before = [each.clone() for part in parts for each in part]
         leaves = [p.requires_grad_() for p, _ in parts]
+        parts = [(p + 0, chosen) for p, chosen in parts]
         own = list(parts)
         names = ("cat", "concat", "vstack", "hstack")
         with ExitStack() as stack:
@@ -157,7 +160,7 @@ def _part(n: int, n_experts: int, n_active: int, seed: int) -> tuple[Tensor, Ten
     scores = 2 * _noise(n, n_experts, seed=seed)
     scores[:, seed % n_experts] += 1.5  # each part prefers another expert
     p = scores.softmax(dim=-1)
-    bias = 0.3 * _noise(n_experts, seed=n_experts)  # the choice may know more than p
+    bias = 0.05 * _noise(n_experts, seed=n_experts)  # the choice may know more than p
     bias[-1] -= 2  # nobody chooses the last expert
     return p, (p + bias).topk(n_active).indices
 
@@ -186,15 +189,12 @@ def _expect_balance(answer: object, parts: list[tuple[Tensor, Tensor]]) -> Tenso
         right * len(p): "P is a mean: divide the sum of probabilities by the tokens.",
         unweighted.item(): "Parts differ in size: a longer one counts more.",
     }
+    otherwise = "Count all K choices, with `minlength`, for all E experts."
     expect(
         abs(given - right) < 1e-4,
         f"With parts of {[len(part[0]) for part in parts]} tokens and {n_active} "
         f"active experts the loss is {right:.4f}; yours: {given:.4f}. "
-        + hint_for(
-            given,
-            hints,
-            f"{not_the_whole} Count all K choices, with `minlength`, for all E experts.",
-        ),
+        + hint_for(given, hints, f"{not_the_whole} {otherwise}"),
     )
     return whole
 
@@ -219,7 +219,9 @@ def check_limited(limited) -> str:
         scores[:, 0] -= 9 * (n_experts > n_active + 1)  # perhaps nobody's choice
         gates, chosen = scores.softmax(dim=-1).topk(n_active)
         experts = [_Counted(w) for w in matrices]
-        given_ones = [stream.requires_grad_(), gates.requires_grad_(), chosen]
+        leaves = [stream.requires_grad_(), gates.requires_grad_()]
+        stream, gates = (leaf + 0 for leaf in leaves)
+        given_ones = [stream, gates, chosen]
         before = [each.detach().clone() for each in given_ones]
         answer = limited(stream, gates, chosen, experts, capacity)
         most = max(expert.n_rows for expert in experts)
@@ -231,7 +233,7 @@ def check_limited(limited) -> str:
         _expect_near(given, right, hints, otherwise)
         words = f"An expert computed {most} rows; it has places for {capacity}."
         expect(most <= capacity, words)
-        _expect_gradient(given, right, given_ones[:2])
+        _expect_gradient(given, right, leaves)
     return "A full expert, and nobody is lost."
 
 

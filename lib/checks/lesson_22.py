@@ -41,7 +41,7 @@ def check_modern_flops(modern_flops) -> str:
             f"{given:,.0f}. "
             + hint_for(given, _flops_mistakes(config), FLOPS_OTHERWISE),
         )
-    return "So many as PyTorch counts."
+    return "As many as PyTorch counts."
 
 
 FLOPS_OTHERWISE = "Count q, k, v, the output, three matrices, the head, attention."
@@ -64,6 +64,8 @@ def _flops_mistakes(c: GPTConfig) -> dict[float, str]:
         total(4 * square, 3): "Keys and values are narrower: `n_kv_heads` of them.",
         total(square + 3 * shared, 3): "The output is as wide as all query heads.",
         total(2 * square + shared, 3): "Keys *and* values: two matrices.",
+        total(square + 2 * shared, 3): "One D x D matrix is missing: q, k, v, output.",
+        total(3 * square + shared, 3): "Keys *and* values are narrower.",
         total(both, 3, n_heads=0): "The head takes part in a product too.",
         total(both, 3, n_heads=2): "The embeddings are looked up, not multiplied.",
         total(both, 3, attention=0): "Attention has products without weights.",
@@ -147,7 +149,7 @@ def _ends(answer: object) -> tuple[int, int]:
     answer = returned(answer)
     whole = isinstance(answer, tuple | list) and len(answer) == 2
     whole = whole and all(type(end) is int for end in answer)
-    expect(whole, f"Return two whole numbers, start and end; yours is {answer!r}.")
+    expect(whole, f"Return two Python ints, start and end; yours is {answer!r}.")
     return answer[0], answer[1]
 
 
@@ -195,16 +197,19 @@ def check_size_for(size_for) -> str:
         (ScalingLaw(1.7, 6.5, 0.3), 5e5),
         (ScalingLaw(0.0, 4.0, 0.05), 1e6),
         (ScalingLaw(1.2, 40.0, 0.5), 300.0),
+        (ScalingLaw(0.5, 3.0, 0.4), 1e3),
+        (ScalingLaw(2.5, 3.0, 0.4), 1e9),
     ):
         loss = law.predict(size)
         given = _real(size_for(law, loss))
+        near = math.isclose(given, size, rel_tol=1e-4)
         expect(
-            math.isclose(given, size, rel_tol=1e-4),
+            near or abs(given - size) < 1.01,  # rounded, up or down
             f"{law} gives {loss:.4f} nats at {size:,.0f} weights; yours: {given:,.4g}. "
             + hint_for(given, _size_mistakes(law, loss), SIZE_OTHERWISE),
         )
-    law = ScalingLaw(1.7, 6.5, 0.3)
-    for loss in (1.7, 1.5):
+    low, high = ScalingLaw(1.7, 6.5, 0.3), ScalingLaw(2.5, 6.5, 0.3)
+    for law, loss in ((low, 1.7), (low, 1.5), (high, 2.4)):
         given = _real(size_for(law, loss))
         expect(
             given == math.inf,

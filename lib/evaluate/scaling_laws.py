@@ -40,7 +40,8 @@ def flops_per_token(config: GPTConfig, length: int | None = None) -> int:
         Floating-point operations, forward and backward, the update left out.
 
     Raises:
-        ValueError: for a length that is not in 1 .. ``context_length``.
+        ValueError: for a length that is not in 1 .. ``context_length``, or a
+            ``kv_rank``.
 
     Source: Kaplan et al. (2020), section 2.1; with attention: Chowdhery et al. (2022),
     appendix B.
@@ -51,10 +52,15 @@ def flops_per_token(config: GPTConfig, length: int | None = None) -> int:
     length = c.context_length if length is None else length
     if not 1 <= length <= c.context_length:
         raise ValueError(f"length={length} must be in 1 .. {c.context_length}")
+    if c.kv_rank is not None:
+        raise ValueError(f"kv_rank={c.kv_rank} must be None: latents are not counted")
     d_head = c.d_head or c.d_model // c.n_heads
     n_kv_heads = c.n_kv_heads or c.n_heads
     attention = 2 * c.d_model * d_head * (c.n_heads + n_kv_heads)
     feed_forward = (3 if c.ffn == "swiglu" else 2) * c.d_model * c.d_ff
+    if c.n_experts is not None:  # those that one token uses, and the router
+        feed_forward *= c.n_active + c.shared_expert
+        feed_forward += c.d_model * c.n_experts
     weights = c.n_layers * (attention + feed_forward) + c.d_model * c.vocab_size
     return 6 * weights + 12 * c.n_layers * length * c.n_heads * d_head
 
@@ -116,6 +122,9 @@ def _require_plain(c: GPTConfig) -> None:
         "dropout": 0.0,
         "final_norm": True,
         "ffn": ("gelu", "gelu_tanh"),
+        "window": None,
+        "kv_rank": None,
+        "n_experts": None,
     }
     for name, allowed in plain.items():
         allowed = allowed if isinstance(allowed, tuple) else (allowed,)

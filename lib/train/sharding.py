@@ -30,9 +30,10 @@ def cut_up(model: nn.Module) -> None:
     warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
     kind = next(model.parameters()).device.type
     mesh = init_device_mesh(kind, (n_processes(),))
+    fixed = {p for p in model.parameters() if not p.requires_grad}  # stay whole
     for part in [m for m in model.modules() if isinstance(m, Block)]:
-        fully_shard(part, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        fully_shard(part, mesh=mesh, ignored_params=fixed)
+    fully_shard(model, mesh=mesh, ignored_params=fixed)
 
 
 def whole_model(model: nn.Module) -> nn.Module:

@@ -250,6 +250,46 @@ def two_experts(stream, gates, chosen, experts, capacity):
     return stream + mixed(stream, gates, chosen, experts[:2], fits)
 
 
+def joined(parts):
+    p, chosen = (torch.cat(tensors) for tensors in zip(*parts))
+    return balance_loss(p, chosen)
+
+
+def pooled(parts, of=lambda p, chosen: chosen):
+    n_experts = parts[0][0].size(-1)
+    chosen = [of(*part) for part in parts]
+    counts = sum(c.flatten().bincount(minlength=n_experts) for c in chosen)
+    sums = sum(p.sum(dim=0) for p, _ in parts)
+    return n_experts * (counts / counts.sum() * sums).sum() / sum(map(len, chosen))
+
+
+def as_a_number(parts):
+    return pooled(parts).item()
+
+
+def likeliest(parts):
+    """Takes the choice for granted."""
+    return pooled(parts, lambda p, chosen: p.topk(chosen.size(-1)).indices)
+
+
+def every_row(stream, gates, chosen, experts, capacity):
+    new = stream.clone()
+    for number, expert in enumerate(experts):
+        tokens, slots = (chosen == number).nonzero(as_tuple=True)
+        tokens, slots = tokens[:capacity], slots[:capacity]
+        new[tokens] += gates[tokens, slots].unsqueeze(-1) * expert(stream)[tokens]
+    return new
+
+
+def cut_off(stream, gates, chosen, experts, capacity):
+    new = stream.detach().clone()
+    for number, expert in enumerate(experts):
+        tokens, slots = (chosen == number).nonzero(as_tuple=True)
+        tokens, slots = tokens[:capacity], slots[:capacity]
+        new[tokens] += gates[tokens, slots].unsqueeze(-1) * expert(stream[tokens])
+    return new
+
+
 WRONG = {
     "check_gate_table": [
         (softmax_after_the_choice, "before the choice"),
@@ -276,6 +316,9 @@ WRONG = {
         (without_their_number, "is missing"),
         (not_a_mean, "P is a mean"),
         (parts_alike, "a longer one counts more"),
+        (joined, "Do not join the tensors"),
+        (as_a_number, "has no gradient"),
+        (likeliest, "With parts of"),
         (four_experts, "add up first"),
         (a_vector, "must be a number"),
         (added_up_in_place, "changed `probabilities` itself"),
@@ -283,6 +326,8 @@ WRONG = {
     ],
     "check_limited": [
         (residual_lost, "keep their stream"),
+        (every_row, "it has places for"),
+        (cut_off, "nothing would learn"),
         (no_residual, "The residual is missing"),
         (no_limit, "more than `capacity`"),
         (no_gates, "by its gate"),

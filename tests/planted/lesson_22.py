@@ -265,12 +265,18 @@ def reached(law, loss, size, below=math.inf):
     return size(loss - law.floor) if loss > law.floor else below
 
 
+def floor_of_the_page(law, loss):
+    if loss <= 1.7:
+        return math.inf
+    return (law.scale / (loss - law.floor)) ** (1 / law.exponent)
+
+
 WRONG = {
     "check_modern_flops": [
         (two_matrices, "*three* matrices"),
         (four_squares, "`n_kv_heads` of them"),
         (narrow_output, "as wide as all query heads"),
-        (keys_alone, "two matrices"),
+        (keys_alone, "is missing: q, k, v"),
         (no_head, "The head takes part"),
         (with_tables, "looked up, not multiplied"),
         (no_attention, "products without weights"),
@@ -304,13 +310,14 @@ WRONG = {
         (rounded_up_and_over, "there are no more"),
         (end_included, "a gap"),
         (from_one, "process 0 starts at 1"),
-        (fractions, "two whole numbers"),
+        (fractions, "two Python ints"),
         (floors, "the first processes get one more"),
-        (as_a_slice, "two whole numbers"),
+        (as_a_slice, "two Python ints"),
         (start_and_length, "belong to nobody"),
     ],
     "check_size_for": [
         (no_floor, "You forgot the floor"),
+        (floor_of_the_page, "gives 0.6893 nats"),
         (without_the_root, "raise to 1 / a"),
         (upside_down, "The exponent is negative"),
         (multiplied, "Divide A by L - E"),

@@ -2,8 +2,8 @@
 
 ``python book/_tools/bench.py`` takes about twenty minutes, prints what it measures,
 and writes ``data/benchmarks.json``, which the site shows; with names (``training``,
-``writing``, ``tokenizing``, ``translating``, ``lessons``) it measures these again and
-keeps the other rows. Times are processor seconds; on a busy machine they vary, the
+``writing``, ``tokenizing``, ``translating``, ``modern``, ``lessons``) it measures these
+again and keeps the other rows. Times are processor seconds; on a busy machine they vary, the
 ratios less. ``gpu`` is measured only by name, and only where a GPU is.
 """
 
@@ -18,6 +18,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from times import ROOT, kept, machine
@@ -25,9 +27,11 @@ from times import ROOT, kept, machine
 sys.path.insert(0, str(ROOT))
 os.environ["COURSE_QUIET"] = "1"
 
+from lib.attention import causal_mask, scaled_dot_product_attention  # noqa: E402
 from lib.device import has_bfloat16  # noqa: E402
 from lib.evaluate.bleu import bleu  # noqa: E402
 from lib.evaluate.scaling_laws import flops_per_token  # noqa: E402
+from lib.flash import flash_attention  # noqa: E402
 from lib.generate import generate  # noqa: E402
 from lib.models import count_parameters  # noqa: E402
 from lib.models.gpt import GPT, GPTConfig  # noqa: E402
@@ -92,7 +96,7 @@ def main() -> int:
         print("Benchmarks need Tiny Shakespeare: set COURSE_DATA to its folder.")
         return 1
     rows = [r for r in read_rows() if names or r["benchmark"] == "gpu"]
-    order = (training, writing, tokenizing, translating, lessons, gpu)
+    order = (training, writing, tokenizing, translating, modern, lessons, gpu)
     for benchmark in order:
         name = benchmark.__name__
         if name in names or (not names and benchmark is not gpu):
@@ -304,6 +308,65 @@ def one_translator(
         right.append(exact_match(french, pairs))
     score = bleu(french, [pair.french for pair in data.held_out])
     return taken, f"{right[0]:.1%} / {right[1]:.1%} / {score:.1f}"
+
+
+def modern(text: str) -> list[dict]:
+    """Attention in blocks, a window's cache, and a step of a mixture of experts."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 1, 4, 1_024, 32)
+    mask = causal_mask(1_024)
+    with torch.inference_mode():
+        blocks, table = fastest(
+            lambda: flash_attention(q, k, v, is_causal=True),
+            lambda: scaled_dot_product_attention(q, k, v, mask, need_weights=True),
+        )
+    rows = [
+        row(
+            "attention in blocks, 1,024 tokens",
+            f"{1e3 * blocks:.1f} ms",
+            f"with a table of all scores: {1e3 * table:.1f} ms",
+            round(table / blocks, 1),
+        )
+    ]
+    long = GPTConfig(65, 128, 4, 4, 512, 2_048, position="rotary", **PLAIN)
+    models = [GPT(replace(long, window=window)).eval() for window in (64, None)]
+    ids = torch.randint(65, (1, 2_000))
+    with torch.inference_mode():
+        caches = [model.new_cache() for model in models]
+        for model, cache in zip(models, caches):
+            model(ids, cache)
+
+        def one(model: GPT, cache: list) -> None:
+            model(ids[:, :1], cache)
+            for layer in cache:
+                layer.length -= 1  # forget the token again
+
+        short, whole = fastest(*(partial(one, *each) for each in zip(models, caches)))
+    rows.append(
+        row(
+            "one more token after 2,000, with a window of 64",
+            f"{1e3 * short:.2f} ms",
+            f"without a window: {1e3 * whole:.2f} ms",
+            round(whole / short, 1),
+        )
+    )
+    small = GPTConfig(65, 64, 4, 2, 256, 64, **SMALL)
+    tokens = torch.tensor(CharTokenizer(text).encode(text[:50_000]))
+    batch = random_batch(tokens, 16, 64, torch.Generator().manual_seed(0))
+    trainings = [
+        Training(GPT(config), TrainConfig(1_000, 0.01, "muon"))
+        for config in (replace(small, n_experts=4), small)
+    ]
+    mixed, dense = fastest(*(partial(t.step, batch) for t in trainings))
+    rows.append(
+        row(
+            "a training step with four experts, one active",
+            f"{1e3 * mixed:.1f} ms",
+            f"dense, as many active parameters: {1e3 * dense:.1f} ms",
+            round(dense / mixed, 1),
+        )
+    )
+    return rows
 
 
 def lessons(text: str) -> list[dict]:

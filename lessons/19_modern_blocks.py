@@ -186,7 +186,8 @@ assert torch.allclose(rotary(q, start=50).norm(dim=-1), q.norm(dim=-1), atol=1e-
 # after 50 others stands at position 50, and the cache keeps keys that have been turned.
 #
 # The two layouts differ by an order of numbers. If you reorder the rows of `q_proj` and `k_proj` within
-# each head, a model of one layout becomes one of the other, and no score changes. The order:
+# each head (and their biases, where there are any), a model of one layout becomes one of the other, and
+# no score changes. The order:
 
 # %%
 interleaved = torch.arange(8)  # pairs 01, 23, 45, 67
@@ -220,7 +221,8 @@ for scale in (1, 100):
 #
 # ### Into attention
 #
-# The attention of lesson 13, without its cache and with what is new: norms for queries and keys, the rotation, and a head
+# The attention of lesson 13, without its cache and with what is new: norms (`qk_norm` is a class of
+# norms, such as our RMSNorm) for queries and keys, the rotation, and a head
 # width of its own (Qwen3's heads are not `d_model / n_heads` wide). `repeat_interleave` lends each
 # key head to the query heads that share it.
 
@@ -259,8 +261,8 @@ print("repeat:           ", heads.repeat(2).tolist())
 # %% [markdown]
 # ### A whole model
 #
-# No new class: the library's `GPTConfig` has a word for each part. (There `qk_norm` is a switch; the
-# norm is the one that `norm` names.)
+# No new class: the library's `GPTConfig` has a word for each part. (`qk_norm` and `d_head` are new
+# there; `qk_norm` is a switch, and the norm is the one that `norm` names.)
 
 # %%
 from lib.models import count_parameters
@@ -311,7 +313,10 @@ print("the same outputs")
 #
 # Both give four heads, and no shape is wrong. A model that is *trained* with `repeat` learns as
 # well: which query head reads which key head is only a matter of names. The bug shows when you load
-# weights that were made the other way. Train a small model, then read the same weights wrongly.
+# weights that were made the other way. Train a small model, then read the same weights wrongly. Instead
+# of changing the code, the cell moves the query heads: `repeat` lends key head 0 to the query heads 0
+# and 2, our class to the first two. So heads 0 and 2 come first, in `q_proj` and in the columns of
+# `out_proj`.
 
 # %% tags=["corpus", "hide-input"]
 # @title The text, and the recorded runs
@@ -371,8 +376,7 @@ print(f"read rightly {right_loss:.2f} nats, read wrongly {wrong_loss:.2f}")
 claim(wrong_loss > right_loss + 0.05, "the wrong order breaks a trained model")
 
 # %% [markdown]
-# (`repeat` lends key head 0 to the query heads 0 and 2, our class to the first two. So the cell puts
-# heads 0 and 2 first, in `q_proj` and in the columns of `out_proj`.) The model is worse, and
+# The model is worse, and
 # nothing complains. **Compare the logits of loaded weights with those of the code that wrote them.**
 # The library's tests do so with transformers' Llama and Qwen3.
 

@@ -9,7 +9,7 @@
 # - **You will build** attention in blocks, a sliding window, and the cache that goes with it.
 # - **You will see** what a byte of cache is worth, and which positions a model can read on with.
 # - **Needs** lessons [13](13_generation.ipynb) and [19](19_modern_blocks.ipynb).
-# - **Takes** about 70 minutes; the notebook runs in under 45 s.
+# - **Takes** about 75 minutes; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -155,7 +155,8 @@ for block_size in (1, 7, 64):
 # The same numbers, up to rounding. And the memory? PyTorch can tell an object about each
 # operation that it carries out. This one notes how many numbers the largest result holds.
 
-# %%
+# %% tags=["hide-input"]
+# @title What notes the largest result
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -231,8 +232,8 @@ for row in window_mask(6, window=3).int().tolist():
 # %% [markdown]
 # Each row has at most three ones: $T W$ scores in place of $T^2$. Is the rest of the text lost?
 # No: a token hears of older ones through those that it sees, one layer of the model after the other.
-# An entry of the mask times itself counts the tokens in between by which one reaches another: it
-# tells who is reached in two steps. And so on.
+# In the matrix product of the mask with itself, entry $(i, j)$ counts the tokens that $i$ sees and that
+# see $j$. Where it is not 0, $i$ hears of $j$ in two steps. And so on.
 
 # %%
 mask = window_mask(40, window=4).float()
@@ -424,9 +425,6 @@ print("the same numbers")
 # `python book/_tools/long_context.py`. The table has the bytes of the cache for sixty-four
 # tokens, the mean loss, and the smallest and largest difference to the first row with the same
 # seed.
-#
-# (The field's names: MHA for as many key heads as query heads, GQA for fewer, MQA for one, MLA
-# for latent keys.)
 
 # %% tags=["corpus", "hide-input"]
 # @title The text, and the recorded runs
@@ -457,7 +455,7 @@ for name, run in runs.items():
     print(f"{name:26}{size}  {losses.mean():.3f}  {low:+.3f} to {high:+.3f}")
 
 # %% [markdown]
-# The same as a picture. Lower is better, and further left is cheaper.
+# As a picture. Lower is better, further left is cheaper.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot: loss over the bytes of the cache, three dots for each of eight models. The windows lie lowest, although their caches are small. Four, two and one key heads lie at about the same height, with fewer and fewer bytes. The latent models lie a little higher than key heads of the same size."}}
 # @title Loss over bytes of the cache
@@ -582,15 +580,16 @@ def read_on(model, **changes):
 # - **[position interpolation](../book/glossary.md#position-interpolation)**: all rotations four
 #   times slower, so that no angle is larger than those it knows (`RotaryScaling(4.0)`, *Slower
 #   clocks* in lesson 19);
-# - **[YaRN](../book/glossary.md#yarn)**: fast pairs are spared, slow ones slowed, and queries and
-#   keys multiplied by $0.1 \ln 4 + 1$, since a softmax over more keys is flatter (Peng et
-#   al. 2023, section 3.4);
+# - **[YaRN](../book/glossary.md#yarn)**: pairs that turn at least four times within the trained length
+#   keep their speed, those with less than one turn become four times slower, those between get a mean.
+#   And queries and keys are multiplied by a `gain` of $0.1 \ln 4 + 1$, since a softmax over more keys
+#   is flatter (Peng et al. 2023, section 3.4);
 # - **a window** of the trained length: no distance is new.
 
 # %% tags=["corpus", "measured"]
 from lib.position import RotaryScaling
 
-turns = dict(n_slow=1.0, n_fast=4.0)  # within the trained length, as in lesson 19
+turns = dict(n_slow=1.0, n_fast=4.0)
 yarn = RotaryScaling(4.0, **turns, trained_length=64, gain=0.1 * math.log(4) + 1)
 readings = {"as it is": {}, "interpolated": dict(rotary_scaling=RotaryScaling(4.0))}
 readings |= {"YaRN": dict(rotary_scaling=yarn), "window 64": dict(window=64)}
@@ -769,8 +768,8 @@ check_new_mask(new_mask)
 # - You built **attention in blocks**: the same numbers, and memory that grows with the text and
 #   not with its square.
 # - You built **a window and its ring**, and saw the bug that only pieces of several tokens show.
-# - You saw **what a byte of cache is worth** to small models: windows and shared heads save half of
-#   them and more at no cost that we could measure, latent keys cost a little. What a long-trained model has learned to use, a
+# - You saw **what a byte of cache is worth** to small models: windows and shared heads save a third
+#   of them or far more at no cost that we could measure, latent keys cost a little. What a long-trained model has learned to use, a
 #   narrow window takes away.
 # - You saw that **no kind of position reads on by itself**, and that YaRN or a window lets rotary
 #   ones.

@@ -169,7 +169,7 @@ def count_active(model):
 
 
 # %% [markdown]
-# (From here on, `MoE` is the library's: the one above, with the options of this page.) Mixtral
+# (From here on, `MoE` is the library's.) Mixtral
 # (Jiang et al. 2024) is Mistral's model with eight experts in the place of each network. On the
 # device `meta`, PyTorch builds a model without numbers in it, so that its size can be counted:
 
@@ -217,7 +217,7 @@ def balance_loss(probabilities: Tensor, chosen: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# (`bincount` counts how often each number occurs.) A count has no gradient. But $P_i$ has: the
+# A count has no gradient. But $P_i$ has: the
 # loss pulls down the probabilities of those experts that were chosen often. What does it give for
 # a router that does not care?
 
@@ -242,7 +242,8 @@ print(f"always expert 0: {balance_loss(same, same.topk(1).indices).item():.3f}")
 # ### How it reaches the loss
 #
 # The balance loss is computed inside of each block; it is needed where the loss is made.
-# `Training` opens this context around the forward pass, and adds what was collected. The layer has
+# The library's `Training` (in lesson 11 we left this out) opens this context around the forward pass,
+# and adds what was collected. A layer that finds a list in `collected` appends its loss. It has
 # multiplied its loss by a small weight, `balance_weight`:
 
 # %% tags=["lib:moe.extra_losses"]
@@ -312,7 +313,7 @@ chosen = torch.tensor([[0], [1], [0], [0], [2], [1]])
 print(within_capacity(chosen, n_experts=3, capacity=2).flatten().tolist())
 
 # %% [markdown]
-# Token 3 is out, as in the picture. Two decisions hide here. Places go to the *earlier* tokens,
+# Token 3 is out, as in the picture. Places go to the *earlier* tokens,
 # not to the surest: else a later token could push out an earlier one, and the model would see the
 # future. And the library limits only in training. When you write token by token, each would find
 # every place free; the same text read at once would not. With a limit the cache would change the
@@ -336,6 +337,8 @@ print(within_capacity(chosen, n_experts=3, capacity=2).flatten().tolist())
 # is trained but the bias. (A layer keeps in `chosen` where its last tokens went.)
 
 # %% tags=["measured"]
+from lib.ffn import FeedForward
+
 torch.manual_seed(2)
 options = dict(bias_rate=0.005, balance_weight=0.0)
 part = MoE(8, [FeedForward(8, 16) for _ in range(4)], **options).train()
@@ -363,14 +366,14 @@ for step in range(201):
 # %%
 torch.manual_seed(0)
 x, weight = torch.randn(6, 8), torch.randn(4, 8, requires_grad=True)
-goal = torch.randn(6)  # pretend: what more of each token's expert does to the loss
+slopes = torch.randn(6)  # pretend: the loss's slope for each gate
 for name in ("before", "after"):
     scores = x @ weight.T
     if name == "before":
         gates = scores.softmax(dim=-1).topk(1).values
     else:
         gates = scores.topk(1).values.softmax(dim=-1)
-    (slope,) = torch.autograd.grad(gates[:, 0] @ goal, weight)
+    (slope,) = torch.autograd.grad(gates[:, 0] @ slopes, weight)
     shown = [round(gate, 2) for gate in gates[:, 0].tolist()]
     print(f"softmax {name:6} {shown}, gradient {slope.norm().item():.2f}")
 
@@ -463,7 +466,7 @@ claim(loads["without"].max() < 0.8, "and none takes nearly all")
 # %% [markdown]
 # With the balance loss the loads stay near a quarter each. Without it **nothing collapses**
 # either: no expert takes all, none is left out. The danger that the balance loss was made for does
-# not show in this run. That is a null. In the longer runs below the loads do drift apart without the loss; in large models they
+# not show in this run. At this size there is nothing to see. In the longer runs below the loads do drift apart without the loss; in large models they
 # can collapse.
 #
 # ### What do they specialise in?
@@ -480,7 +483,7 @@ for block in balanced.blocks:
     print("".join("ABCD"[expert] for expert in block.ffn.chosen[3, :, 0].tolist()))
 
 # %% [markdown]
-# Now for each character: how are its occurrences shared out?
+# How are each character's occurrences shared out?
 
 # %% mystnb={"image": {"alt": "Heat map: the four experts of each of two blocks against characters, ordered as spaces, vowels, consonants and punctuation. In each block most characters go mainly to one or two experts, and each expert has characters of its own."}} tags=["corpus"]
 shown = " \naeioubcdfghjklmnpqrstvwyz.,;:!?'"
@@ -495,8 +498,7 @@ labels, options = plot.visible(shown), dict(size=(9, 3), top=1.0, label="share")
 plot.heat_map(torch.cat(tables), rows, labels, "character", "", **options)
 
 # %% [markdown]
-# *Each column adds up to 1 in each block. Dark fields: nearly every occurrence of this character
-# goes to this expert.*
+# *Each column adds up to 1 in each block.*
 #
 # The experts clearly have characters of their own. Is that what training taught the router? A
 # number, and a control. The number is the *mutual information* of expert $a$ and character $b$: by how
@@ -558,19 +560,19 @@ claim(chance < next_one["trained"][1] / 2, "chance does not explain it")
 
 # %% [markdown]
 # An expert tells more than one bit of its character. **So does the router that was never
-# trained.** Its input is mostly the character's embedding, so any matrix sorts characters. A
+# trained**, and even more. Its input is mostly the character's embedding, so any matrix sorts characters. A
 # picture like the one above proves nothing without its control.
 #
 # Training shows in the second number. The untrained router's choice says next to nothing about
 # what comes next; the trained one's says several times as much. (A part of that is chance in the
-# counting. The folded cell mixes the experts of each character, in the second block: less than half is
-# left.) The
+# counting. Mixed at random within each character, the second block's experts still tell less than half
+# of it. The first block's number is too small to say.) The
 # router has learned to send the same character to different experts, by its context.
 
 # %% [markdown]
 # ## Experiment: does it pay?
 #
-# Seven models, three seeds each, one recipe and one learning rate, as many steps but for *more steps*,
+# Seven models, three seeds each, one recipe and one learning rate, all with the same number of steps, except *more steps*,
 # judged on the validation text; recorded with `python book/_tools/experts.py`. The dense model's
 # network is two units wider than an expert: as many weights as a router has. So it has as many
 # parameters as one token uses in a mixture. The last three are dense models too. Two of them get
@@ -596,7 +598,7 @@ for name in ("balance loss", "bias", "no balance"):
     print(f"{name:12}  gain {gains}  busiest expert {busiest}")
 
 # %% [markdown]
-# And the mixture with the balance loss against the other three:
+# The balance loss against the other three:
 
 # %%
 for name in ("more steps", "wider", "as large"):
@@ -633,7 +635,7 @@ print("so it stands in the tables")
 #   every seed, while the bias balances better and gains no more than no balance. Without either the
 #   busiest expert takes up to two and a half times its share.
 #
-# What it does not say: these are two blocks, four experts, one processor.
+# These are two blocks, four experts, one processor.
 
 # %% [markdown]
 # ## Predict, then run
@@ -682,7 +684,7 @@ from lib.checks.lesson_21 import check_gate_table, check_limited, check_whole_ba
 # *warm-up · 10 minutes* · [Solution](../solutions/21_mixture_of_experts.ipynb#exercise-1-a-table-of-gates)
 #
 # Return the gates as a matrix `(N, E)` with zeros for all experts that were not chosen. `scores`
-# is `(N, E)`, and gets its gradient through them. The softmax goes over all experts; with `renormalise` the gates of a row sum to 1.
+# is `(N, E)`; the gradient must flow from the gates back to it. The softmax goes over all experts; with `renormalise` the gates of a row sum to 1.
 #
 # <details><summary>Hint</summary>
 #

@@ -157,9 +157,9 @@ print(f"attention's share: {attention / flops_per_token(gpt2):.0%}")
 # each weight), and *activations*: what the forward pass computed and the backward pass will need. A
 # float32 has 4 bytes.
 #
-# What does a block keep for each token? The inputs of its two norms, of the products for $q$, $k$, $v$
-# and of the first matrix behind them; $q$, $k$, $v$ themselves; and what attention mixed: $2 + 2 + 3 +
-# 1 = 8$ vectors of $D$. And the feed-forward network's middle, before and after GELU: $2F$. The end of
+# What does a block keep for each token? The inputs of its two norms, and their outputs, which the next
+# products read; $q$, $k$, $v$; and what attention mixed, which `out_proj` reads: $4 + 3 + 1 = 8$ vectors
+# of $D$. And the feed-forward network's middle, before and after GELU: $2F$. The end of
 # the model keeps $2D + 2V$: the last norm's input and output, the logits and their softmax. (The fused
 # attention of PyTorch keeps no $T \times T$ weights. A plain one would keep $H T$ numbers more for each
 # token: for GPT-2 as much again as all the rest of a block.)
@@ -187,7 +187,8 @@ for name, size in training_bytes(gpt2, batch_size=8).items():
 # they grow with the batch.
 #
 # Now measure. `saved_tensors_hooks` calls a function for every tensor that an operation keeps, and
-# a second one when it is needed again. Count each piece of memory once, and leave out the weights.
+# a second one when it is needed again. Count each piece of memory once, by its address (`data_ptr`), and
+# leave out the weights.
 
 # %% tags=["naive:evaluate.scaling_laws.kept_bytes"]
 from torch.autograd.graph import saved_tensors_hooks
@@ -245,7 +246,8 @@ diagrams.recomputed()
 
 # %% [markdown]
 # PyTorch's `checkpoint` calls a function in that way; despite its name it writes no file. We put it
-# before the `forward` of each block. (`partial(f, a)` is `f` with its first argument filled in.)
+# before the `forward` of each block. (`partial(f, a)` is `f` with its first argument filled in;
+# `use_reentrant=False` asks for the newer of PyTorch's two ways.)
 
 # %% tags=["naive:train.recompute.recompute_blocks"]
 from functools import partial
@@ -279,8 +281,8 @@ assert all(torch.equal(a, b) for a, b in zip(gradients, again))
 print(f"kept: {plain / 2**20:.1f} MiB, with recomputation {small / 2**20:.1f} MiB")
 
 # %% [markdown]
-# A small part of the memory at the end of the forward pass (in the backward pass comes that of one
-# block at a time), and the same gradients bit for bit: `checkpoint` puts the random numbers back.
+# A small part of the memory at the end of the forward pass (going backward, that of one block at a
+# time comes on top), and the same gradients bit for bit: `checkpoint` puts the random numbers back.
 # The price is one more forward pass. In the library's command it is `--recompute`.
 #
 # ### Two processes, one training
@@ -375,7 +377,8 @@ from lib.text.batches import random_batch
 
 def losses_of(wrap=None, shard=None, rows=own_rows, exchange=exchange_gradients):
     torch.manual_seed(0)
-    model = GPT(GPTConfig(10, 16, 2, 2, 32, 8))
+    sizes = dict(d_model=16, n_heads=2, n_layers=2, d_ff=32)
+    model = GPT(GPTConfig(10, **sizes, context_length=8))
     runner = wrap(model) if wrap else model
     adamw = torch.optim.AdamW(model.parameters(), lr=0.01)
     optimizer = shard(adamw) if shard else adamw
@@ -451,8 +454,8 @@ for way in ("by hand", "DDP", "ZeRO-1", "same rows"):
     print(f"{way:11} {found[0]:.4f} ... {found[-1]:.4f}")
 
 # %% [markdown]
-# Three ways have the losses of one process. With the same rows they are others (and over fewer rows):
-# half of the data, at the price of all of it. Now closer, with the state that each process keeps:
+# Three ways have the losses of one process. With the same rows the losses differ: each is a mean over
+# half of the rows, and the model sees half of the data, at the price of all of it. Now closer, with the state that each process keeps:
 
 # %%
 for way in ("by hand", "DDP", "ZeRO-1"):
@@ -549,8 +552,8 @@ for n, runs, mean in zip(sizes, losses, means):
     print(f"{n:7,} weights: {runs} mean {mean:.3f}")
 
 # %% [markdown]
-# The seeds lie closer together than the sizes. Two more runs, with a seed that is not in the
-# record:
+# The seeds lie closer together than the sizes. Two more runs, of the two smallest, with a seed that is
+# not in the record, come near to these:
 
 # %% tags=["corpus", "measured", "hide-input"]
 # @title Two widths, trained as in lesson 11
@@ -593,8 +596,8 @@ class ScalingLaw:
 
 
 # %% [markdown]
-# For each floor: heights $\ln(L - E)$, the slope of the line through them (the sum of products of
-# centred numbers, over the sum of squares), and where it starts.
+# For each floor: heights $\ln(L - E)$, the slope of the line through them (heights times centred $x$,
+# summed, over the sum of squares of centred $x$), and where it starts.
 
 # %% tags=["naive:evaluate.scaling_laws.fit_scaling_law"]
 def fit_scaling_law(sizes, losses, n_floors=400):
@@ -746,13 +749,13 @@ check_modern_flops(modern_flops)
 # *core · 10 minutes* · [Solution](../solutions/22_scaling.ipynb#exercise-2-the-right-mean)
 #
 # `gradients` holds a tensor from each process, the gradient of the mean loss over its own targets
-# that count. `counts` says how many those are; where it is 0, the tensor says
-# nothing. Return the gradient of the mean over
+# that count. `counts` says how many those are; where it is 0, the tensor may hold
+# anything, even NaN. Return the gradient of the mean over
 # all targets.
 #
 # <details><summary>Hint</summary>
 #
-# Undo each mean, add, and divide once by all targets.
+# Undo each mean, add, and divide once by all targets. Leave out who has none.
 #
 # </details>
 

@@ -71,7 +71,7 @@ print(f"{15e12 * modern_flops(llama):.1e} for fifteen trillion tokens")
 
 # %%
 def mean_gradient(gradients, counts):
-    weighed = [n * gradient for n, gradient in zip(counts, gradients)]
+    weighed = [n * gradient for n, gradient in zip(counts, gradients) if n > 0]
     return sum(weighed) / sum(counts)
 
 

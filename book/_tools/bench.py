@@ -3,8 +3,8 @@
 ``python book/_tools/bench.py`` takes about twenty minutes, prints what it measures,
 and writes ``data/benchmarks.json``, which the site shows; with names (``training``,
 ``writing``, ``tokenizing``, ``translating``, ``modern``, ``lessons``) it measures these
-again and keeps the other rows. Times are processor seconds; on a busy machine they vary, the
-ratios less. ``gpu`` is measured only by name, and only where a GPU is.
+again and keeps the other rows. Times are processor seconds; on a busy machine they
+vary, the ratios less. ``gpu`` is measured only by name, and only where a GPU is.
 """
 
 from __future__ import annotations

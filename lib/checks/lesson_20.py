@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib.attention import window_mask
 from lib.checks import Mistake, exercise, expect, hint_for, hint_for_tensor, returned
@@ -34,6 +35,8 @@ def check_window_bytes(window_bytes) -> str:
         dict(d_model=24, n_heads=6, n_layers=3, context_length=9),
         dict(d_model=8, n_heads=2, n_layers=5, context_length=9, window=4)
         | dict(full_every=3),
+        dict(d_model=8, n_heads=2, n_layers=3, context_length=9, window=4)
+        | dict(full_every=1),
         dict(d_model=8, n_heads=2, n_layers=2, context_length=9, window=4)
         | dict(full_every=3),
         dict(d_model=16, n_heads=2, n_layers=2, context_length=6, window=50),
@@ -157,6 +160,8 @@ def _expect_merged(merge, first: Triple, second: Triple, right: Triple) -> None:
                 "are large. Shrink by e^(m_side - m), with the new m: that is 0 there.",
             )
             otherwise = f"`{name}` is wrong. Each side shrinks by e^(m_side - m)."
+            if name == "m":
+                otherwise = "`m` is wrong: it is the larger of the two, query by query."
             raise Mistake(hint_for_tensor(given, hints[name], otherwise))
 
 
@@ -207,23 +212,49 @@ def check_new_mask(new_mask) -> str:
         (6, 8, 50),
         (2, 12, 5),
         (1, 6, 3),
+        (1, 500, 9),
     ):
         right = window_mask(n_keys, window)[n_keys - n_new :]
-        given = tensor(new_mask(n_new, n_keys, window), (n_new, n_keys))
+        with _Largest() as largest:
+            answer = new_mask(n_new, n_keys, window)
+        given = tensor(answer, (n_new, n_keys))
         expect(
             given.dtype == torch.bool,
             f"The mask must be bool; yours is {given.dtype}.",
         )
         if not torch.equal(given, right):
-            row, key = (given != right).nonzero()[0].tolist()
-            hints = _mask_mistakes(n_new, n_keys, window, right)
-            otherwise = "The distance is `n_keys - n_new + i - j`: 0 to window - 1."
-            raise Mistake(
-                f"With n_new={n_new}, n_keys={n_keys}, window={window}: new token "
-                f"{row} {'may' if right[row, key] else 'may not'} look at key {key}. "
-                + hint_for_tensor(given, hints, otherwise)
-            )
+            _raise_wrong_mask(given, right, n_new, n_keys, window)
+        expect(
+            largest.n_numbers < max(100, n_keys**2),
+            f"Right, but for {n_new} new token(s) it built a table of {n_keys} x "
+            f"{n_keys}: compute the new rows only.",
+        )
     return "The queries are the last of the positions."
+
+
+def _raise_wrong_mask(
+    given: Tensor, right: Tensor, n_new: int, n_keys: int, window: int
+) -> None:
+    row, key = (given != right).nonzero()[0].tolist()
+    hints = _mask_mistakes(n_new, n_keys, window, right)
+    otherwise = "The distance is `n_keys - n_new + i - j`: 0 to window - 1."
+    raise Mistake(
+        f"With n_new={n_new}, n_keys={n_keys}, window={window}: new token {row} "
+        f"{'may' if right[row, key] else 'may not'} look at key {key}. "
+        + hint_for_tensor(given, hints, otherwise)
+    )
+
+
+class _Largest(TorchDispatchMode):
+    """Remembers how many numbers the largest new tensor holds."""
+
+    n_numbers = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.n_numbers = max(self.n_numbers, result.numel())
+        return result
 
 
 def _mask_mistakes(n_new: int, n_keys: int, window: int, right: Tensor) -> dict:
@@ -247,6 +278,10 @@ def _mask_mistakes(n_new: int, n_keys: int, window: int, right: Tensor) -> dict:
         "Yours looks into the future.": distance.abs() < window,
         "There is nothing against the future in yours.": distance < window,
         "True must stand where looking is allowed.": ~right,
+        "Your queries stand one place too early: the first is at n_keys - n_new.": (
+            distance - 1 >= 0
+        )
+        & (distance - 1 < window),
         "Old keys are n_keys - n_new, whatever the window is.": (top + window > 0)
         & (top + window <= window),
     }

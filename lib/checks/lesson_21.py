@@ -244,6 +244,10 @@ class _Counted:
         self.matrix, self.n_rows = matrix, 0
 
     def __call__(self, rows: Tensor) -> Tensor:
+        expect(
+            rows.dim() == 2,
+            f"An expert takes rows (n, D); yours got the shape {tuple(rows.shape)}.",
+        )
         self.n_rows += len(rows)
         return (rows @ self.matrix).tanh() + 1
 

@@ -90,13 +90,21 @@ def check_mean_gradient(mean_gradient) -> str:
     """Takes a function of gradients and counts."""
     for shape, counts in (((3, 2), [6, 2]), ((4,), [1, 5, 3]), ((2, 2), [0, 4, 9, 3])):
         parts = [_noise(*shape, seed=i) for i in range(len(counts))]
+        parts = [p if n else p * math.nan for p, n in zip(parts, counts)]
         before, numbers = [part.clone() for part in parts], list(counts)
         given = tensor(mean_gradient(parts, counts), shape)
         expect(
-            all(torch.equal(a, b) for a, b in zip(before, parts)) and numbers == counts,
+            all(torch.allclose(*pair, equal_nan=True) for pair in zip(before, parts))
+            and numbers == counts,
             "Your function changed what it was given: return a new tensor.",
         )
+        parts = [part.nan_to_num(0.0) for part in parts]
         right = sum(n * part for n, part in zip(counts, parts)) / sum(counts)
+        expect(
+            not given.isnan().any(),
+            "A process without targets may hold NaN, and 0 times NaN is NaN: leave it "
+            "out.",
+        )
         expect(
             torch.allclose(given.float(), right, atol=1e-5),
             f"With counts={counts} the mean is {rounded(right)}; yours is "

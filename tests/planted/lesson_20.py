@@ -272,6 +272,11 @@ def blocks_full(c, count):
     return 8 * (c.n_kv_heads or c.n_heads) * d_head * tokens
 
 
+def whole_table(n_new, n_keys, window):
+    table = torch.ones(n_keys, n_keys, dtype=torch.bool)
+    return table.tril().triu(1 - window)[-n_new:]
+
+
 WRONG = {
     "check_window_bytes": [
         (no_window, "room for `window` tokens"),
@@ -310,6 +315,7 @@ WRONG = {
     ],
     "check_new_mask": [
         (first_positions, "they are the last"),
+        (whole_table, "compute the new rows only"),
         (too_wide, "one too wide"),
         (too_narrow, "one too narrow"),
         (not_itself, "may look at itself"),

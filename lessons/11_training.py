@@ -432,7 +432,7 @@ assert torch.allclose(exact, fast, atol=0.15)
 # one shape together. (`_foreach_lerp_` moves each tensor of a list towards another one,
 # here by the share $1 - \mu$.)
 
-# %% tags=["lib:train.optimizer.Muon"]
+# %% tags=["naive:train.optimizer.Muon"]
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -789,6 +789,22 @@ for kind in (torch.optim.Muon, Muon):
 cosine = torch.cosine_similarity(*moved, dim=0).item()
 print(f"cosine of the two: {cosine:.2f}")
 assert cosine > 0.97 and 0.7 < moved[0].norm() / moved[1].norm() < 1.4
+
+# %% [markdown]
+# The library's also takes weights that several processes have cut among them (lesson
+# 22); alone it makes the same steps.
+
+# %% tags=["same:train.optimizer.Muon", "proof"]
+# @title Proof: the library's Muon makes the same steps
+from lib.train import optimizer as library_optimizer
+
+matrix = nn.Parameter(torch.zeros(32, 16))
+optimizer = library_optimizer.Muon([matrix], lr=0.02, momentum=0.9, weight_decay=0.0)
+for g in three:
+    matrix.grad = g
+    optimizer.step()
+assert torch.equal(matrix.detach().flatten(), moved[1])
+print("the same steps")
 
 # %% [markdown]
 # ## Look

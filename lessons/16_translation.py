@@ -1070,7 +1070,7 @@ for pairs, written in ((data.unseen, unseen), (data.held_out, held_out)):
 # first step on. To save time this run stops after 80 steps, when the other one has not
 # even reached its full rate.
 
-# %% tags=["measured"] mystnb={"image": {"alt": "Training loss over 80 steps. With warm-up it falls steadily from above five nats to about two. Without warm-up it drops to between four and five nats within a few steps and stays there in a flat line."}}
+# %% tags=["measured:wide"] mystnb={"image": {"alt": "Training loss over 80 steps. With warm-up it falls steadily from above five nats to about two. Without warm-up it drops to between four and five nats within a few steps and stays there in a flat line."}}
 cold = new_training(n_warmup=0)
 batches = PairBatches(*rows, 64, torch.Generator().manual_seed(0))
 for _ in range(80):
@@ -1209,7 +1209,7 @@ score = bleu([backwards(text) for text in correct], correct)
 print(f"French words backwards: BLEU {score:.1f}")
 assert score < 10
 
-# %% tags=["measured"]
+# %% tags=["measured:wide"]
 written = translate(model, source, target, [backwards(p.english) for p in tested])
 share = exact_match(written, tested)
 print(f"English words backwards: {share:.1%} right")

@@ -469,11 +469,18 @@ class MultiHeadAttention(Module):
 
     def _in_window(
         self, mask: Tensor | None, is_causal: bool, q: Tensor, k: Tensor
-    ) -> Tensor:
+    ) -> Tensor | None:
         """Return what the window allows, of what a mask allows if there is one."""
         n_queries, n_keys = q.size(2), k.size(2)
         if mask is None and not is_causal:
             raise ValueError(f"window={self.window} needs is_causal=True or a mask")
+        if mask is not None and mask.dtype != torch.bool:
+            raise TypeError(f"mask has dtype {mask.dtype}; it must be torch.bool")
+        if mask is not None and mask.size(-1) < n_keys:
+            given = tuple(mask.shape)
+            raise ValueError(f"mask has shape {given}; it must have {n_keys} keys")
+        if n_queries == 1 and n_keys <= self.window:  # the last one sees all of them
+            return None if mask is None else mask[..., -n_keys:]
         band = window_mask(n_keys, self.window)[n_keys - n_queries :].to(q.device)
         return band if mask is None else mask[..., -n_keys:] & band
 

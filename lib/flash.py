@@ -81,17 +81,17 @@ class _Flash(torch.autograd.Function):
         wide = [at_least_float32(w) for w in (q, k, v)]
         with torch.autocast(q.device.type, enabled=False):
             out, log_sum = _forward(*wide, mask, reach, block_size)
-        ctx.save_for_backward(q, k, v, out, log_sum)
-        ctx.mask, ctx.reach, ctx.block_size = mask, reach, block_size
+        ctx.save_for_backward(q, k, v, out, log_sum, mask)
+        ctx.reach, ctx.block_size = reach, block_size
         return out.to(v.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         """Return the gradients of q, k and v, also block by block."""
-        *inputs, out, log_sum = ctx.saved_tensors
+        *inputs, out, log_sum, mask = ctx.saved_tensors
         wide = [at_least_float32(w) for w in (*inputs, grad)]
-        options = (ctx.mask, ctx.reach, ctx.block_size)
+        options = (mask, ctx.reach, ctx.block_size)
         with torch.autocast(grad.device.type, enabled=False):
             found = _backward(*wide, out, log_sum, *options)
         grads = (g.to(w.dtype) for g, w in zip(found, inputs, strict=True))

@@ -109,6 +109,7 @@ class MoE(Module):
         float32 or better, and so does the sum over the experts.
 
     Raises:
+        TypeError: for a factor, weight or rate that is no number.
         ValueError: for no experts, an ``n_active`` that is not 1 .. E, a
             ``renormalise`` with one active expert, a factor, weight or rate outside its
             range, or if x has another last dimension.
@@ -160,7 +161,7 @@ class MoE(Module):
                 capacity = math.ceil(self.capacity_factor * even)
                 fits = within_capacity(chosen, len(self.experts), capacity)
                 chosen = chosen.masked_fill(~fits, -1)
-        self.chosen = chosen.view(*x.shape[:-1], -1)
+        self.chosen = chosen.view(*x.shape[:-1], self.n_active)
         y = self._mix(rows, gates, chosen)
         if self.shared is not None:
             y = y + self.shared(rows)
@@ -176,7 +177,7 @@ class MoE(Module):
         chosen = scores.topk(self.n_active, dim=-1).indices
         gates = probabilities.gather(-1, chosen)
         if self.renormalise:
-            gates = gates / gates.sum(dim=-1, keepdim=True)
+            gates = logits.gather(-1, chosen).softmax(dim=-1)
         return probabilities, gates, chosen
 
     def rebalance(self, total: Callable[[Tensor], Tensor] = lambda load: load) -> None:
@@ -225,6 +226,9 @@ class MoE(Module):
                 "renormalise=True needs n_active=2 or more: a single gate would always "
                 "be 1, and the router would learn nothing from the loss"
             )
+        for name, number in numbers.items():
+            if type(number) not in (int, float, type(None)):
+                raise TypeError(f"{name}={number!r} must be a number")
         factor = numbers.pop("capacity_factor")
         if factor is not None and not 0 < factor < math.inf:
             raise ValueError(

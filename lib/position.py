@@ -108,6 +108,7 @@ class RotaryScaling:
             as in YaRN's code; or with the number of turns, as in its paper.
 
     Raises:
+        TypeError: for a number that is none.
         ValueError: for a factor below 1 or infinite, a length below 1, a gain that is
             not above 0 and finite, an ``n_fast`` that is not above ``n_slow``, or
             ``by_pair`` without them.
@@ -127,6 +128,13 @@ class RotaryScaling:
     by_pair: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("factor", "gain", "n_slow", "n_fast"):
+            value, none = getattr(self, name), name.startswith("n_")
+            if type(value) not in (int, float) and not (none and value is None):
+                raise TypeError(f"{name}={value!r} must be a number")
+        if type(self.trained_length) is not int:
+            given = self.trained_length
+            raise TypeError(f"trained_length={given!r} must be an integer")
         require_sizes(trained_length=self.trained_length)
         if not 1 <= self.factor < math.inf:
             raise ValueError(f"factor={self.factor} must be at least 1 and finite")
@@ -158,13 +166,13 @@ class RotaryScaling:
         """
         if len(n_turns) < 2:
             raise ValueError(f"by_pair=True needs 2 pairs or more, not {len(n_turns)}")
-        first, second = n_turns[:2].log().tolist()
+        first, second = n_turns[:2].log()  # no .item(): sizes may be wanted alone
         fast, slow = (
             (first - math.log(n)) / (first - second) for n in (self.n_fast, self.n_slow)
         )
-        start = max(math.floor(fast), 0)
-        end = min(math.ceil(slow), 2 * len(n_turns) - 1)
-        end += 0.001 if end == start else 0
+        start = fast.floor().clamp(min=0)
+        end = slow.ceil().clamp(max=2 * len(n_turns) - 1)
+        end = end + 0.001 * (end == start)
         return (torch.arange(len(n_turns)) - start) / (end - start)
 
 

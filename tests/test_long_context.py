@@ -37,6 +37,7 @@ from lib.latent import LatentAttention
 from lib.models import build_model, config_from_dict, config_to_dict, count_parameters
 from lib.models.gpt import GPT, GPTConfig
 from lib.position import Rotary, RotaryScaling
+from lib.train.checkpoint import load_checkpoint, save_checkpoint
 
 IDS = torch.randint(1, 20, (2, 30), generator=torch.Generator().manual_seed(0))
 PLAIN = GPTConfig(20, 24, 4, 3, 40, 32, position="rotary", init="fan_in")
@@ -656,3 +657,33 @@ def test_a_flash_attention_with_a_fault_is_noticed(old: str, new: str) -> None:
     check_flash(flash_attention)
     with pytest.raises((AssertionError, RuntimeError)):
         check_flash(flash_with(old, new))
+
+
+def test_a_model_with_yarn_is_saved_and_loaded(tmp_path) -> None:
+    yarn = RotaryScaling(2.0, 1.0, 32.0, 16, 1.07, by_pair=True)
+    sizes = dict(d_model=16, n_heads=2, n_layers=1, d_ff=16, context_length=8)
+    model = GPT(GPTConfig(**sizes, position="rotary", rotary_scaling=yarn))
+    save_checkpoint(tmp_path / "yarn.safetensors", model)
+    copy = load_checkpoint(tmp_path / "yarn.safetensors").model
+    ids = torch.arange(8).unsqueeze(0)
+    assert copy.config == model.config and torch.equal(copy(ids), model.eval()(ids))
+
+
+def test_a_mask_that_changes_later_is_not_used_silently() -> None:
+    q, mask = random(1, 4, 8).requires_grad_(), torch.ones(1, 4, dtype=torch.bool)
+    out = flash_attention(q, q, q, mask)
+    mask[:, 2:] = False
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+def test_a_window_that_holds_all_keys_builds_no_mask() -> None:
+    attention = lib.attention.MultiHeadAttention(8, 2, window=4)
+    cache, x = attention.new_cache(20), random(1, 20, 8)
+    attention(x[:, :10], is_causal=True, cache=cache)
+    q, k = random(1, 2, 1, 4), random(1, 2, 4, 4)
+    assert attention._in_window(None, True, q, k) is None
+    with pytest.raises(TypeError, match="mask has dtype torch.float32"):
+        attention(x, torch.ones(20, 20))
+    with pytest.raises(ValueError, match=r"\(20, 3\); it must have 20 keys"):
+        attention(x, torch.ones(20, 3, dtype=torch.bool))

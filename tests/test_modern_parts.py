@@ -121,6 +121,15 @@ def test_the_width_may_be_one_that_the_heads_do_not_divide() -> None:
         ("qk_norm", "yes", TypeError),
         ("qk_norm", 1, TypeError),
         ("rotary_scaling", 2.0, TypeError),
+        ("window", True, TypeError),
+        ("window", 8.0, TypeError),
+        ("full_every", "2", TypeError),
+        ("kv_rank", 8.5, TypeError),
+        ("n_experts", True, TypeError),
+        ("n_layers", None, TypeError),
+        ("shared_expert", "no", TypeError),
+        ("dropout", "0", TypeError),
+        ("window", 0, ValueError),
     ],
 )
 def test_an_option_that_makes_no_sense(name, value, error) -> None:
@@ -296,6 +305,22 @@ def test_a_mask_is_added_to_the_causal_one() -> None:
     model = model_with()
     everything = torch.ones(2, 1, 12, 12, dtype=torch.bool)
     assert_near(model(IDS, mask=everything), model(IDS))
+
+
+def test_a_number_may_be_a_whole_one() -> None:
+    whole = {"dropout": 0, "balance_weight": 0, "bias_rate": 0, "n_experts": 2}
+    assert model_with(**whole).config.dropout == 0
+
+
+def test_a_scaling_needs_something_that_turns() -> None:
+    with pytest.raises(ValueError, match="rotary_scaling needs position='rotary'"):
+        model_with(position="learned", rotary_scaling=RotaryScaling(2.0))
+    gain = {"rotary_scaling": RotaryScaling(2.0, gain=1.1), "n_kv_heads": None}
+    with pytest.raises(ValueError, match="kv_rank needs .* without a gain"):
+        model_with(kv_rank=8, d_head=8, **gain)
+    for name, value in (("gain", "1"), ("n_slow", "1"), ("trained_length", 8.5)):
+        with pytest.raises(TypeError, match=f"{name}={value!r} must be"):
+            RotaryScaling(**({"factor": 2.0, "n_fast": 4.0} | {name: value}))
 
 
 def test_without_a_mask_none_is_built() -> None:

@@ -799,3 +799,35 @@ class Untouched(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         assert len(rows) == 0
         return rows
+
+
+def test_gates_of_experts_that_are_hardly_likely_are_numbers() -> None:
+    experts = [FeedForward(4, 8) for _ in range(4)]
+    part = MoE(4, experts, 2, renormalise=True, bias_rate=0.1)
+    part.router.weight.data = torch.zeros(4, 4)
+    part.router.weight.data[0, 0] = 800.0
+    part.bias.data[0] = -2.0  # so that the likeliest is not chosen
+    x = torch.ones(1, 4)
+    _, gates, chosen = part.route(x)
+    assert 0 not in chosen and torch.equal(gates, torch.full((1, 2), 0.5))
+
+
+def test_a_batch_without_tokens() -> None:
+    part = MoE(4, [FeedForward(4, 8) for _ in range(3)], 2)
+    assert part(torch.zeros(0, 4)).shape == (0, 4) and part.chosen.shape == (0, 2)
+    with pytest.raises(TypeError, match="capacity_factor='1' must be a number"):
+        MoE(4, [FeedForward(4, 8)], capacity_factor="1")
+
+
+def test_other_passes_do_not_count_for_the_balance_of_a_training() -> None:
+    config = GPTConfig(10, 8, 2, 1, 16, 8, n_experts=2, bias_rate=0.1)
+    batch = torch.arange(8).view(1, 8), torch.arange(1, 9).view(1, 8)
+    biases = []
+    for busy in (False, True):
+        torch.manual_seed(0)
+        training = Training(GPT(config), TrainConfig(1))
+        part = training.mixtures[0]
+        part.load = torch.tensor([900, 0]) if busy else None
+        training.step(batch)
+        biases.append(part.bias.tolist())
+    assert biases[0] == biases[1]

@@ -4,6 +4,7 @@ Two processes start once and do everything; each result is compared with that of
 single process: losses, checkpoints, memory, and what happens when one of them dies.
 """
 
+import dataclasses
 import os
 import signal
 import socket
@@ -41,6 +42,7 @@ STEPS, HALF = 10, 4
 EXPERTS = GPTConfig(  # whose balance does not depend on how rows are shared out
     10, 16, 2, 2, 32, 8, n_experts=3, balance_weight=0.0, bias_rate=0.05
 )
+LONELY = dataclasses.replace(EXPERTS, n_experts=1)  # one process has no row of it
 OTHERS = ["bigram", "single-head", "block"]
 CASES = {  # how it is trained; the last value is how it is spread
     "adamw": {"accumulation": 2},
@@ -133,6 +135,7 @@ def in_a_process(number: int, folder: str) -> None:
             found[way, case] = losses_of(case, way)
         found[way, "counted"] = losses_of("adamw", way, counted_loss)
         found[way, "experts"] = losses_of("adamw", way, config=EXPERTS)
+        found[way, "one expert"] = losses_of("muon", way, config=LONELY)
         found[way, "bytes"] = everybody(weigh(way))
         found[way, "seen"] = everybody(masks_of(folder, way))
         found[way, "presets"] = [two_steps(folder, way, name) for name in OTHERS]
@@ -318,6 +321,7 @@ def test_other_kinds_of_models_are_spread_too(pair, tmp_path, way) -> None:
 @pytest.mark.parametrize("way", PARALLEL)
 def test_experts_and_their_biases_are_those_of_one_process(pair, way) -> None:
     assert pair[way, "experts"] == near(losses_of("adamw", None, config=EXPERTS))
+    assert pair[way, "one expert"] == near(losses_of("muon", None, config=LONELY))
 
 
 @pytest.mark.parametrize("way", PARALLEL)

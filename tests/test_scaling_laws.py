@@ -245,3 +245,11 @@ def test_operations_that_are_counted_wrongly_are_noticed(wrong) -> None:
     counted = flops_per_token(config)
     assert counted == 6 * n + 12 * 2 * 256 * 32
     assert wrong(config, n, tables) != pytest.approx(counted, rel=0.1)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_run_that_diverged_is_no_point_of_a_law(wrong) -> None:
+    with pytest.raises(ValueError, match="must be above 0 and finite"):
+        fit_scaling_law([1, 2, 3], [3.0, wrong, 1.0])
+    with pytest.raises(ValueError, match="must be above 0 and finite"):
+        fit_scaling_law([1, wrong, 3], [3.0, 2.0, 1.0])

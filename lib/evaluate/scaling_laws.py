@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -213,8 +214,8 @@ def fit_scaling_law(
         raise ValueError(f"{len(sizes)} sizes do not fit {len(losses)} losses")
     if len({*sizes}) < 3:
         raise ValueError(f"sizes={sizes} must be three or more different ones")
-    if min(*sizes, *losses) <= 0:
-        raise ValueError("sizes and losses must be above 0")
+    if not all(0 < number < math.inf for number in (*sizes, *losses)):
+        raise ValueError("sizes and losses must be above 0 and finite")
     if n_floors < 2:
         raise ValueError(f"n_floors={n_floors} must be at least 2")
     x = torch.tensor(sizes, dtype=torch.float64).log()

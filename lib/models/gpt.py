@@ -42,6 +42,8 @@ CHOICES = {
     "ffn": [*ACTIVATIONS, "swiglu"],
     "init": ["normal", "gpt2", "fan_in"],
 }
+OPTIONAL_SIZES = ("n_kv_heads", "d_head", "window", "full_every", "kv_rank")
+OPTIONAL_SIZES += ("n_experts",)
 ROUTING = ("n_active", "renormalise", "capacity_factor", "balance_weight", "bias_rate")
 
 
@@ -133,21 +135,16 @@ class GPTConfig:
     bias_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        sizes = {n: v for n, v in vars(self).items() if type(v) is int}
-        require_sizes(**sizes)
+        for name, value in vars(self).items():
+            self._require_type(name, value)
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be in {allowed}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
         for name in ("norm_eps", "rotary_base"):
-            value = getattr(self, name)
-            if type(value) not in (int, float):
-                raise TypeError(f"{name}={value!r} must be a number")
-            if not 0 < value < math.inf:
+            if not 0 < (value := getattr(self, name)) < math.inf:
                 raise ValueError(f"{name}={value} must be above 0 and finite")
-        if not isinstance(self.qk_norm, bool):
-            raise TypeError(f"qk_norm={self.qk_norm!r} must be True or False")
         if isinstance(self.rotary_scaling, dict):  # as a checkpoint keeps it
             scaling = RotaryScaling(**self.rotary_scaling)
             object.__setattr__(self, "rotary_scaling", scaling)
@@ -161,8 +158,28 @@ class GPTConfig:
         self._require_attention()
         self._require_experts()
 
+    @classmethod
+    def _require_type(cls, name: str, value: object) -> None:
+        """Refuse a value of another type than the default's, and a size below 1."""
+        kind = int if name in OPTIONAL_SIZES else type(getattr(cls, name))
+        if value is None and name in OPTIONAL_SIZES:
+            return
+        if kind is bool and type(value) is not bool:
+            raise TypeError(f"{name}={value!r} must be True or False")
+        if kind is float and type(value) not in (int, float):
+            raise TypeError(f"{name}={value!r} must be a number")
+        if kind is int:
+            if type(value) is not int:
+                raise TypeError(f"{name}={value!r} must be an integer")
+            require_sizes(**{name: value})
+
     def _require_attention(self) -> None:
         """Refuse options of attention that exclude each other."""
+        if self.rotary_scaling is not None and self.position != "rotary":
+            place = f"position={self.position!r}"
+            raise ValueError(f"rotary_scaling needs position='rotary', not {place}")
+        if self.kv_rank is not None and getattr(self.rotary_scaling, "gain", 1) != 1:
+            raise ValueError("kv_rank needs a rotary_scaling without a gain")
         if self.full_every is not None and self.window is None:
             raise ValueError(f"full_every={self.full_every} needs a window")
         latent = {"position": "rotary", "n_kv_heads": None, "qk_norm": False}

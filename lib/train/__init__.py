@@ -163,6 +163,8 @@ class Training:
             optimizer.zero_grad()
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
+        for part in self.mixtures:
+            part.load = None  # of other passes
         with in_mode(self.model, training=True):
             loss = self._gradients(share_of(batch))
         require_finite(self.n_done, loss=loss)
@@ -259,7 +261,7 @@ def _save_if_due(
     """Save where it is due, and before a stop; return whether to stop."""
     stop = any_process(interrupted())
     if save is not None and (due or stop):
-        largest = nn.utils.get_total_norm(training.model.parameters(), math.inf)
-        require_finite(training.n_done, largest_weight=whole(largest).item())
+        largest = nn.utils.get_total_norm(training.model.parameters())
+        require_finite(training.n_done, norm_of_weights=whole(largest).item())
         save()
     return stop

@@ -112,6 +112,8 @@ class Muon(torch.optim.Muon):
         updates = orthogonalize(torch.stack(ahead), group["ns_steps"])
         rate = group["lr"] * max(1, rows / columns) ** 0.5
         for p, update in zip(params, updates.to(params[0].dtype)):
+            if hasattr(p, "full_tensor"):  # cut by FSDP: cut the update alike
+                update = update.redistribute(p.device_mesh, p.placements)
             p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
 
 

@@ -7,6 +7,7 @@ import linecache
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from inspect import isfunction, unwrap
 from pathlib import Path
@@ -82,8 +83,13 @@ def _run(words: list[str], folder: str, n: int, seconds: float) -> None:
             with report.open("w", encoding="utf-8") as file:
                 command = [*words, str(number), folder]
                 started.append(subprocess.Popen(command, stderr=file))
+        end = time.monotonic() + seconds
+        while None in (codes := [p.poll() for p in started]) and not any(codes):
+            if time.monotonic() > end:
+                raise RuntimeError(f"a process has not ended after {seconds} seconds")
+            time.sleep(0.02)
         for process, report in zip(started, reports):
-            if process.wait(seconds):
+            if process.poll():
                 said = report.read_text("utf-8", "replace").splitlines()
                 errors = [line for line in said if "Error" in line] or said or ["?"]
                 raise RuntimeError(f"a process failed: {errors[-1]}")

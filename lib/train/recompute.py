@@ -41,6 +41,6 @@ def recompute_blocks(model: nn.Module) -> None:
 
 def _recomputed(forward: Callable[..., Tensor], *inputs, **options) -> Tensor:
     """Return what a block computes, and forget what it computed on the way."""
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or options.get("cache") is not None:
         return forward(*inputs, **options)
     return checkpoint(forward, *inputs, use_reentrant=False, **options)

@@ -77,7 +77,7 @@ def keep_state_whole(optimizer: torch.optim.Optimizer) -> None:
 
     def gather(_: torch.optim.Optimizer, saved: dict) -> dict:
         state = {
-            place: {name: whole(t) for name, t in each.items()}
+            place: {name: whole(t).cpu() for name, t in each.items()}
             for place, each in saved["state"].items()
         }
         return saved | {"state": state}

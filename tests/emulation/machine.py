@@ -83,9 +83,18 @@ def set_jitter(torch, value: str) -> None:
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for group in optimizer.param_groups:
-                for p in filter(lambda p: p.grad is not None, group["params"]):
+                for p in group["params"]:  # the same noise, whoever updates it
                     noise = torch.rand(p.shape, generator=generator).to(p.device)
-                    p.mul_(1 + JITTER * (2 * noise - 1).to(p.dtype))
+                    factor = 1 + JITTER * (2 * noise - 1).to(p.dtype)
+                    if p.grad is not None:
+                        p.mul_(cut_like(factor, p))
+
+    def cut_like(factor, p):
+        if not hasattr(p, "full_tensor"):
+            return factor
+        from torch.distributed.tensor import distribute_tensor  # FSDP has cut p
+
+        return distribute_tensor(factor, p.device_mesh, p.placements, src_data_rank=None)
 
     register_optimizer_step_pre_hook(shake)
 

@@ -94,7 +94,8 @@ def set_jitter(torch, value: str) -> None:
             return factor
         from torch.distributed.tensor import distribute_tensor  # FSDP has cut p
 
-        return distribute_tensor(factor, p.device_mesh, p.placements, src_data_rank=None)
+        where = p.device_mesh, p.placements
+        return distribute_tensor(factor, *where, src_data_rank=None)
 
     register_optimizer_step_pre_hook(shake)
 

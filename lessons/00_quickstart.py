@@ -433,9 +433,9 @@ plot.attention_maps(maps, labels=[str(d) for d in sequence[0].tolist()])
 # %% [markdown]
 # ## Experiment: which part does the work?
 #
-# Take the trained model and silence one part at a time by setting weights of that part to
-# zero. Each part only *adds* its output to the vector: where that is zero, the vector passes
-# unchanged. If the model still counts correctly, it can do without that part.
+# Take the trained model and silence one part at a time by setting its last weights to zero (`out_proj`
+# in attention, `down` in the feed-forward network). Each part only *adds* its output to the vector: the
+# vector then passes unchanged. If the model still counts correctly, it can do without that part.
 
 
 # %%
@@ -517,7 +517,7 @@ def alternating_batch(batch_size, length, generator):
 
 # %% [markdown]
 # Train a new model on any such batch, with attention or with its attention switched off (the
-# weights of its output stay 0 for the whole training), and score it.
+# weights of its output stay 0), and score it.
 
 
 # %%

@@ -87,8 +87,8 @@ for character, count in followers.items():
 # | $L$ | number | the loss, in nats per token |
 #
 # On
-# the training text no other table has a smaller loss: in each row no model beats the true shares
-# (lesson [01](01_text_and_tokens.ipynb)).
+# the training text no other table has a smaller loss: in each row nothing beats the row's own
+# shares (the divergence of lesson [01](01_text_and_tokens.ipynb) is never negative).
 
 # %% [markdown]
 # ## Build
@@ -310,9 +310,8 @@ claim(abs(table_train_loss - train_floor) < 0.01, "training finds the counted lo
 claim(abs(table_loss - counted_loss) < 0.01, "and on the validation split too")
 
 # %% [markdown]
-# After 100 steps the table is within a hundredth of a nat: of the plain counts in training, of the
-# smoothed ones in validation. Gradient descent does not know that it is counting, and arrives at
-# the same place.
+# After 100 steps the table is within a hundredth of a nat of the counts. Gradient descent does not know that it is counting, and arrives
+# close to the same place. (A pair that never occurred still has a small probability.)
 
 # %% [markdown]
 # ### The model as a module
@@ -505,9 +504,9 @@ for temperature in (0, 0.5, 1.0):
     print(f"temperature {temperature}: {text}\n")
 
 # %% [markdown]
-# At temperature 0 it runs in a circle. At 1.0 it writes
-# endings that look English, and it has found the layout of a play: capitals, a colon,
-# a new line.
+# At temperature 0 it runs in a circle. At 1.0 it has found endings that look English, and the
+# layout: capitals, colon,
+# new line.
 
 # %% [markdown]
 # ## Check
@@ -583,8 +582,8 @@ claim(abs(wrong_train_loss - table_train_loss) < 1e-3, "the loss does not see th
 # distribution. The wrong table answers another question: given the *next* character, what was
 # the one before? That is as hard. After training $p$ is the count divided by the sum of its row, or
 # with the bug of its column. So a pair costs the logarithm of that sum minus the logarithm of its
-# count. The second part is the same both ways. And a character's row and column have the same sum, but
-# for the ends of the text: it ends one pair and begins the next.
+# count. The second part is the same both ways. And so is the first: each character ends one pair and
+# begins the next, but for the ends of the text, so its row and its column have the same sum.
 #
 # Three other things find the bug: the sums of the rows; a loss that normalises each row itself,
 # as `cross_entropy` does; and the text.
@@ -674,8 +673,7 @@ for name, (network, loss, seconds) in runs.items():
     rung(name, 4_225, loss, seconds, sample=text)
 
 # %% [markdown]
-# All three are within a few hundredths of a nat of each other, with 4,225 parameters each. (The
-# texts are alike: the same seed.) They are the next rungs of the [ladder](../book/ladder.md).
+# All three are within a few hundredths of a nat of each other, with 4,225 parameters each.  They are the next rungs of the [ladder](../book/ladder.md).
 
 # %% [markdown]
 # ## Predict, then run

@@ -330,7 +330,7 @@ print("        wrong", wrong[0, 1].tolist())
 # %% [markdown]
 # The shape is right and nothing crashes. Row $t$ of a head is used as position $t$. But row 0 of
 # head 2 now holds a piece of position 1, and row 1 a piece of position 2: the future. The causal
-# mask knows only the numbers of the rows. What will that do to the loss? Guess.
+# mask only counts rows, whatever they hold. What will that do to the loss? Guess.
 
 
 # %%
@@ -580,7 +580,7 @@ for pair in ("th", "gh"):
 # %% [markdown]
 # ## Predict, then run
 #
-# <details><summary>You reorder the heads: the rows of the three input layers, and in the same way the columns of the output layer. What happens to the output?</summary>
+# <details><summary>You reorder the heads: the rows of <code>weight</code> in the three input layers, and in the same way the columns of <code>out_proj.weight</code> (PyTorch stores matrices transposed). What happens to the output?</summary>
 #
 # Nothing. The output is a sum over the heads, and a sum has no order.
 #
@@ -741,8 +741,8 @@ check_head_contributions(head_contributions)
 #
 # Row $i$ of a weight says how number $i$ of the result is made from the inputs; rows 0 to 7 belong
 # to the first head. Let the keys of both heads be the position. What must the query of each head
-# be? Large queries make a softmax choose. The values are the letter, and then `out_proj` has
-# nothing left to do.
+# be? Large queries make a softmax choose. The values are the letter, and then `out_proj`
+# only passes everything on: which matrix changes nothing?
 #
 # </details>
 

@@ -39,8 +39,8 @@ sys.path.insert(0, str(found[0]))
 #
 # Each value that a head hands over is a matrix times a vector, and all values are added up. So
 # the `h` can vote for `e` and the `g` against it. But then the `g` votes against it after `gr`
-# too, and `great` is a common word. As long as attention takes the same shares of both, its output is
-# such a sum, and what a sum cannot say is: a `g` **and** an `h`, so no `e`.
+# too, and `great` is a common word. As long as the shares that attention takes of the two letters do not
+# depend on which letters they are, its output is such a sum, and what a sum cannot say is: a `g` **and** an `h`, so no `e`.
 
 # %% [markdown]
 # ## The machine
@@ -133,7 +133,8 @@ for facts, inner, answer in zip(corners, middle, answers):
 # | $W_2, b_2$ | `(D, F)`, `(D,)` | back from $F$ numbers to $D$ |
 #
 # This is equation (2) in section 3.3 of Vaswani et al. (2017), who take the ReLU and $F = 4 D$.
-# Four times as wide in the middle is still usual.
+# Four times as wide in the middle is still usual. ($x$ is one vector here, so matrices stand on its
+# left; for rows of vectors it is $x W_1^\top$, as in lesson 04.)
 
 # %% mystnb={"image": {"alt": "Diagram: at each of three positions a vector of D numbers becomes 4D numbers by W_1, the ReLU sets those below zero to zero, and W_2 makes D numbers again. All positions use the same weights."}}
 diagrams.widen()
@@ -532,8 +533,8 @@ claim(last > first + 0.2, "after it, the median neuron responds to the pair")
 claim(medians["untrained"][1] < last - 0.15, "an untrained neuron does so less")
 
 # %% [markdown]
-# *Before* the GELU the median neuron adds one fact to the other; *after* it, a large part is what
-# the two do together. In the untrained model it is little: the GELU lets a neuron say "and",
+# *Before* the GELU the median neuron nearly adds one fact to the other (the rest of the window differs,
+# too); *after* it, a large part is what the two do together. In the untrained model it is little: the GELU lets a neuron say "and",
 # training makes use of it.
 #
 # Here is the neuron with the largest difference of corner sums, the best of 256 neurons, each at its

@@ -114,7 +114,7 @@ claim(abs(ten_loss - unigram_loss) < 0.1, "ten layers only learn the unigram mod
 # ## The machine
 #
 # The repair is in colour. The vectors run *past* attention and feed-forward, and what these two
-# compute is added to them. Two norms keep the numbers at one size. All of it is one **block**.
+# compute is added to them. Two norms bring what these two read to one size. All of it is one **block**.
 
 # %% mystnb={"image": {"alt": "Diagram of the model so far. New are two norms, before attention and before feed-forward, and two lines that lead the vectors past both and add what they compute. A frame around all this says block, times N."}}
 from lib.show import diagrams
@@ -604,7 +604,7 @@ plot.line_chart(lengths, *axes, x=range(1, 11), log=True)
 # *The axis is logarithmic. With neither residuals nor norms the first blocks get next to nothing.
 # Residuals keep it by their 1. So do norms: dividing by a small size makes the slope larger.*
 #
-# **Norms only**: a healthy gradient, and all positions alike. Is the gradient enough?
+# **Norms only**: a healthy gradient, all positions alike. Is the gradient enough?
 
 # %% [markdown]
 # ## Experiment: which part does the work?
@@ -644,7 +644,7 @@ claim(not any(learned["norms only", 0.003]), "norms alone fail at the low one to
 # - **Pre-norm** alone learns at both. That is what its norms are for: each part reads vectors of one
 #   size, and the path past all parts stays free.
 #
-# They do not say that post-norm cannot be trained: the original Transformer was post-norm, with a
+# These runs do not say that post-norm cannot be trained: the original Transformer was post-norm, with a
 # learning rate that grew slowly from almost nothing (lesson 16).
 
 # %% [markdown]

@@ -125,9 +125,9 @@ def check_whole_balance(whole_balance_loss) -> str:
     """Takes a function of parts, pairs of probabilities and chosen experts."""
     for sizes, n_experts, n_active in (
         ((5, 9, 2), 4, 1),
-        ((7, 7), 3, 2),
+        ((7, 7), 5, 2),
         ((6,), 5, 3),
-        ((3, 11, 4, 1), 2, 1),
+        ((3, 11, 4, 1), 3, 1),
     ):
         parts = [
             _part(n, n_experts, n_active, seed=10 * i + n) for i, n in enumerate(sizes)

@@ -733,9 +733,15 @@ def highest_gates_first(chosen: Tensor, n_experts: int, capacity: int) -> Tensor
 
 
 def test_places_that_later_tokens_take_are_noticed(monkeypatch) -> None:
+    """For some later tokens at least: not every change takes a place."""
     monkeypatch.setattr(moe, "within_capacity", highest_gates_first)
-    with pytest.raises(AssertionError):
-        test_changing_the_future_changes_nothing(OPTIONS[3], training=True)
+    model, same = model_with(**OPTIONS[3]).train(), []
+    before = model(IDS[:1])[:, :6]
+    for shift in range(1, 20):
+        changed = IDS[:1].clone()
+        changed[:, 6:] = (changed[:, 6:] + shift) % 20
+        same.append(torch.allclose(model(changed)[:, :6], before, atol=1e-5))
+    assert not all(same)
 
 
 def test_a_limit_in_evaluation_is_noticed(monkeypatch) -> None:

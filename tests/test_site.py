@@ -84,6 +84,10 @@ CUT_ON_PAPER = """() => [...document.querySelectorAll(".bd-article pre")]
   .filter(e => e.getClientRects().length && e.scrollWidth > e.clientWidth + 1)
   .map(e => e.innerText.slice(0, 60))"""
 
+# The page hears of its new width, and is drawn again.
+NEXT_FRAMES = """() => new Promise(
+  done => requestAnimationFrame(() => requestAnimationFrame(done)))"""
+
 # Colours change at once, so that nothing is measured on the way.
 NO_TRANSITIONS = """addEventListener("DOMContentLoaded", () => {
   const style = document.createElement("style");
@@ -179,6 +183,7 @@ def layout_problems(page: "Page") -> list[str]:
     problems = []
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate(NEXT_FRAMES)
         inner = page.evaluate("document.documentElement.scrollWidth")
         if inner > width:
             problems.append(f"{inner} pixels wide on a screen of {width}")

@@ -492,7 +492,8 @@ claim(rest < bump, "the bump gets smaller")
 # the corpus. This is what the command does:
 
 # %% tags=["corpus"]
-from lib.train.run import Run, RunSettings
+from lib.train.run import Run
+from lib.train.run_settings import RunSettings
 
 place = TemporaryDirectory()
 mine = Path(place.name, "my.txt")

@@ -19,7 +19,8 @@ from lib.models.masked_lm import MaskedLM, MaskedLMConfig
 from lib.models.presets import PRESETS
 from lib.train import Training, estimate_loss
 from lib.train.optimizer import make_optimizers
-from lib.train.run import Run, RunSettings
+from lib.train.run import Run
+from lib.train.run_settings import RunSettings
 from lib.train.settings import TrainConfig
 from lib.translate import translation_loss
 
@@ -229,8 +230,8 @@ def test_two_processes_share_the_evaluation(pair, tmp_path):
     write_the_text(str(tmp_path))
     run = short_run(str(tmp_path))
     assert pair["validation"] == pytest.approx(run.evaluate(), abs=1e-6)
-    assert sum(pair["read"]) == len(run.validation) - 1
-    assert max(pair["read"]) - min(pair["read"]) < 2 * run.length
+    assert sum(pair["read"]) == len(run.source.validation) - 1
+    assert max(pair["read"]) - min(pair["read"]) < 2 * run.source.length
 
 
 def test_two_processes_refuse_an_odd_batch_before_the_work(pair):

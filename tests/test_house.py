@@ -32,7 +32,7 @@ ROWS = [
 ]
 LARGEST_FLAT = 14
 ONE_SITTING = 650  # lines of the shell around the training loop
-SHELL = ["settings.py", "run.py", "checkpoint.py", "__main__.py"]
+SHELL = ["settings.py", "run_settings.py", "run.py", "checkpoint.py", "__main__.py"]
 
 Files = dict[str, str]  # module, such as "lib.models.gpt" -> source
 

@@ -30,7 +30,8 @@ from lib.train.checkpoint import load_checkpoint
 from lib.train.parallel import n_processes, rank
 from lib.train.processes import in_processes
 from lib.train.recompute import recompute_blocks
-from lib.train.run import Run, RunSettings
+from lib.train.run import Run
+from lib.train.run_settings import RunSettings
 from lib.train.settings import TrainConfig
 from lib.train.spread import PARALLEL, spread_training
 from lib.train.zero import ShardedOptimizer, share_out

@@ -20,7 +20,8 @@ from lib.text.bpe import BPETokenizer
 from lib.text.tokenizer import CharTokenizer
 from lib.train import Training, train
 from lib.train.checkpoint import load_checkpoint, save_checkpoint
-from lib.train.run import Run, RunSettings
+from lib.train.run import Run
+from lib.train.run_settings import RunSettings
 from lib.train.settings import TrainConfig
 from lib.train.tensor_file import checkpoint_path
 

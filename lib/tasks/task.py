@@ -131,13 +131,16 @@ class ExampleTask(Task):
 
     @cached_property
     def test_examples(self) -> list[Example]:
-        """Examples that are never drawn to learn from, always the same."""
+        """Examples that are never drawn to learn from, always the same.
+
+        They are 500, or a fifth of all where there are few.
+        """
         rng, found = random.Random(TEST_SEED), {}
         for _ in range(20 * N_TEST):
-            if len(found) < N_TEST:
+            if len(found) < 5 * N_TEST:
                 example = self.draw(rng)
                 found.setdefault(example.prompt, example)
-        return list(found.values())
+        return list(found.values())[: min(N_TEST, len(found) // 5)]
 
     @cached_property
     def _test_prompts(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""The command ``python -m lib.train``: train a model of the course on a text."""
+"""The command ``python -m lib.train``: train a model of the course."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from lib.models import count_parameters
 from lib.shapes import require_sizes
 from lib.train.checkpoint import load_checkpoint
 from lib.train.parallel import join_processes, rank
-from lib.train.run import Run, RunSettings, saved_settings
+from lib.train.run import Run, saved_settings
+from lib.train.run_settings import RunSettings
 
 
 @with_settings(RunSettings)
@@ -41,7 +42,7 @@ def train_command(
     ] = False,
     **settings,
 ) -> None:
-    """Train a model of the course on a text.
+    """Train a model of the course on a text, or on a task.
 
     Ctrl-C saves; --resume goes on where the run stopped. On several processes or
     machines: torchrun --nproc-per-node 2 -m lib.train ...
@@ -63,7 +64,7 @@ def train_command(
     t, place = run.training, shlex.quote(str(out))
     _print_once(
         f"{run.settings.preset}: {count_parameters(t.model):,} parameters on "
-        f"{run.device}; {len(run.tokens):,} tokens; steps {t.n_done} to "
+        f"{run.device}; {run.source.describe()}; steps {t.n_done} to "
         f"{t.config.n_steps}"
     )
     try:
@@ -76,7 +77,8 @@ def train_command(
         raise typer.Exit(130) from None
     step, loss = t.validation[-1]
     _print_once(f"step {step}: validation loss {loss:.4f} nats per token")
-    _print_once(f'write with it: python -m lib.generate {place} --prompt "..."')
+    for line in run.source.closing(t.model, place):
+        _print_once(line)
 
 
 def _print_once(line: str) -> None:

@@ -1,10 +1,9 @@
-"""A training run on a text: its settings, its data, and the folder that it lives in."""
+"""A training run: its settings, what it learns from, and the folder it lives in."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
@@ -14,83 +13,19 @@ from torch import Tensor
 from lib.device import choose_device
 from lib.models import build_model
 from lib.models.presets import preset_config
-from lib.shapes import require_sizes
-from lib.text.batches import random_batch, split_text
-from lib.text.bpe import BPETokenizer
-from lib.text.corpus import load_corpus, read_text
-from lib.text.tokenizer import CharTokenizer
-from lib.train import estimate_loss, train
+from lib.text.vocabulary import Tokenizer
+from lib.train import train
 from lib.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from lib.train.parallel import (
-    is_cut,
-    losing_nobody,
-    n_processes,
-    rank,
-    require_shares,
-    seed_by_place,
-    sum_over_processes,
-)
-from lib.train.settings import TrainConfig
+from lib.train.parallel import losing_nobody, require_shares, seed_by_place
+from lib.train.run_settings import RunSettings
 from lib.train.sharding import put_together
+from lib.train.sources import TaskSource, TextSource, open_source
 from lib.train.spread import spread_training
 from lib.train.tensor_file import checkpoint_path
 
-__all__ = ["RunSettings", "Run", "saved_settings"]
+__all__ = ["Run", "saved_settings"]
 
-LARGEST_ALPHABET = 256  # presets with more tokens than this read byte pairs
 FIRST_EDITION = {"steps": "n_steps", "warmup": "n_warmup"}  # names of settings
-
-
-@dataclass(frozen=True)
-class RunSettings(TrainConfig):
-    """What a run of ``python -m lib.train`` is made from; see also `TrainConfig`.
-
-    Attributes:
-        preset: A model of `python -m lib.models`.
-        text: Any utf-8 text. None for Tiny Shakespeare.
-        epochs: Updates, as passes over the training text.
-        n_steps: Updates, instead of epochs.
-        batch_size: Rows per update, in all processes together.
-        context_length: Tokens per row. None for the preset's.
-        tokenizer: characters, bpe, or auto for the preset's.
-        vocab_size: Tokens of bpe. None for the preset's.
-        dropout: Share of numbers set to 0. None for the preset's.
-        seed: Of weights, batches, dropout.
-
-    Raises:
-        ValueError: for a value that its model or its training does not allow.
-    """
-
-    preset: str = "mini"
-    text: str | None = None
-    epochs: float = 1.0
-    n_steps: int | None = None
-    batch_size: int = 16
-    context_length: int | None = None
-    tokenizer: str = "auto"
-    vocab_size: int | None = None
-    dropout: float | None = None
-    optimizer: str = "muon"
-    learning_rate: float = 0.005
-    muon_learning_rate: float = 0.01
-    schedule: str = "linear"
-    n_warmup: int = 20
-    dtype: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_sizes(batch_size=self.batch_size)
-        if not 0 < self.epochs < math.inf:
-            raise ValueError(f"epochs={self.epochs} must be above 0 and finite")
-        self.train_config(1)  # which refuses what a training does not allow
-
-    def train_config(self, n_tokens: int, context_length: int = 1) -> TrainConfig:
-        """Return how to train on a text of so many tokens."""
-        steps = self.epochs * n_tokens / (self.batch_size * context_length)
-        values = {f.name: getattr(self, f.name) for f in fields(TrainConfig)}
-        if self.n_steps is None:
-            values["n_steps"] = math.ceil(steps)
-        return TrainConfig(**values)
 
 
 class Run:
@@ -100,6 +35,7 @@ class Run:
         path: its checkpoint.
         settings: what it was made from.
         device: where it computes.
+        source: what it learns from.
         tokenizer: its vocabulary.
         training: the model and its optimisers, and how far they have come.
     """
@@ -115,18 +51,20 @@ class Run:
     ) -> None:
         self.path, self.settings, s = path, settings, settings
         require_shares(s.batch_size)
-        text, about = _read(s.text)
-        self.notes = {"settings": asdict(s), "seed": s.seed} | about | notes
+        self.source = source = open_source(s)
+        self.notes = {"settings": asdict(s), "seed": s.seed} | source.about | notes
         if old is not None and old.notes["data_sha256"] != self.notes["data_sha256"]:
-            raise ValueError(f"text={s.text!r} has changed since the run began")
+            name, value = ("task", s.task) if s.task else ("text", s.text)
+            raise ValueError(f"{name}={value!r} has changed since the run began")
         self.device = choose_device(device)
-        self.tokenizer = old.tokenizer if old else _make_tokenizer(s, text)
+        self.tokenizer = old.tokenizer if old else source.make_tokenizer()
         torch.manual_seed(s.seed)
-        model = old.model if old else _make_model(s, self.tokenizer.vocab_size)
-        self.length = model.config.context_length
-        self.tokens, self.validation = self._encode(text)
-        config = s.train_config(len(self.tokens), self.length)
-        self.training = spread_training(model.to(self.device), config, **spread)
+        model = old.model if old else _make_model(s, self.tokenizer, source)
+        model = model.to(self.device)
+        source.prepare(self.tokenizer, model.config.context_length, self.device)
+        config = s.train_config(source.n_steps())
+        spread |= {"loss_of": source.loss_of}
+        self.training = spread_training(model, config, **spread)
         self.generator = torch.Generator().manual_seed(s.seed)
         if old is not None:
             old.resume(self.training, self.generator)
@@ -185,29 +123,14 @@ class Run:
                 self.save()  # a folder that cannot be written says so before the work
             train(self.training, self.next_batch, every, self.evaluate, self.save)
 
-    def next_batch(self) -> tuple[Tensor, Tensor]:
-        """Draw a batch of the training text, the same in every process."""
+    def next_batch(self) -> tuple[Tensor, ...]:
+        """Draw a batch to learn from, the same in every process."""
         seed_by_place(self.settings.seed, self.training.n_done)
-        return random_batch(
-            self.tokens, self.settings.batch_size, self.length, self.generator
-        )
+        return self.source.batch(self.generator)
 
     def evaluate(self) -> float:
-        """Return the loss on the whole validation text, in nats per token.
-
-        Each process reads its share of the windows; with FSDP, which needs all of them
-        at each step, the whole text.
-        """
-        n_targets, total = len(self.validation) - 1, 0.0
-        n_windows, cut = math.ceil(n_targets / self.length), is_cut(self.training.model)
-        n_shares, place = (1, 0) if cut else (n_processes(), rank())
-        share = math.ceil(n_windows / n_shares) * self.length  # targets of each
-        first = share * place
-        own = self.validation[first : first + share + 1]
-        if (n := len(own) - 1) > 0:
-            length = min(n, self.length)
-            total = n * estimate_loss(self.training.model, own, length)
-        return sum_over_processes(total) / n_targets * n_shares / n_processes()
+        """Return the validation loss, in nats per token."""
+        return self.source.loss(self.training.model)
 
     def save(self) -> None:
         """Write the checkpoint; of several processes the first one does it."""
@@ -215,20 +138,6 @@ class Run:
         if model is not None:
             run = self.tokenizer, self.training, self.generator
             save_checkpoint(self.path, model, *run, **self.notes)
-
-    def _encode(self, text: str) -> list[Tensor]:
-        """Return the tokens of the training text and of the validation text."""
-        splits = []
-        for name, part in zip(("training", "validation"), split_text(text)):
-            ids = torch.tensor(self.tokenizer.encode(part), device=self.device)
-            if len(ids) <= self.length:
-                raise ValueError(
-                    f"the {name} text has {len(ids)} tokens; context_length="
-                    f"{self.length} needs {self.length + 1} or more: "
-                    "take a longer text or a shorter context"
-                )
-            splits.append(ids)
-        return splits
 
 
 def saved_settings(checkpoint: Checkpoint, path: Path) -> RunSettings:
@@ -244,41 +153,15 @@ def saved_settings(checkpoint: Checkpoint, path: Path) -> RunSettings:
     return RunSettings(**{FIRST_EDITION.get(n, n): v for n, v in values.items()})
 
 
-def _read(path: str | None) -> tuple[str, dict]:
-    """Return a text, and notes of where it came from."""
-    if path is None:
-        corpus = load_corpus()
-        text, name = corpus.text, corpus.name
-    else:
-        text, name = read_text(path), Path(path).name
-    return text, {
-        "data": name,
-        "data_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "torch": torch.__version__,
-    }
-
-
-def _make_tokenizer(s: RunSettings, text: str) -> CharTokenizer | BPETokenizer:
-    """Return the tokenizer that the settings name, made from the text."""
-    vocab_size = s.vocab_size or preset_config(s.preset).vocab_size
-    kind = s.tokenizer
-    if kind == "auto":
-        pairs = s.vocab_size or vocab_size > LARGEST_ALPHABET
-        kind = "bpe" if pairs else "characters"
-    if kind == "characters":
-        if s.vocab_size is not None:
-            raise ValueError(f"vocab_size={s.vocab_size} needs tokenizer='bpe'")
-        return CharTokenizer(text)
-    if kind != "bpe":
-        raise ValueError(f"tokenizer={kind!r} must be auto, characters or bpe")
-    return BPETokenizer.train(split_text(text)[0], vocab_size)
-
-
-def _make_model(s: RunSettings, vocab_size: int) -> torch.nn.Module:
-    """Return the model that the settings name, for a vocabulary."""
-    changes = {"context_length": s.context_length, "dropout": s.dropout}
+def _make_model(
+    s: RunSettings, tokenizer: Tokenizer, source: TextSource | TaskSource
+) -> torch.nn.Module:
+    """Return the model that the settings name, for a vocabulary and a source."""
+    changes = {"context_length": source.context_length, "dropout": s.dropout}
+    if s.context_length is not None:
+        changes["context_length"] = s.context_length
     changes = {n: v for n, v in changes.items() if v is not None}
-    changes["vocab_size"] = vocab_size
+    changes["vocab_size"] = tokenizer.vocab_size
     try:
         return build_model(preset_config(s.preset, **changes))
     except TypeError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from torch import distributed, nn
+from collections.abc import Callable
 
-from lib.train import Training
+from torch import Tensor, distributed, nn
+
+from lib.train import Training, next_token_loss
 from lib.train.recompute import recompute_blocks
 from lib.train.settings import TrainConfig
 from lib.train.sharding import cut_up, keep_state_whole
@@ -20,6 +22,7 @@ def spread_training(
     config: TrainConfig,
     parallel: str | None = None,
     recompute: bool = False,
+    loss_of: Callable[..., Tensor] = next_token_loss,
 ) -> Training:
     """Return a training whose processes share the work, and perhaps the memory.
 
@@ -30,6 +33,7 @@ def spread_training(
             ``"zero1"``, the optimiser's state shared out; ``"fsdp"``, weights and
             gradients too.
         recompute: see `recompute_blocks`.
+        loss_of: what is made small; see `Training`.
 
     Raises:
         ValueError: for another word, or a word in a process that is alone.
@@ -44,7 +48,7 @@ def spread_training(
         recompute_blocks(model)
     if parallel == "fsdp":
         cut_up(model)
-    training = Training(model, config)
+    training = Training(model, config, loss_of)
     if parallel == "zero1":
         training.optimizers = [ShardedOptimizer(o) for o in training.optimizers]
     if parallel == "fsdp":

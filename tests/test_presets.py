@@ -19,6 +19,7 @@ COUNTS = {
     "multi-head": 26_817,
     "block": 60_545,
     "mini": 619_904,
+    "solver": 112_000,
     "toy": 249_200,
     "base": 807_936,
     "modern": 743_040,

@@ -1,6 +1,6 @@
 """What the site tells about the course: its lessons, its ladder, its timings.
 
-Reads `book/course.yml`, `data/ladder.json` and `data/timings.json`. Nothing in here
+Reads `book/course.yml` and what is recorded in `data/`. Nothing in here
 needs Sphinx, so tests and tools use it too.
 """
 
@@ -120,6 +120,11 @@ def read_benchmarks(root: Path = ROOT) -> dict:
         "rows": [],
         **_read_json(root / "data" / "benchmarks.json"),
     }
+
+
+def read_abilities(root: Path = ROOT) -> list[dict]:
+    """Read `data/abilities.json`; no rows when the file is not there yet."""
+    return _read_json(root / "data" / "abilities.json").get("rows", [])
 
 
 def is_finished(lesson: Lesson, root: Path = ROOT) -> bool:

@@ -1,7 +1,8 @@
 """Directives that fill pages from the recorded files, so that no page repeats a number.
 
 `start-buttons`, `road-map`, `ladder-picture`, `ladder-table`, `ladder-samples`,
-`timings-table`, `benchmarks-table`, `commands`, and the role `fact`.
+`timings-table`, `benchmarks-table`, `abilities-table`, `abilities-commands`, `commands`,
+and the role `fact`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from course_data import (
     Lesson,
     Rung,
     is_finished,
+    read_abilities,
     read_benchmarks,
     read_course,
     read_ladder,
@@ -28,6 +30,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 LOGGER = logging.getLogger(__name__)
 LADDER, TIMINGS = ROOT / "data" / "ladder.json", ROOT / "data" / "timings.json"
 BENCHMARKS = ROOT / "data" / "benchmarks.json"
+ABILITIES = ROOT / "data" / "abilities.json"
 COURSE = ROOT / "book" / "course.yml"
 TO_COME = " *to come*"
 
@@ -186,6 +189,45 @@ class TimingsTable(CourseDirective):
         )
 
 
+class AbilitiesTable(CourseDirective):
+    """How often a small model is right at each task, in the worst and the best run."""
+
+    def run(self) -> list[nodes.Node]:
+        """Write the table."""
+        self.watch(ABILITIES, COURSE)
+        head = "| Asked to | Such as | Right | | Parameters | CPU seconds |\n"
+        head += "|---|---|---|--:|--:|--:|"
+        return self.myst("\n".join([head, *map(self.row, read_abilities())]))
+
+    def row(self, facts: dict) -> str:
+        """One task, with a bar as long as the share of right answers."""
+        low, high = f"{min(facts['right']):.0%}", f"{max(facts['right']):.0%}"
+        share = low if low == high else f"{low} – {high}"
+        width = 100 * sum(facts["right"]) / len(facts["right"])
+        asked = self.lesson_link(facts["lesson"], facts["asked"], ABILITIES)
+        example = facts["example"].replace("|", "\\|")
+        bar = f'<span class="share"><span style="width: {width:.0f}%"></span></span>'
+        return (
+            f"| {asked} | `{example}` | {bar} | {share} "
+            f"| {facts['parameters']:,} | {facts['seconds']:.0f} |"
+        )
+
+
+class AbilitiesCommands(CourseDirective):
+    """The command behind each row of the table."""
+
+    def run(self) -> list[nodes.Node]:
+        """Write the commands as one block of code."""
+        self.watch(ABILITIES)
+        lines = [
+            f"python -m lib.train --preset {row['preset']} --task {row['task']} "
+            f"--steps {row['steps']} --batch-size {row['batch_size']} --warmup 50 "
+            f"--dtype float32 --out runs/{number:02}"
+            for number, row in enumerate(read_abilities())
+        ]
+        return [block("\n".join(lines), "bash")]
+
+
 class BenchmarksTable(CourseDirective):
     """What was measured, what it was compared with, and the ratio."""
 
@@ -261,6 +303,8 @@ def setup(app: Sphinx) -> None:
     app.add_directive("ladder-table", LadderTable)
     app.add_directive("ladder-samples", LadderSamples)
     app.add_directive("timings-table", TimingsTable)
+    app.add_directive("abilities-table", AbilitiesTable)
+    app.add_directive("abilities-commands", AbilitiesCommands)
     app.add_directive("benchmarks-table", BenchmarksTable)
     app.add_directive("commands", Commands)
     app.add_role("fact", Fact())

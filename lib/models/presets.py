@@ -46,13 +46,16 @@ def _demo() -> GPTConfig:
     return GPTConfig(**sizes, context_length=32, **parts)
 
 
+_UNTIED = {"tie_weights": False, "init": "fan_in"}
+
 PRESETS: dict[str, Config] = {
     "demo": _demo(),
     "bigram": BigramConfig(d_model=32),
     "single-head": AttentionConfig(n_heads=1),
     "multi-head": AttentionConfig(n_heads=4),
     "block": _plain(65, 64, 4, 1, context_length=32, tie_weights=False, head_bias=True),
-    "mini": _plain(65, 128, 4, 3, context_length=64, tie_weights=False, init="fan_in"),
+    "mini": _plain(65, 128, 4, 3, context_length=64, **_UNTIED),
+    "solver": _plain(65, 64, 4, 2, context_length=64, **_UNTIED, attention_bias=False),
     "toy": _plain(65, 80, 4, 3, context_length=64, tie_weights=False),
     "base": _modern(65, 128, 4, 4, context_length=128, tie_weights=False),
     "modern": _today(65, 128, 4, 4, context_length=128),

@@ -29,22 +29,23 @@ RECORD = Path("data", "abilities.json")
 SEEDS = range(3)
 LONGEST_SHOWN = 40  # letters of a row
 FEW = "n_examples=1000"
-CONTEXT, REASONING = "23_in_context_learning", "24_reasoning"
+L23, L24 = "23_in_context_learning", "24_reasoning"
+SMALL = "solver"
 ROWS = [  # what it is asked, lesson, task, steps, rows per step, preset
-    ("find what came before", CONTEXT, "repeats", 800, 32, "solver"),
-    ("the same, with one layer", CONTEXT, "repeats", 800, 32, "block"),
-    ("guess a rule from examples", CONTEXT, "patterns", 800, 64, "solver"),
-    ("add, answer at once", REASONING, f"addition:{FEW}", 300, 64, "solver"),
-    ("add, answer backwards", REASONING, f"addition:style=reversed,{FEW}", 300, 64, "solver"),
-    ("add, step by step", REASONING, f"addition:style=steps,{FEW}", 300, 64, "solver"),
-    ("longer sums", REASONING, "addition:style=steps,test_digits=4", 300, 128, "solver"),
-    ("true or false, at once", REASONING, f"logic:{FEW}", 400, 128, "solver"),
-    ("true or false, in steps", REASONING, f"logic:style=steps,{FEW}", 400, 128, "solver"),
-    ("calculate, at once", REASONING, f"calculation:{FEW}", 400, 64, "solver"),
-    ("call a calculator", REASONING, f"calculation:style=tool,{FEW}", 400, 64, "solver"),
-    ("follow commands", REASONING, "commands", 600, 64, "solver"),
-    ("a new verb", REASONING, "commands:split=jump", 600, 64, "solver"),
-    ("32 examples of it", REASONING, "commands:split=jump,n_jump=32", 600, 64, "solver"),
+    ("find what came before", L23, "repeats", 800, 32, SMALL),
+    ("the same, with one layer", L23, "repeats", 800, 32, "block"),
+    ("guess a rule from examples", L23, "patterns", 800, 64, SMALL),
+    ("add, answer at once", L24, f"addition:{FEW}", 300, 64, SMALL),
+    ("add, answer backwards", L24, f"addition:style=reversed,{FEW}", 300, 64, SMALL),
+    ("add, step by step", L24, f"addition:style=steps,{FEW}", 300, 64, SMALL),
+    ("longer sums", L24, "addition:style=steps,test_digits=4", 300, 128, SMALL),
+    ("true or false, at once", L24, f"logic:{FEW}", 400, 128, SMALL),
+    ("true or false, in steps", L24, f"logic:style=steps,{FEW}", 400, 128, SMALL),
+    ("calculate, at once", L24, f"calculation:{FEW}", 400, 64, SMALL),
+    ("call a calculator", L24, f"calculation:style=tool,{FEW}", 400, 64, SMALL),
+    ("follow commands", L24, "commands", 600, 64, SMALL),
+    ("a new verb", L24, "commands:split=jump", 600, 64, SMALL),
+    ("32 examples of it", L24, "commands:split=jump,n_jump=32", 600, 64, SMALL),
 ]
 
 

@@ -1,0 +1,1 @@
+"""Tuning: from a trained model to one that does what is asked."""

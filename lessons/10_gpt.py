@@ -242,14 +242,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 CHOICES = {
     "norm": [*NORMS],
     "position": [*POSITIONS, "rotary"],
-    "ffn": [*ACTIVATIONS, "swiglu"],
+    "ffn": [*ACTIVATIONS, "swiglu", "none"],
     "init": ["normal", "gpt2", "fan_in"],
 }
 
 # %% [markdown]
 # Now the class. The defaults are GPT-2's parts at a size for a laptop. `__post_init__`
-# runs after the values are there, and refuses sizes below 1 and unknown words.
-# (`type(v) is int` leaves out `True` and `False`. Heads that do not divide the width are
+# runs after the values are there, and refuses sizes below 1 and unknown words. (`ffn="none"`
+# leaves the networks out, as lesson 23 does. `type(v) is int` leaves out `True` and `False`. Heads that do not divide the width are
 # refused by the model.)
 
 # %% tags=["naive:models.gpt.GPTConfig"]

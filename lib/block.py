@@ -33,7 +33,8 @@ class Block(Module):
 
     Args:
         attention: lets the positions of x look at each other.
-        ffn: works on each position on its own, ``(B, T, D)`` -> ``(B, T, D)``.
+        ffn: works on each position on its own, ``(B, T, D)`` -> ``(B, T, D)``; None for
+            a block of attention only.
         cross_attention: lets x look at a memory between the two, as in the decoder of
             the original Transformer.
         pre_norm: False for the post-norm of the original paper.
@@ -57,7 +58,7 @@ class Block(Module):
     def __init__(
         self,
         attention: MultiHeadAttention,
-        ffn: nn.Module,
+        ffn: nn.Module | None,
         cross_attention: MultiHeadAttention | None = None,
         pre_norm: bool = True,
         norm: Callable[[int], nn.Module] = LayerNorm,
@@ -70,7 +71,7 @@ class Block(Module):
         self.cross_attention = cross_attention
         if cross_attention is not None:
             self.cross_norm = norm(attention.d_model)
-        self.ffn_norm = norm(attention.d_model)
+        self.ffn_norm = None if ffn is None else norm(attention.d_model)
         self.ffn = ffn
         self.dropout = nn.Dropout(dropout)
 
@@ -91,12 +92,16 @@ class Block(Module):
                 y = self.cross_norm(x)
                 y, _ = self.cross_attention(y, memory_mask, memory=memory)
                 x = x + self._drop(y)
+            if self.ffn is None:
+                return x
             return x + self._drop(self.ffn(self.ffn_norm(x)))
         y, _ = self.attention(x, mask, **options)
         x = self.attention_norm(x + self._drop(y))
         if self.cross_attention is not None:
             y, _ = self.cross_attention(x, memory_mask, memory=memory)
             x = self.cross_norm(x + self._drop(y))
+        if self.ffn is None:
+            return x
         return self.ffn_norm(x + self._drop(self.ffn(x)))
 
     def _drop(self, y: Tensor) -> Tensor:

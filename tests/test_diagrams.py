@@ -51,6 +51,7 @@ CALLS = [
     "ring_cache()",
     "routed()",
     "places()",
+    "induction()",
     *("shared_memory()", "recomputed()"),
 ]
 SVG = "{http://www.w3.org/2000/svg}"

@@ -212,7 +212,7 @@ def test_a_tied_model_knows_nothing_at_the_start(init):
     [
         ({"norm": "batch"}, r"norm='batch' must be in \['layer', 'rms'\]"),
         ({"position": "alibi"}, "position='alibi' must be in .*'rotary'"),
-        ({"ffn": "tanh"}, "ffn='tanh' must be in .*'swiglu'"),
+        ({"ffn": "tanh"}, "ffn='tanh' must be in .*'none'"),
         ({"init": "zeros"}, "init='zeros' must be in .*'normal'"),
         ({"dropout": 1.0}, r"dropout=1.0 must lie in \[0, 1\)"),
         ({"dropout": -0.1}, r"dropout=-0.1 must lie in \[0, 1\)"),

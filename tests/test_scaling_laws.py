@@ -30,6 +30,7 @@ CHANGES = [
     {"position": "rotary", "attention_bias": False},
     {"n_kv_heads": 2, "norm": "rms"},
     {"d_head": 12, "ffn": "swiglu"},
+    {"ffn": "none"},
     {"vocab_size": 300, "n_layers": 1},
     {"n_experts": 4, "n_active": 2, "shared_expert": True},
     {"window": 5, "position": "rotary"},

@@ -58,7 +58,7 @@ def flops_per_token(config: GPTConfig, length: int | None = None) -> int:
     d_head = c.d_head or c.d_model // c.n_heads
     n_kv_heads = c.n_kv_heads or c.n_heads
     attention = 2 * c.d_model * d_head * (c.n_heads + n_kv_heads)
-    feed_forward = (3 if c.ffn == "swiglu" else 2) * c.d_model * c.d_ff
+    feed_forward = {"swiglu": 3, "none": 0}.get(c.ffn, 2) * c.d_model * c.d_ff
     if c.n_experts is not None:  # those that one token uses, and the router
         feed_forward *= c.n_active + c.shared_expert
         feed_forward += c.d_model * c.n_experts

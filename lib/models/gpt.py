@@ -39,7 +39,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 CHOICES = {
     "norm": [*NORMS],
     "position": [*POSITIONS, "rotary"],
-    "ffn": [*ACTIVATIONS, "swiglu"],
+    "ffn": [*ACTIVATIONS, "swiglu", "none"],
     "init": ["normal", "gpt2", "fan_in"],
 }
 OPTIONAL_SIZES = ("n_kv_heads", "d_head", "window", "full_every", "kv_rank")
@@ -62,8 +62,8 @@ class GPTConfig:
         norm: ``"layer"`` or ``"rms"``.
         position: ``"learned"``, ``"sinusoidal"`` or ``"rotary"``.
         ffn: the activation of the feed-forward network, ``"gelu"``, ``"gelu_tanh"``
-            (GPT-2's approximation), ``"relu"`` or ``"relu2"`` (squared), or
-            ``"swiglu"``.
+            (GPT-2's approximation), ``"relu"`` or ``"relu2"`` (squared);
+            ``"swiglu"``; or ``"none"`` for blocks of attention only.
         attention_bias: whether the projections of the attention have a bias.
         final_norm: whether a norm stands between the last block and the head.
         head_bias: whether the head has a bias.
@@ -189,6 +189,8 @@ class GPTConfig:
 
     def _require_experts(self) -> None:
         """Refuse what a `MoE` refuses, and its options without experts."""
+        if self.n_experts is not None and self.ffn == "none":
+            raise ValueError(f"n_experts={self.n_experts} needs an ffn, not 'none'")
         if self.n_experts is not None:
             MoE.require_options(self.n_experts, **self.routing())
             return
@@ -322,14 +324,16 @@ def _make_block(c: GPTConfig, rotary: Rotary | None, window: int | None) -> Bloc
     return Block(attention, _make_ffn(c), norm=_norm(c), dropout=c.dropout)
 
 
-def _make_ffn(c: GPTConfig) -> nn.Module:
-    """Return a feed-forward network, or several of them as experts."""
+def _make_ffn(c: GPTConfig) -> nn.Module | None:
+    """Return a feed-forward network, or several of them as experts, or none."""
 
     def make_one() -> nn.Module:
         if c.ffn == "swiglu":
             return SwiGLU(c.d_model, c.d_ff)
         return FeedForward(c.d_model, c.d_ff, ACTIVATIONS[c.ffn])
 
+    if c.ffn == "none":
+        return None
     if c.n_experts is None:
         return make_one()
     experts = [make_one() for _ in range(c.n_experts)]

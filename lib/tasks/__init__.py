@@ -10,12 +10,17 @@ from dataclasses import fields
 from typing import get_type_hints
 
 from lib.tasks.arithmetic import Addition
+from lib.tasks.patterns import Patterns
 from lib.tasks.repeats import Repeats
 from lib.tasks.task import Task
 
 __all__ = ["TASKS", "make_task"]
 
-TASKS: dict[str, type[Task]] = {"addition": Addition, "repeats": Repeats}
+TASKS: dict[str, type[Task]] = {
+    "addition": Addition,
+    "patterns": Patterns,
+    "repeats": Repeats,
+}
 """The tasks by name."""
 
 

@@ -65,6 +65,8 @@ class Repeats(Task):
         longest: Period.
         length: Letters per row.
         vocab_size: Different letters.
+
+    Home lesson: 23_in_context_learning
     """
 
     shortest: int = 8

@@ -12,6 +12,7 @@ from lib.show.diagrams.embeddings import clock_hands, embedding_lookup
 from lib.show.diagrams.experts import places, routed
 from lib.show.diagrams.feed_forward import corners, widen
 from lib.show.diagrams.gradients import computation_graph, shared_node
+from lib.show.diagrams.induction import induction
 from lib.show.diagrams.language import bigram_table, life_of_a_model, shifted_windows
 from lib.show.diagrams.long_context import blockwise, ring_cache
 from lib.show.diagrams.modern import replaced_parts, rotation
@@ -46,6 +47,7 @@ __all__ = [
     "ring_cache",
     "routed",
     "places",
+    "induction",
     "shared_memory",
     "recomputed",
 ]

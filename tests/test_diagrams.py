@@ -53,6 +53,7 @@ CALLS = [
     "places()",
     "induction()",
     *("shared_memory()", "recomputed()"),
+    *("serial_steps()", "written_steps()", "tool_loop()", "sample_tree()"),
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = 15  # of 480 units: 10.7 pixels where a phone shows the drawing at 343

@@ -10,14 +10,20 @@ from dataclasses import fields
 from typing import get_type_hints
 
 from lib.tasks.arithmetic import Addition
+from lib.tasks.commands import Commands
+from lib.tasks.logic import Logic
 from lib.tasks.patterns import Patterns
 from lib.tasks.repeats import Repeats
 from lib.tasks.task import Task
+from lib.tasks.tools import Calculation
 
 __all__ = ["TASKS", "make_task"]
 
 TASKS: dict[str, type[Task]] = {
     "addition": Addition,
+    "calculation": Calculation,
+    "commands": Commands,
+    "logic": Logic,
     "patterns": Patterns,
     "repeats": Repeats,
 }

@@ -12,11 +12,14 @@ from lib.text.tokenizer import CharTokenizer
 
 __all__ = ["Addition", "write_sum"]
 
-ALPHABET = "0123456789+=,:>;."
-STYLES = ("plain", "reversed", "steps")
+ALPHABET = "0123456789+=,:>;.abcdefghijkl"
+STYLES = ("plain", "reversed", "steps", "hints")
+HINTS = "abcdefghijkl"  # names of places; a sum takes some that follow each other
 
 
-def write_sum(a: int, b: int, digits: int, style: str = "plain") -> Example:
+def write_sum(
+    a: int, b: int, digits: int, style: str = "plain", first_hint: int = 0
+) -> Example:
     """Return a sum as a question and its answer.
 
     Args:
@@ -24,10 +27,14 @@ def write_sum(a: int, b: int, digits: int, style: str = "plain") -> Example:
         b: another one.
         digits: to which the numbers are filled up with zeros; the answer has one more.
         style: ``plain`` for ``0579.``, ``reversed`` for ``9750.``, ``steps`` for
-            ``09;07;05;>0579.``: from the right, what is carried and what is written.
+            ``09;07;05;>0579.``: from the right, what is carried and what is written;
+            ``hints`` for ``c1b2a3+c4b5a6=`` and ``a9b7c5d0.``: reversed, each digit
+            after a letter that names its place.
+        first_hint: which letter the units have with ``hints``; 0 for a.
 
     Raises:
-        ValueError: for a number out of its range, or an unknown style.
+        ValueError: for a number out of its range, an unknown style, or more places
+            than letters.
 
     Home lesson: 24_reasoning
     """
@@ -38,6 +45,8 @@ def write_sum(a: int, b: int, digits: int, style: str = "plain") -> Example:
     if style not in STYLES:
         raise ValueError(f"style={style!r} must be one of {', '.join(STYLES)}")
     left, right, result = f"{a:0{digits}}", f"{b:0{digits}}", f"{a + b:0{digits + 1}}"
+    if style == "hints":
+        return _with_hints(left, right, result, first_hint)
     if style == "reversed":
         result = result[::-1]
     steps, carry = "", 0
@@ -48,21 +57,45 @@ def write_sum(a: int, b: int, digits: int, style: str = "plain") -> Example:
     return Example(f"{left}+{right}=", f"{steps}{result}.")
 
 
+def _with_hints(left: str, right: str, result: str, first: int) -> Example:
+    """Return a sum in which a letter stands before each digit."""
+    if not 0 <= first <= len(HINTS) - len(result):
+        raise ValueError(
+            f"first_hint={first} must be 0 .. {len(HINTS) - len(result)} with "
+            f"digits={len(left)}"
+        )
+    letters = HINTS[first : first + len(result)]
+
+    def named(number: str) -> str:
+        return "".join(a + b for a, b in zip(letters[len(number) - 1 :: -1], number))
+
+    back = "".join(a + b for a, b in zip(letters, reversed(result)))
+    return Example(f"{named(left)}+{named(right)}=", f"{back}.")
+
+
 @dataclass(frozen=True)
 class Addition(ExampleTask):
     """Sums of two numbers.
 
     Attributes:
         digits: Of each number.
-        style: plain, reversed, or steps.
+        style: plain, reversed, steps, or hints.
+        fewest: Digits of the shortest numbers to learn from. None for all alike.
+        test_digits: Of each number in the test. None for as many as ``digits``.
     """
 
     digits: int = 3
     style: str = "plain"
+    fewest: int | None = None
+    test_digits: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         write_sum(0, 0, self.digits, self.style)  # which refuses what there is not
+        if self.test_digits is not None:
+            write_sum(0, 0, self.test_digits, self.style)
+        if self.fewest is not None and not 1 <= self.fewest <= self.digits:
+            raise ValueError(f"fewest={self.fewest} must be 1 .. digits={self.digits}")
 
     @cached_property
     def tokenizer(self) -> CharTokenizer:
@@ -71,10 +104,22 @@ class Addition(ExampleTask):
 
     @property
     def context_length(self) -> int:
-        """The length of a row."""
-        return len("".join(write_sum(0, 0, self.digits, self.style)[:2]))
+        """The length of a row, with the longer of both kinds of numbers."""
+        longest = max(self.digits, self.test_digits or 0)
+        return len("".join(write_sum(0, 0, longest, self.style)[:2]))
 
     def draw(self, rng: random.Random) -> Example:
         """Draw a sum."""
-        a, b = (rng.randrange(10**self.digits) for _ in range(2))
-        return write_sum(a, b, self.digits, self.style)
+        if self.fewest is None:
+            return self._draw(rng, self.digits)
+        return self._draw(rng, rng.randint(self.fewest, self.digits))
+
+    def draw_for_test(self, rng: random.Random) -> Example:
+        """Draw a sum that may be longer."""
+        return self._draw(rng, self.test_digits or self.digits)
+
+    def _draw(self, rng: random.Random, digits: int) -> Example:
+        a, b = (rng.randrange(10**digits) for _ in range(2))
+        free = len(HINTS) - digits if self.style == "hints" else 1
+        first = rng.randrange(free) if free > 1 else 0
+        return write_sum(a, b, digits, self.style, first)

@@ -16,6 +16,12 @@ from lib.show.diagrams.induction import induction
 from lib.show.diagrams.language import bigram_table, life_of_a_model, shifted_windows
 from lib.show.diagrams.long_context import blockwise, ring_cache
 from lib.show.diagrams.modern import replaced_parts, rotation
+from lib.show.diagrams.reasoning import (
+    sample_tree,
+    serial_steps,
+    tool_loop,
+    written_steps,
+)
 from lib.show.diagrams.residual import stream
 from lib.show.diagrams.runs import run_state
 from lib.show.diagrams.scaling import recomputed, shared_memory
@@ -50,4 +56,8 @@ __all__ = [
     "induction",
     "shared_memory",
     "recomputed",
+    "serial_steps",
+    "written_steps",
+    "tool_loop",
+    "sample_tree",
 ]

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.generate.rollouts import rollout
 from lib.models import count_parameters
 from lib.models.presets import PRESETS
+from lib.tasks.arithmetic import Addition
 from lib.tasks.english_french import translation_data
 from lib.text.batches import split_text
 from lib.text.corpus import SHA256, load_corpus
@@ -15,6 +17,7 @@ from lib.train import estimate_loss
 from lib.train.checkpoint import load_checkpoint
 from lib.translate import translate
 from lib.translate.translator import exact_match
+from lib.tune.rewards import sum_reward
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 ROW = re.compile(
@@ -27,11 +30,17 @@ TRANSLATOR = re.findall(
     r"([\d,]+) \|",
     TEXT,
 )
+REWARDED = re.findall(
+    r"\| `(rl-start\.\S+)` \| GPT \| ([\d,]+) \| ([\d.]+) % \| ([\d.]+) % \| "
+    r"([\d.]+) % \| ([\d,]+) \|",
+    TEXT,
+)
 
 
 def test_the_card_names_every_file():
     files = sorted(path.name for path in DATA.glob("*.safetensors"))
-    assert files and files == sorted(name for name, *_ in CARD + TRANSLATOR)
+    rows = CARD + TRANSLATOR + REWARDED
+    assert files and files == sorted(name for name, *_ in rows)
 
 
 @pytest.mark.parametrize("name, preset, parameters, loss, size", CARD)
@@ -77,3 +86,24 @@ def test_the_translator_is_what_its_card_says(name, parameters, unseen, held_out
         sentences = [pair.english for pair in pairs]
         french = translate(checkpoint.model, *checkpoint.tokenizer, sentences)
         assert 100 * exact_match(french, pairs) == pytest.approx(float(said), abs=0.3)
+
+
+@pytest.mark.parametrize("name, parameters, greedy, drawn, steps, size", REWARDED)
+def test_the_start_of_learning_from_rewards_is_what_its_card_says(
+    name, parameters, greedy, drawn, steps, size
+):
+    checkpoint, task = load_checkpoint(DATA / name), Addition()
+    model, tokenizer = checkpoint.model, checkpoint.tokenizer
+    assert count_parameters(model) == int(parameters.replace(",", ""))
+    assert (DATA / name).stat().st_size == int(size.replace(",", ""))
+    assert checkpoint.notes["command"] in TEXT and checkpoint.notes["seed"] == 0
+    prompts = [example.prompt for example in task.test_examples]
+    ids = [tokenizer.encode(prompt) for prompt in prompts]
+    for said, temperature, band in ((greedy, 0.0, 1.0), (drawn, 1.0, 6.0)):
+        draws = torch.Generator().manual_seed(0)
+        found = rollout(model, ids, 16, tokenizer.ids["."], temperature, draws)
+        answers = [tokenizer.decode(answer) for answer in found.answers()]
+        right = sum(map(sum_reward, prompts, answers)) / len(prompts)
+        assert 100 * right == pytest.approx(float(said), abs=band)
+    shown = sum(">" in answer for answer in answers) / len(answers)
+    assert 100 * shown == pytest.approx(float(steps), abs=5.0)

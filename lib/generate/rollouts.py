@@ -23,10 +23,14 @@ class Rollouts(NamedTuple):
     Attributes:
         ids: prompt and answer of each row, filled up at the end; ``(B, T)``.
         written: bool ``(B, T)``; True at the tokens of the answers, stop included.
+        temperature: at which they were drawn.
+
+    Home lesson: 25_reinforcement_learning
     """
 
     ids: Tensor
     written: Tensor
+    temperature: float = 1.0
 
     def answers(self) -> list[list[int]]:
         """Return the tokens of each answer."""
@@ -88,14 +92,12 @@ def rollout(
             ids = torch.cat([ids, new], dim=1)
             written = torch.cat([written, ~done], dim=1)
             done = done | (new == stop_id)
-    return _aligned(ids, written, filled)
+    return Rollouts(*_aligned(ids, written, filled), temperature)
 
 
-def _aligned(ids: Tensor, written: Tensor, filled: Tensor) -> Rollouts:
+def _aligned(ids: Tensor, written: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
     """Move the filling of each row from its start to its end."""
     places = torch.arange(ids.size(1), device=ids.device) + filled  # (B, T)
     inside = places < ids.size(1)
     places = places.clamp(max=ids.size(1) - 1)
-    return Rollouts(
-        ids.gather(1, places) * inside, written.gather(1, places) & inside
-    )
+    return ids.gather(1, places) * inside, written.gather(1, places) & inside

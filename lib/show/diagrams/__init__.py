@@ -22,6 +22,7 @@ from lib.show.diagrams.reasoning import (
     tool_loop,
     written_steps,
 )
+from lib.show.diagrams.reinforcement import answer_group, clipped_ratio, reward_loop
 from lib.show.diagrams.residual import stream
 from lib.show.diagrams.runs import run_state
 from lib.show.diagrams.scaling import recomputed, shared_memory
@@ -60,4 +61,7 @@ __all__ = [
     "written_steps",
     "tool_loop",
     "sample_tree",
+    "reward_loop",
+    "answer_group",
+    "clipped_ratio",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -87,6 +87,17 @@ class Rung:
         return math.exp(self.validation_loss)
 
 
+@dataclass(frozen=True)
+class Ability:
+    """What small models were asked to do, and how often each of them was right."""
+
+    asked: str
+    example: str
+    lesson: str
+    right: list[float]
+    training: dict = field(default_factory=dict)
+
+
 def read_course(root: Path = ROOT) -> Course:
     """Read `book/course.yml`."""
     data = yaml.safe_load((root / "book" / "course.yml").read_text(encoding="utf-8"))
@@ -122,9 +133,33 @@ def read_benchmarks(root: Path = ROOT) -> dict:
     }
 
 
-def read_abilities(root: Path = ROOT) -> list[dict]:
-    """Read `data/abilities.json`; no rows when the file is not there yet."""
-    return _read_json(root / "data" / "abilities.json").get("rows", [])
+def read_abilities(root: Path = ROOT) -> list[Ability]:
+    """Read what small models were recorded to do, as `book/course.yml` lists it."""
+    text = (root / "book" / "course.yml").read_text(encoding="utf-8")
+    abilities = []
+    for row in yaml.safe_load(text)["abilities"]:
+        file, *keys = row.pop("record")
+        found = _read_json(root / "data" / f"{file}.json")
+        for key in keys:
+            found = found[key]
+        abilities.append(Ability(**row, **_what_was_found(found)))
+    return abilities
+
+
+def _what_was_found(found: dict | list) -> dict:
+    """The share of right answers of each run, and how it was trained if that is noted.
+
+    A record holds shares, or curves, of which the last number counts.
+    """
+    if isinstance(found, list):
+        return {"right": [run["greedy"][-1] for run in found]}
+    if "by_shots" in found:
+        return {"right": [shots[-1] for shots in found["by_shots"]]}
+    if "accuracy" in found:
+        return {"right": [curve[-1] for curve in found["accuracy"]]}
+    names = ("task", "n_steps", "batch_size", "seconds")
+    training = {name: found[name] for name in names}
+    return {"right": found["accuracies"], "training": training}
 
 
 def is_finished(lesson: Lesson, root: Path = ROOT) -> bool:

@@ -1,8 +1,8 @@
 """Directives that fill pages from the recorded files, so that no page repeats a number.
 
 `start-buttons`, `road-map`, `ladder-picture`, `ladder-table`, `ladder-samples`,
-`timings-table`, `benchmarks-table`, `abilities-table`, `abilities-commands`, `commands`,
-and the role `fact`.
+`timings-table`, `benchmarks-table`, `abilities-table`, `abilities-commands`,
+`commands`, and the role `fact`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import ladder_svg
 from course_data import (
     ROOT,
+    Ability,
     Course,
     Lesson,
     Rung,
@@ -30,7 +31,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 LOGGER = logging.getLogger(__name__)
 LADDER, TIMINGS = ROOT / "data" / "ladder.json", ROOT / "data" / "timings.json"
 BENCHMARKS = ROOT / "data" / "benchmarks.json"
-ABILITIES = ROOT / "data" / "abilities.json"
+RECORDS = [ROOT / "data" / f"{name}.json" for name in ("induction", "reasoning", "rl")]
 COURSE = ROOT / "book" / "course.yml"
 TO_COME = " *to come*"
 
@@ -194,36 +195,34 @@ class AbilitiesTable(CourseDirective):
 
     def run(self) -> list[nodes.Node]:
         """Write the table."""
-        self.watch(ABILITIES, COURSE)
-        head = "| Asked to | Such as | Right | | Parameters | CPU seconds |\n"
-        head += "|---|---|---|--:|--:|--:|"
+        self.watch(COURSE, *RECORDS)
+        head = "| Asked to | Such as | Right | |\n|---|---|---|--:|"
         return self.myst("\n".join([head, *map(self.row, read_abilities())]))
 
-    def row(self, facts: dict) -> str:
+    def row(self, ability: Ability) -> str:
         """One task, with a bar as long as the share of right answers."""
-        low, high = f"{min(facts['right']):.0%}", f"{max(facts['right']):.0%}"
+        right = sorted(ability.right)
+        low, high = f"{right[0]:.0%}", f"{right[-1]:.0%}"
         share = low if low == high else f"{low} – {high}"
-        width = 100 * sum(facts["right"]) / len(facts["right"])
-        asked = self.lesson_link(facts["lesson"], facts["asked"], ABILITIES)
-        example = facts["example"].replace("|", "\\|")
+        width = 100 * sum(ability.right) / len(ability.right)
         bar = f'<span class="share"><span style="width: {width:.0f}%"></span></span>'
-        return (
-            f"| {asked} | `{example}` | {bar} | {share} "
-            f"| {facts['parameters']:,} | {facts['seconds']:.0f} |"
-        )
+        asked = self.lesson_link(ability.lesson, ability.asked, COURSE)
+        example = ability.example.replace("|", "\\|")
+        return f"| {asked} | `{example}` | {bar} | {share} |"
 
 
 class AbilitiesCommands(CourseDirective):
-    """The command behind each row of the table."""
+    """Commands that train what the table shows."""
 
     def run(self) -> list[nodes.Node]:
         """Write the commands as one block of code."""
-        self.watch(ABILITIES)
+        self.watch(COURSE, *RECORDS)
+        trainings = [one.training for one in read_abilities() if one.training]
         lines = [
-            f"python -m lib.train --preset {row['preset']} --task {row['task']} "
-            f"--steps {row['steps']} --batch-size {row['batch_size']} --warmup 50 "
-            f"--dtype float32 --out runs/{number:02}"
-            for number, row in enumerate(read_abilities())
+            f"python -m lib.train --preset solver --task {t['task']} "
+            f"--steps {t['n_steps']} --batch-size {t['batch_size']} --warmup 50 "
+            f"--out runs/{number:02}"
+            for number, t in enumerate(trainings, start=1)
         ]
         return [block("\n".join(lines), "bash")]
 

@@ -160,6 +160,7 @@ def check_damage(damage) -> str:
         for seed, p in enumerate(model.parameters()):
             p.data.add_(0.5 * _noise(*p.shape, seed=seed))
         before = {name: p.clone() for name, p in model.state_dict().items()}
+        kept = [(p, p.requires_grad) for p in model.parameters()]
         shape, right = (changes["n_layers"], changes["n_heads"]), _damage(model)
         given = tensor(damage(model, _measure), shape)
         for name, p in model.state_dict().items():
@@ -168,6 +169,13 @@ def check_damage(damage) -> str:
                 f"Your function left the model changed, in {name}: each head has to "
                 "come back.",
             )
+        now = [(p, p.requires_grad) for p in model.parameters()]
+        expect(
+            not model.training
+            and all(a is b and on == off for (a, on), (b, off) in zip(kept, now)),
+            "The numbers are back, but the model is another: leave its mode, its "
+            "parameters and their `requires_grad` as they were.",
+        )
         _expect_damage(given, right, model)
     return "How much each head carries."
 

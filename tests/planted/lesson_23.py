@@ -179,6 +179,36 @@ def measured_outside(model, measure):
     return found
 
 
+def right_damage(model, measure):
+    n_layers, n_heads = sizes(model)
+    whole, found = measure(model), torch.zeros(n_layers, n_heads)
+    for layer in range(n_layers):
+        for head in range(n_heads):
+            with without_head(model, layer, head):
+                found[layer, head] = whole - measure(model)
+    return found
+
+
+def left_in_training(model, measure):
+    found = right_damage(model, measure)
+    model.train()
+    return found
+
+
+def frozen_for_good(model, measure):
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return right_damage(model, measure)
+
+
+def other_parameters(model, measure):
+    found = right_damage(model, measure)
+    for block in model.blocks:
+        projection = block.attention.out_proj
+        projection.weight = torch.nn.Parameter(projection.weight.data.clone())
+    return found
+
+
 def heads_stay_away(model, measure):
     n_layers, n_heads = sizes(model)
     whole, found = measure(model), torch.zeros(n_layers, n_heads)
@@ -338,6 +368,9 @@ WRONG = {
         (shares, "the share of the fall"),
         (measured_outside, "measure inside of `with`"),
         (heads_stay_away, "left the model changed"),
+        (left_in_training, "the model is another"),
+        (frozen_for_good, "the model is another"),
+        (other_parameters, "the model is another"),
         (two_by_two, "must have the shape"),
         (rows_of_the_matrix, "Whole minus"),
         (nested_lists, "must be a tensor"),

@@ -143,7 +143,7 @@ for error in (0.0, 0.1, 1.0):
 
 
 # %%
-def with_brackets(expression):  # 2(3) must not become 23
+def with_brackets(expression):
     if re.search(r"[0-9)]\(|\)[0-9(]", expression):
         raise ValueError(f"expression={expression!r}: a sign is missing at a bracket")
     while inner := re.search(r"\(([^()]*)\)", expression):
@@ -157,5 +157,5 @@ check_brackets(with_brackets)
 
 # %% [markdown]
 # A bracket that is not closed stays, and `calculate` refuses it. Without the first line `2(3)` would become
-# `23`: what is put together as text may mean something that nobody wrote. Many holes in programs
+# a number of two digits: what is put together as text may mean something that nobody wrote. Many holes in programs
 # are of this kind.

@@ -53,12 +53,6 @@ RUNS = {  # part -> name -> task, steps, rows per batch, and what the model has 
         "reversed": (f"addition:style=reversed,{LONGER}", 600, 128, {}),
         "steps": (f"addition:style=steps,{LONGER}", 300, 128, {}),
         "hints": (f"addition:style=hints,{LONGER}", 600, 128, ROTARY),
-        "hints, 1 to 3 digits": (
-            f"addition:style=hints,fewest=1,{LONGER}",
-            600,
-            128,
-            ROTARY,
-        ),
     },
     "logic": {
         style: (f"logic:style={style},{KNOWN}", 400, 128, {})

@@ -189,7 +189,7 @@ def rollout(model, prompts, n_new, stop_id, temperature=1.0, generator=None):
             new = sample_next(model(ids)[:, -1], temperature, generator)  # (B, 1)
             ids = torch.cat([ids, new.masked_fill(done, 0)], dim=1)
             written = torch.cat([written, ~done], dim=1)
-            done = done | (new == stop_id) | done
+            done = done | (new == stop_id)
     return Rollouts(ids, written, temperature)
 
 
@@ -553,7 +553,7 @@ for answer in map(tokenizer.decode, found.answers()):
 # %% [markdown]
 # Now it writes the steps. Watch how it came to that:
 
-# %% mystnb={"image": {"alt": "Three lines over fifty steps. The share of answers with steps rises first, to nearly one. The mean reward follows it. The share of dead groups falls at first and then rises to more than half."}}
+# %% mystnb={"image": {"alt": "Three lines over fifty steps. The share of answers with steps rises first, to nearly one. The mean reward follows it. The share of dead groups stays low at first and then rises to more than half."}}
 from lib.show import plot
 
 steps = [sum(">" in a for a in r.answers) / len(r.answers) for r in reports]
@@ -573,7 +573,7 @@ plot.line_chart({"length": lengths}, "step", "tokens in an answer")
 # Answers get more than twice as long, though nobody pays for length. Last, how sure the model is, and how far
 # it has gone from the start:
 
-# %% mystnb={"image": {"alt": "Two lines over the steps: the entropy falls from several tenths of a nat to nearly nothing, while the distance to the start rises and then stays."}}
+# %% mystnb={"image": {"alt": "Two lines over the steps: the entropy falls steadily to nearly nothing, while the distance to the start rises at first and then stays about the same."}}
 entropy = [report.entropy for report in reports[9::10]]
 lines = {"entropy": entropy, "distance to the start": distance}
 plot.line_chart(lines, "step", "nats per token", x=range(10, 51, 10))
@@ -643,7 +643,7 @@ shown(("format reward",), "right_steps")
 
 # %% [markdown]
 # **The random reward does harm**, with every seed: a third to two thirds of the right answers are left. Random
-# advantages are not 0, AdamW makes steps of the usual size out of them, and the model drifts. So the gain
+# advantages are not 0, AdamW still makes steps of the usual size, and the model drifts. So the gain
 # of the other runs comes from what is paid, not from updates as such. The reward for the form brings the
 # form to all answers, and hardly more right ones: the steps themselves (`right_steps`: right answers
 # among those with steps) get worse.

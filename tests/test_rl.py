@@ -544,6 +544,15 @@ def test_filling_changes_no_loss() -> None:
     check_padding(policy_loss)
 
 
+@pytest.mark.parametrize("filling", [math.inf, -math.inf, math.nan, 1e4])
+def test_filling_may_be_anything(filling: float) -> None:
+    new, old, a, written = hand_made()
+    right = torch.autograd.grad(policy_loss(new, old, a, written), new)[0]
+    leaf = new.detach().masked_fill(~written, filling).requires_grad_()
+    ours = torch.autograd.grad(policy_loss(leaf, old, a, written), leaf)[0]
+    assert_near(ours, right)
+
+
 def test_a_mean_over_the_padded_width_is_noticed() -> None:
     def wrong(new, old, a, written, average, length):
         ratio = (new - old).exp()

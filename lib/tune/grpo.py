@@ -108,8 +108,8 @@ def advantages(rewards: Tensor, method: str = "grpo") -> Tensor:
         ValueError: for an unknown method, rewards of another shape, or a group of 1
             where answers are compared.
 
-    Source: Williams (1992); Ahmadian et al. (2024), section 3.2; Shao et al. (2024),
-    section 4.1.2; Liu et al. (2025), section 3.2.
+    Source: Williams (1992); Ahmadian et al. (2024); Shao et al. (2024), section 4.1.2;
+    Liu et al. (2025), section 3.2.
 
     Home lesson: 25_reinforcement_learning
     """
@@ -224,7 +224,8 @@ def policy_loss(
             f"{tuple(written.shape)} must be (B, T), and advantages "
             f"{tuple(advantages.shape)} (B,)"
         )
-    ratio = (at_least_float32(new) - at_least_float32(old)).exp()
+    apart = at_least_float32(new) - at_least_float32(old)
+    ratio = apart.masked_fill(~written, 0.0).exp()  # filling may be anything
     a = advantages.view(-1, 1)  # the same at all tokens of an answer
     gain = torch.minimum(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a)
     return _mean(-gain, written, average, length)

@@ -208,8 +208,9 @@ tokenizer = Addition(digits=3).tokenizer
 stop_id, prompt = tokenizer.ids["."], "123+456="
 asked = [tokenizer.encode(prompt)] * 8
 found = rollout(start, asked, 16, stop_id, generator=torch.Generator().manual_seed(3))
+said = {1: "paid: the result is exactly right", 0: "nothing: the result is not right"}
 for answer in map(tokenizer.decode, found.answers()):
-    print(f"{answer:20} {sum_reward(prompt, answer):.0f}")
+    print(f"{answer:16} {said[sum_reward(prompt, answer)]}")
 
 # %% [markdown]
 # Mostly it blurts out a result, mostly a wrong one. Sometimes it writes steps.
@@ -548,7 +549,7 @@ claim(reports[-1].dead > reports[0].dead, "dead groups become more")
 # %% tags=["sample"]
 found = judge(model, 1.0, [prompt] * 8)[2]
 for answer in map(tokenizer.decode, found.answers()):
-    print(f"{answer:20} {sum_reward(prompt, answer):.0f}")
+    print(f"{answer:16} {said[sum_reward(prompt, answer)]}")
 
 # %% [markdown]
 # Now it writes the steps. Watch how it came to that:

@@ -828,7 +828,7 @@ check_size_for(size_for)
 #   they say about its floor.
 #
 # What is still open: why does a larger model do things that a smaller one does not do at all? The
-# law knows only of a loss. That is lesson 23.
+# law knows only of a loss. That is lesson [23](23_in_context_learning.ipynb).
 #
 # The library's entries: [flops_per_token and the laws](../book/api.md#evaluatescaling_laws),
 # [ShardedOptimizer](../book/api.md#trainzero), [recompute_blocks](../book/api.md#trainrecompute).

@@ -865,7 +865,8 @@ check_followers(followers)
 #   which it mostly does not.
 #
 # What is still wrong: the answer has to stand in the prompt, beside something that is like the
-# question. What about answers that have to be worked out, step by step? That is lesson 24.
+# question. What about answers that have to be worked out, step by step? That is lesson
+# [24](24_reasoning.ipynb).
 #
 # The library's entries: [scores and without_head](../book/api.md#evaluateinduction),
 # [repeats](../book/api.md#tasksrepeats), [patterns](../book/api.md#taskspatterns).

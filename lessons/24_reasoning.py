@@ -328,7 +328,7 @@ for style in ("plain", "steps"):
         print(f"the model with the style {style} writes:", question, answer)
 
 # %% [markdown]
-# (`rollout` answers many questions at once; lesson 25 builds it.) You can check every step of
+# (`rollout` answers many questions at once; lesson [25](25_reinforcement_learning.ipynb) builds it.) You can check every step of
 # the second model by eye. Three seeds, recorded with `python book/_tools/reasoning.py`, and
 # `reversed` too:
 
@@ -810,7 +810,8 @@ check_brackets(with_brackets)
 # - You built a **vote** and a **choice by a verifier**, and saw which of them makes more samples pay.
 #
 # What is still wrong: somebody had to write all the steps to learn from. Often one can only say
-# whether the result is right. Is that enough to learn from? That is lesson 25.
+# whether the result is right. Is that enough to learn from? That is lesson
+# [25](25_reinforcement_learning.ipynb).
 #
 # The library's entries: [write_sum](../book/api.md#tasksarithmetic),
 # [encode_examples](../book/api.md#taskstask),

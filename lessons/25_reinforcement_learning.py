@@ -8,7 +8,7 @@
 # - **You will build** a verifier, group advantages, the clipped loss, and GRPO.
 # - **You will see** a model that blurts out wrong sums discover that writing the steps pays; and
 #   several ways in which it learns nothing.
-# - **Needs** lessons [11](11_training.ipynb) and [13](13_generation.ipynb); lesson 24 helps.
+# - **Needs** lessons [11](11_training.ipynb) and [13](13_generation.ipynb); lesson [24](24_reasoning.ipynb) helps.
 # - **Takes** about 75 minutes; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]

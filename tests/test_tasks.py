@@ -269,7 +269,8 @@ def test_rows_are_answered_as_if_each_were_alone(changes, dtype):
 
 def test_a_row_is_its_prompt_its_answer_and_then_filling(model):
     generator = torch.Generator().manual_seed(2)
-    ids, written = found = rollout(model, PROMPTS, 20, 3, 1.0, generator)
+    found = rollout(model, PROMPTS, 20, 3, 1.0, generator)
+    ids, written, _ = found
     lengths = [len(answer) for answer in found.answers()]
     assert len(set(lengths)) > 1 and max(lengths) <= 20
     for prompt, row, own, length in zip(PROMPTS, ids, written, lengths):

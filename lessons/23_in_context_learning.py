@@ -90,8 +90,8 @@ for letter, before in zip(text, "-" + text):
 # %% [markdown]
 # Now a search in the second column finds the right row at once, and its first column is the answer.
 # Somebody has to write that second column first. That is a look-up too, by place: "take the one to my
-# left". So two attentions have to work one after the other. In a single layer all heads look at the
-# same time, and none can use what another has found.
+# left". So two attentions have to work one after the other: in a single layer no head can use what
+# another has found.
 
 # %% [markdown]
 # ## The formula
@@ -185,8 +185,8 @@ for n in (1, 2):
 
 # %% [markdown]
 # The rule of one letter is often wrong: a letter may stand in the period twice. Two letters
-# in a row hardly ever do; what that rule misses is the first letter of each row that counts, where only
-# one letter agrees. Keep both numbers in mind.
+# in a row hardly ever do, but for the first letter that counts only one agrees. Keep both numbers in
+# mind.
 #
 # ### A model of attention only
 #
@@ -389,10 +389,7 @@ claim(columns[4][jump] < 0.2 < columns[4][-1], "two back comes with the second s
 
 # %% [markdown]
 # For a while there is little. Then, within a hundred steps, most letters are right: a
-# [phase change](../book/glossary.md#phase-change). A loss can fall smoothly while an ability appears
-# like this.
-#
-# After the jump the curve rests, and climbs once more. In the jump the heads of layer 1 begin to look
+# [phase change](../book/glossary.md#phase-change). After the jump the curve rests, and climbs once more. In the jump the heads of layer 1 begin to look
 # one back, not sharply yet: a little is enough. In the second climb they *divide the work*: one looks
 # sharply at the letter before, and the other moves two back. What for? Look at the heads one by one.
 #
@@ -425,7 +422,7 @@ for layer, head in heads:
     with without_head(model, layer, head):
         left[layer, head] = accuracy(model)
     text = f"previous {before:.2f}, induction {after:.2f}"
-    print(f"{layer + 1}.{head + 1}: {text}, accuracy without it {left[layer, head]:.2f}")
+    print(f"{layer + 1}.{head + 1}: {text}, without it {left[layer, head]:.2f} right")
 
 # %% tags=["proof"]
 # @title Proof: what the text says about the heads
@@ -499,9 +496,8 @@ says = lambda name: f"Left out: {name}. " + ", ".join(
 frames.slider(draw, [*states], "left out (layer.head)", says)
 
 # %% [markdown]
-# The first letter that counts has only one letter to go by, later ones have two. That is what the
-# rule of two misses, and what the model does better: where two letters do not agree, it still goes
-# by one.
+# The first letter that counts has only one letter to go by. The rule of two misses it; the model still
+# goes by one.
 #
 # ### Five seeds, and the controls
 #
@@ -543,10 +539,9 @@ print("so it stands in the table")
 
 # %% [markdown]
 # - **Two layers learn it with every seed, one layer never does**, though it has as many heads and
-#   parameters. The little that it gets is more than a guess; what it does was not looked into.
-# - **With feed-forward networks four of five models stop at the first step**, and one makes the
-#   second. More parameters do not help here, with these steps and this recipe. Whether the others
-#   would get there later was not tried.
+#   parameters.
+# - **With feed-forward networks four of five models stop at the first step.** More parameters do not
+#   help here. Whether these would get there later was not tried.
 
 # %% [markdown]
 # ## Check
@@ -572,8 +567,7 @@ claim(others <= 0.3, "and does not look back by content")
 
 # %% [markdown]
 # The test rows are new, and the score on them is almost perfect. Yet the model never compares
-# letters. Held-out rows do not help if they share the shortcut. Rows of a new kind do: the last
-# section has more of them.
+# letters. Held-out rows do not help if they share the shortcut.
 
 # %% [markdown]
 # ## Experiment: a rule from examples
@@ -700,12 +694,11 @@ print("so it stands in the table")
 
 # %% [markdown]
 # - **Shuffled labels cost the answer**: about half are right, as by tossing a coin between the two.
-#   (Large language models mind random labels less, as Min et al. (2022) found. They know many tasks
-#   already, and the shots only say which one is meant. Here the shots are all there is.)
+#   (Large models mind less, Min et al. (2022): they know many tasks already. Here the shots are all
+#   there is.)
 # - **One layer fails again**, for the same reason: the label stands beside the item.
-# - **The recipe of the first experiment fails with four of five seeds** (*as above*): with AdamW
-#   and small first weights the model finds out which two labels occur, and gets no further. The
-#   fifth solves it. A model that *can* learn something need not learn it.
+# - **The recipe of the first experiment fails with four of five seeds** (*as above*): the model finds
+#   out which two labels occur, and gets no further. What a model *can* learn it need not learn.
 
 # %% [markdown]
 # ## Predict, then run

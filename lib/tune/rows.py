@@ -41,7 +41,9 @@ def read_rows(
     context_length: int,
     template: Template = QUESTIONS,
 ) -> list[Row]:
-    """Read conversations: ``{"prompt": ..., "answer": ...}`` or ``{"messages": [...]}``.
+    """Read conversations, one in a line.
+
+    A line is ``{"prompt": ..., "answer": ...}`` or ``{"messages": [...]}``.
 
     Args:
         path: a utf-8 file; empty lines are passed over.
@@ -144,7 +146,10 @@ def _turns(values: dict, answer: str) -> list[Message]:
 
 
 def _encode(
-    messages: list[Message], tokenizer: Tokenizer, context_length: int, template: Template
+    messages: list[Message],
+    tokenizer: Tokenizer,
+    context_length: int,
+    template: Template,
 ) -> Row:
     """Return a conversation as a row that the model can read."""
     ids, own = encode_messages(tokenizer, messages, template)

@@ -54,7 +54,7 @@ def serial_steps() -> Diagram:
             if not last:
                 way = [(x + 66, 80), (x + 93, 80), (x + 93, 258), (x + 118, 258)]
                 diagram.arrow(way, "new", 2.5)
-    diagram.note(76, 284, "2 blocks in a row", "ink", "middle")
+    diagram.note(84, 284, "2 blocks in a row", "ink", "middle")
     diagram.note(316, 284, "6 blocks in a row", "ink", "middle")
     return diagram
 

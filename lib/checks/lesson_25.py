@@ -21,13 +21,11 @@ def _noise(*shape: int, seed: int = 0) -> Tensor:
 
 def _expect_untouched(before: list[Tensor], now: list[Tensor], names: str) -> None:
     for name, old, new in zip(names.split(), before, now, strict=True):
-        expect(
-            torch.equal(old, new),
-            f"Your function changed `{name}` itself: leave it as it is.",
-        )
+        same = torch.allclose(old.double(), new.double(), 0.0, 0.0, equal_nan=True)
+        expect(same, f"Your function changed `{name}` itself: leave it as it is.")
 
 
-def _expect_gradient(given: object, right: Tensor, leaf: Tensor) -> None:
+def _expect_gradient(given: object, right: Tensor, leaf: Tensor, why: str) -> None:
     """Expect that training would reach what the answer was computed from."""
     words = "The number is right, but without its gradient nothing would learn: "
     words += "leave out `detach`, `.data` and `.item()`, and return a tensor."
@@ -42,14 +40,14 @@ def _expect_gradient(given: object, right: Tensor, leaf: Tensor) -> None:
     )
     expect(
         torch.allclose(own, wanted, atol=1e-4, rtol=1e-2),
-        "The number is right, but its gradient is not: where the smaller of both "
-        "gains is the clipped one there is none, elsewhere there is.",
+        f"The number is right, but its gradient is not: {why}",
     )
 
 
 # Exercise 1
 
 DIFFERENCES = ("17-25=", "25-17=", "09-09=", "90-08=", "100-001=", "5-9=", "001-100=")
+DIFFERENCES += ("7-19=", "100-1=", "2-1000=")
 ALWAYS_WRONG = {
     "": "An empty answer gets 0.",
     ".": "A stop alone gets 0.",
@@ -75,6 +73,9 @@ RIGHT = {
     "17;25;>{0}.": "What stands before the last `>` does not matter.",
     "{1}>{0}.": "What stands before the last `>` does not matter, even if it is wrong.",
     ">>{0}.": "What stands before the *last* `>` does not matter.",
+    "1>22>333>{0}.": "What stands before the *last* `>` does not matter.",
+    "17\n25\n>{0}.": "Before the last `>` there may be anything, new lines too.",
+    "step;" * 30 + ">{0}.": "Before the last `>` there may be anything, long texts too.",
 }
 
 
@@ -140,6 +141,11 @@ def check_advantages(group_advantages) -> str:
                 f"With groups of {list(sizes)} answers {method} is wrong. "
                 + hint_for_tensor(given, hints, "Work on one group at a time.")
             )
+    rewards, groups = torch.tensor([0.0, 1, 0, 1]), torch.zeros(4, dtype=torch.int64)
+    given = tensor(group_advantages(rewards, groups, "grpo", 0.5), (4,))
+    right = (rewards - 0.5) / (rewards.std() + 0.5)
+    words = "`small` is what is added to the standard deviation: use the argument."
+    expect(torch.allclose(given.double(), right.double(), atol=1e-4), words)
     equal = group_advantages(torch.ones(4), torch.tensor([3, 3, 1, 1]), "grpo")
     expect(
         bool(tensor(equal, (4,)).abs().max() < 1e-3),
@@ -163,13 +169,13 @@ def _advantage_mistakes(rewards: Tensor, groups: Tensor, method: str) -> dict:
     spread = _spread(rewards, groups)
     order = groups.argsort(stable=True)
     own = {"reinforce": _reinforce, "rloo": _rloo, "grpo": _grpo}.get(method)
-    return (own(rewards, groups, centred) if own else {}) | {
+    divided = "That divides by the standard deviation; only GRPO does."
+    always = {} if method == "grpo" else {divided: centred / (spread + 1e-4)}
+    return (own(rewards, groups, centred) if own else {}) | always | {
         "The mean went over all answers; it goes over those to the same prompt.": (
             of_groups(rewards.view(1, -1), method)[0]
         ),
         "These are the rewards: take the mean of the group away.": rewards,
-        "That divides by the standard deviation; only GRPO does.": centred
-        / (spread + 1e-4),
         "The advantages are right, but in the order of the groups.": right[order],
         "The sign is wrong: better than the mean is above 0.": -right,
     }
@@ -209,10 +215,17 @@ def _grpo(rewards: Tensor, groups: Tensor, centred: Tensor) -> dict:
         "Use the standard deviation of samples, `std()` as it is.": centred
         / (biased + 1e-4),
         "That divides by the variance; take its root.": centred / (spread**2 + 1e-4),
+        "Add `small` to the standard deviation, not under its root.": centred
+        / (spread**2 + 1e-4).sqrt(),
     }
 
 
 # Exercise 3
+
+INF, NAN = float("inf"), float("nan")
+FILLINGS = ((-2.0, -2.0), (INF, -2.0), (-2.0, -INF), (NAN, NAN), (500.0, -500.0))
+CLIPPED = "where the smaller of both gains is the clipped one there is none, elsewhere "
+CLIPPED += "there is."
 
 
 def _answer_rows(seed: int, lengths: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -233,8 +246,11 @@ def check_policy_loss(answer_loss) -> str:
         (((3, 3), 0.2), ((1, 6, 2), 0.1), ((5,), 0.3), ((2, 4, 7, 1), 0.2))
     ):
         new, old, a, written = _answer_rows(10 * seed, lengths)
-        for filling in (-2.0, float("inf")):
-            new = new.masked_fill(~written, filling)
+        for fillings in FILLINGS:
+            new, old = (
+                values.masked_fill(~written, filling)
+                for values, filling in zip((new, old), fillings)
+            )
             leaf = new.requires_grad_()
             values = [leaf + 0, old, a, written]
             before = [value.detach().clone() for value in values]
@@ -243,7 +259,7 @@ def check_policy_loss(answer_loss) -> str:
             _expect_untouched(before, now, "new old advantages written")
             right = _paper_loss(leaf, old, a, written, clip)
             _expect_loss(answer, right, (leaf.detach(), old, a, written), clip)
-            _expect_gradient(answer, right, leaf)
+            _expect_gradient(answer, right, leaf, CLIPPED)
             new = leaf.detach()
     return "Each answer counts once, however long it is."
 
@@ -251,7 +267,7 @@ def check_policy_loss(answer_loss) -> str:
 def _paper_loss(
     new: Tensor, old: Tensor, a: Tensor, written: Tensor, clip: float
 ) -> Tensor:
-    new = torch.where(written, new, old)
+    new, old = (torch.where(written, values, 0.0) for values in (new, old))
     return policy_loss(new, old, a, written, "answers", clip=clip)
 
 
@@ -262,7 +278,7 @@ def _expect_loss(
     if abs(given - right.item()) < 1e-4:
         return
     new, old, a, written = values
-    finite = torch.where(written, new, -2.0)
+    finite, old = (torch.where(written, values, -2.0) for values in (new, old))
     lengths = written.sum(dim=1).tolist()
     raise Mistake(
         f"With answers of {lengths} tokens the loss is {right:.4f}; yours: "
@@ -337,7 +353,7 @@ def check_kl(mean_distance) -> str:
             + _relative_hint(given, hints, "Only written tokens count; digits are lost "
             "where nearly equal numbers are subtracted: see `torch.expm1`."),
         )  # fmt: skip
-        _expect_gradient(answer, right, leaf)
+        _expect_gradient(answer, right, leaf, "all of `new` must stay attached.")
     return "Never below 0, and right where it is small."
 
 

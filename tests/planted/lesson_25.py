@@ -4,6 +4,8 @@
 the message that it must get. The right answers are the solutions.
 """
 
+import re
+
 import torch
 
 # Exercise 1
@@ -24,6 +26,29 @@ def anywhere(prompt, answer):
 
 def at_the_end(prompt, answer):
     return float(answer.endswith(right_text(prompt)))
+
+
+def cut_in_the_middle(prompt, answer):
+    half = (len(prompt) - 2) // 2
+    a, b = prompt[:half], prompt[half + 1 : -1]
+    return float(last(answer) == f"{int(a or 0) - int(b.strip('-') or 0)}.")
+
+
+def in_one_line(prompt, answer):
+    pattern = r"(?:[^.\n]*>)?" + re.escape(right_text(prompt))
+    return float(bool(re.fullmatch(pattern, answer)))
+
+
+def short_ones_only(prompt, answer):
+    return float(whole(prompt, answer) and len(answer) < 40)
+
+
+def two_marks_at_most(prompt, answer):
+    return float(whole(prompt, answer) and answer.count(">") <= 2)
+
+
+def whole(prompt, answer):
+    return answer.count(".") == 1 and last(answer) == right_text(prompt)
 
 
 def as_an_integer(prompt, answer):
@@ -100,6 +125,18 @@ def one_of(r, method, small=1e-4):
     if method == "rloo":
         return apart * len(r) / (len(r) - 1)
     return apart if method == "dr_grpo" else apart / (r.std() + small)
+
+
+def ten_thousandth(rewards, groups, method, small=1e-4):
+    return by_group(rewards, groups, lambda r: one_of(r, method))
+
+
+def under_the_root(rewards, groups, method, small=1e-4):
+    def of(r):
+        root = (r.var() + small).sqrt()
+        return (r - r.mean()) / root if method == "grpo" else one_of(r, method)
+
+    return by_group(rewards, groups, of)
 
 
 def over_all(rewards, groups, method):
@@ -268,6 +305,12 @@ def times_the_mask(new, old, advantages, written, clip):
     return -(kept.sum(dim=1) / written.sum(dim=1)).mean()
 
 
+def only_inf_is_safe(new, old, advantages, written, clip):
+    apart = torch.where(new.isinf(), 0.0, new) - torch.where(old.isinf(), 0.0, old)
+    kept = gains(apart, torch.zeros_like(apart), advantages, clip)
+    return -averaged(kept, written)
+
+
 def masked_afterwards(new, old, advantages, written, clip):
     return -averaged(gains(new, old, advantages, clip), written)
 
@@ -362,6 +405,10 @@ def per_token(new, reference, written):
 WRONG = {
     "check_verifier": [
         (anywhere, "must get 0"),
+        (cut_in_the_middle, "must get"),
+        (in_one_line, "new lines too"),
+        (short_ones_only, "long texts too"),
+        (two_marks_at_most, "last* `>` does not matter"),
         (at_the_end, "must get 0"),
         (as_an_integer, "must get 0"),
         (that_raises, "raised ValueError"),
@@ -376,6 +423,8 @@ WRONG = {
     ],
     "check_advantages": [
         (over_all, "to the same prompt"),
+        (ten_thousandth, "use the argument"),
+        (under_the_root, "not under its root"),
         (always_centred, "REINFORCE takes nothing away"),
         (never_centred, "These are the rewards"),
         (itself_included, "leaves the answer itself out"),
@@ -404,6 +453,7 @@ WRONG = {
         (filling_too, "Filling and prompt count"),
         (times_the_mask, "Filling must not matter"),
         (masked_afterwards, "not finite"),
+        (only_inf_is_safe, "not finite"),
         (clip_of_two_tenths, "The smaller of both gains at each token"),
         (as_a_number, "without its gradient"),
         (without_a_gradient, "without its gradient"),

@@ -63,7 +63,7 @@ def answer_group() -> Diagram:
         y = 52 + ROW * row
         diagram.cells(10, y, [[answer]], 104, 32)
         diagram.shape(170, y + 16, str(reward), "ink")
-        advantage, tone = reward - mean, "new" if reward > mean else "accent"
+        advantage, tone = reward - mean, "accent" if reward > mean else "new"
         start = ZERO + min(0, advantage) * UNIT
         thick = 2.5 if reward > mean else 1.5
         wide = abs(advantage) * UNIT
@@ -85,6 +85,7 @@ def clipped_ratio() -> Diagram:
         words = "advantage > 0" if good else "advantage < 0"
         diagram.note(left + 96, 26, words, "ink", "middle")
         diagram.line([(left, top - 14), (left, bottom), (left + 192, bottom)], "edge")
+        diagram.note(left + 4, top - 18, "gain", "quiet")
         low, one, high = left + 48, left + 96, left + 144  # ratios 0.8, 1 and 1.2
         for x, name in ((low, "0.8"), (one, "1"), (high, "1.2")):
             diagram.line([(x, bottom), (x, bottom + 6)], "edge")

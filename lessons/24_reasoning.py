@@ -9,8 +9,9 @@
 #   model calls, a vote among samples, and a choice by a verifier.
 # - **You will see** one model add numbers that it never met, and another one, with the same
 #   examples but without their steps, fail.
-# - **Needs** lessons [11](11_training.ipynb) and [13](13_generation.ipynb).
-# - **Takes** about 70 minutes; the notebook runs in under 45 s.
+# - **Needs** lessons [11](11_training.ipynb), [13](13_generation.ipynb) and, for filled-up rows,
+#   [15](15_encoder_decoder.ipynb).
+# - **Takes** about 70 minutes, and 50 for the exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -73,7 +74,7 @@ for x, y in ((7, 8), (5, 6)):  # 57 + 68, the units first
 diagrams.written_steps()
 
 # %% [markdown]
-# With the steps, **every character needs two or three earlier ones**. Without them the first digit of the
+# With the steps, **no character needs more than three earlier ones**. Without them the first digit of the
 # result needs all four digits of the question, and the carry between them.
 
 # %% [markdown]
@@ -154,7 +155,7 @@ def encode_examples(tokenizer, examples):
             for place in range(first, last):
                 own[len(prompt) + place] = 0
         counted.append(own)
-    ids, own = pad_batch(rows), pad_batch(counted).bool()  # (B, T + 1)
+    ids, own = pad_batch(rows), pad_batch(counted).bool()  # (B, T + 1), zeros at the end
     return Rows(inputs=ids[:, :-1], targets=ids[:, 1:], counted=own[:, 1:])
 
 
@@ -281,6 +282,7 @@ def learn(task, n_steps=300, batch_size=128):
 # model get right, of the sums it learnt from and of the new ones?
 
 # %% tags=["measured"]
+from lib.generate.rollouts import rollout
 from lib.tasks import make_task
 
 tasks, models, shares = {}, {}, {}
@@ -294,7 +296,6 @@ for style in ("plain", "steps"):
 # %% tags=["proof"]
 # @title Proof: what the text says, and that greedy writing gives the same share
 from lib.checks.claims import claim
-from lib.generate.rollouts import rollout
 
 claim(shares["plain"][1] <= 0.3, "answers at once are mostly wrong on new sums")
 claim(shares["steps"][1] >= 0.85, "with steps new sums are right")
@@ -328,8 +329,8 @@ for style in ("plain", "steps"):
         print(f"the model with the style {style} writes:", question, answer)
 
 # %% [markdown]
-# (`rollout` answers many questions at once; lesson [25](25_reinforcement_learning.ipynb) builds it.) You can check every step of
-# the second model by eye. Three seeds, recorded with `python book/_tools/reasoning.py`, and
+# (`rollout` answers many questions at once; lesson [25](25_reinforcement_learning.ipynb) builds it.)
+# You can check every step of the second model by eye. Three seeds, recorded with `python book/_tools/reasoning.py`, and
 # `reversed` too:
 
 # %%
@@ -342,9 +343,9 @@ def table(runs, key="accuracies"):
 table(parts["addition"])
 
 # %% [markdown]
-# To turn the digits round does not help. Each digit then needs only one carry, but that carry is nowhere
-# in the text. With more examples `reversed` learns it, as the next table shows: steps are not
-# the only way, but the one that needs few examples.
+# To turn the digits round does not help. Each digit then needs only one carry, but that carry stands
+# nowhere: it has to be found again. With new examples at each step, and twice as many steps, `reversed`
+# learns it, as the next table shows: steps are the way that needs few examples.
 
 # %% [markdown]
 # ### Longer sums
@@ -371,11 +372,12 @@ assert max(max(found["accuracies"]) for found in longer.values()) == 0
 print("so it stands in the tables")
 
 # %% [markdown]
-# **Not one four-digit sum is right**, in any style. The models have learnt a procedure for three
-# places. With learned positions the places beyond were never trained. With letters and rotary
-# positions the model does not go on to a fourth place either: its sums all had one length, so it could
-# do without the letters. (One of the three was not ready with three digits when its training ended.) Larger models, trained on sums of many lengths, get further (Zhou et al. 2024). *Right on new questions* is
-# not *right on longer questions*.
+# **Not one four-digit sum is right**, in any of these styles. The models have learnt a procedure for
+# three places. With learned positions the places beyond were never trained. With letters and rotary
+# positions the model does not go on to a fourth place either, perhaps because its sums all had one
+# length. (One of the three was not ready with three digits when its training ended.) Larger models,
+# trained on sums of many lengths, get further (Zhou et al. 2024). *Right on new questions* is not
+# *right on longer questions*.
 
 # %% [markdown]
 # ## New combinations
@@ -391,7 +393,7 @@ for example in make_task("commands").test_examples[:3]:
 print(f"{len(all_commands()):,} commands")
 
 # %% [markdown]
-# There are 10,440 commands. *Random*: some of them are kept for the test. *Jump*: the test has commands in
+# There are 10,440 commands (ours leave out *around*). *Random*: some are kept for the test. *Jump*: the test has commands in
 # which `jump` is combined with other words. The model learns all commands without `jump`, `jump` alone,
 # often, and 0, 8, 32 or 200 combinations:
 
@@ -401,7 +403,7 @@ table(parts["commands"])
 # %% [markdown]
 # The same as bars, on average over the seeds:
 
-# %% mystnb={"image": {"alt": "Bar chart: the share of right answers against the number of combinations with jump that the model learnt from. It is zero without any, low with eight, high with 32, and nearly one with 200."}}
+# %% mystnb={"image": {"alt": "Bar chart: the share of right answers against the number of combinations with jump that the model learnt from. It is zero without any, nearly half with eight, high with 32, and nearly one with 200."}}
 from lib.show import plot
 
 heights = {
@@ -420,8 +422,8 @@ print("so it stands in the table")
 
 # %% [markdown]
 # With the random split it seems that the model understands. The other split shows that it does not
-# combine `jump` by itself: nothing told it that `jump` behaves as `walk` does. A few dozen
-# combinations do. **The split decides what a test tells you.**
+# combine `jump` by itself: nothing told it that `jump` behaves as `walk` does. 32 combinations tell it
+# for most, 200 for nearly all. **The split decides what a test tells you.**
 
 # %% [markdown]
 # ## A tool
@@ -452,7 +454,7 @@ def calculate(expression):
         if sign == "*":
             product *= other
         else:
-            total, product = total + product, other if sign == "+" else -other
+            total, product = total + product, (other if sign == "+" else -other)
     return total + product
 
 
@@ -486,8 +488,8 @@ def answer_with_tool(model, tokenizer, prompt, n_new, tool=calculate):
 
 
 # %% [markdown]
-# In the examples to learn from, the results are there, and marked as `given`: the model reads them, but has no
-# loss on them. Else it would learn to do the calculator's work, which it cannot:
+# In the examples to learn from, the results are there, and marked as `given`: the model reads them, but
+# has no loss on them. Else it would have to learn the calculator's work:
 
 # %%
 calculation = make_task("calculation:style=tool,digits=1,n_examples=300")
@@ -521,7 +523,8 @@ print("the same answers")
 
 # %% [markdown]
 # The calls come with the right numbers in them, and the second call uses the result of the first. The
-# question in an unknown form gets an answer all the same. Two-digit numbers, a thousand examples, three seeds:
+# question in an unknown form is not refused: the model calls with wrong numbers. Two-digit numbers, a
+# thousand examples, three seeds:
 
 # %%
 table(parts["calculation"])
@@ -580,10 +583,11 @@ for candidates in ("abc", "bca", ["aa", "b"], [""]):
 print("the same choices")
 
 # %% [markdown]
-# Now the measurement: models trained for fewer steps, which are often wrong, and up to sixteen samples for
-# each sum, at a temperature of 0.6. The verifier checks each step; all that it knows are sums of
-# two single digits. The *judge at random* gives random scores. *Greedy* is one answer without
-# chance, to compare with. On average over three models:
+# Now the measurement: models trained for fewer steps, which are often wrong, and up to sixteen samples
+# for each sum, at a temperature of 0.6. An answer is right if its result is. The verifier passes an
+# answer if each of its steps holds; all that it knows are sums of two single digits. The *judge at
+# random* gives random scores, *one sample* takes the first without looking. *Greedy* is one answer
+# without chance. On average over three models:
 
 # %%
 samples = parts["samples"]
@@ -599,7 +603,7 @@ for name, line in mean.items():
 # %% [markdown]
 # The same as lines. Look at which of them rise:
 
-# %% mystnb={"image": {"alt": "Lines: the share of right answers against 1 to 16 samples. With the verifier it rises steeply. The vote rises slowly to about the level of the greedy answer. One sample, and the judge at random, stay flat."}}
+# %% mystnb={"image": {"alt": "Lines: the share of right answers against 1 to 16 samples. With the verifier it rises steeply. The vote rises slowly to a little below the greedy answer. One sample, and the judge at random, stay flat."}}
 plot.line_chart(mean, "samples for each question", "right", x=samples["counts"])
 
 # %% tags=["proof"]
@@ -616,13 +620,12 @@ print("so it stands in the table")
 # - **With a verifier more samples help, again and again**: one right answer among sixteen is enough, if
 #   somebody can tell.
 # - **A vote helps less.** It finds what the model says most often, and where that is wrong, more samples
-#   make it surely wrong. Here it ends about where the greedy answer stands, which costs one. (In
-#   Wang et al. a vote passes it by far: large models have many ways to the same answer. This one has one.)
-# - **The judge at random is the control.** To sample more and choose without knowledge gives nothing:
-#   the gain is in the verifier.
+#   make it surely wrong. Here sixteen votes end a little below the one greedy answer. (In Wang et al.
+#   they pass it by far: large models have many ways to the same answer.)
+# - **The judge at random is the control.** To choose without knowledge gives nothing.
 #
-# And sixteen samples are sixteen times the tokens. This verifier could add the numbers itself; verifiers matter
-# where checking is easier than solving, as with programs and proofs.
+# And sixteen samples are sixteen times the tokens. This verifier could add the numbers itself; verifiers
+# matter where checking is easier than solving, as with programs and proofs.
 
 # %% [markdown]
 # ## What this is not
@@ -781,7 +784,8 @@ check_erring_verifier(share_right)
 # *stretch · 25 minutes* · [Solution](../solutions/24_reasoning.ipynb#exercise-5-brackets)
 #
 # Let the calculator read brackets: return the value of `(1+2)*(5-7)` as an integer. Raise a `ValueError`
-# for all that is no such expression, and run nothing that a model wrote. Spaces are not allowed.
+# for all that is no such expression, and run nothing that a model wrote: no `eval`. Spaces are not
+# allowed. A minus right before a bracket is not asked for, and numbers have six digits at most.
 #
 # <details><summary>Hint</summary>
 #
@@ -825,14 +829,15 @@ check_brackets(with_brackets)
 #   *Chain-of-Thought Prompting*, sections 2 and 3: steps in the prompt of a large model.
 # - Wang et al. (2022), *Self-Consistency*, sections 2 and 3.
 # - Cobbe et al. (2021), *Training Verifiers to Solve Math Word Problems*, section 4: a model as verifier.
-# - Lake and Baroni (2018), *Generalization without Systematicity*, sections 3 and 4: SCAN.
+# - Lake and Baroni (2018), *Generalization without Systematicity*, section 2: SCAN, section 4: the splits.
 # - All references with what to read in them: [bibliography](../book/bibliography.md).
 
 # %% [markdown]
 # ## Deeper: logic
 #
 # Is it something about sums? Expressions of `T` and `F` with and `&`, or `|`, exclusive or `^`, not `!`, and
-# brackets; a step is what one bracket is worth, from the innermost on:
+# brackets; a space stands where there is no `!`. A step is what one operator gives, from the innermost
+# on:
 
 # %%
 for style in ("plain", "steps"):
@@ -849,5 +854,5 @@ assert max(logic["plain"]["accuracies"]) < 0.85
 print("so it stands in the table")
 
 # %% [markdown]
-# A coin would get half of these. The model that answers at once gets more: often the outermost operator
-# decides, as `F&` does, whatever stands in the bracket. With steps nearly all are right.
+# A coin would get half of these. The model that answers at once gets more: in one of three the outermost
+# operator decides, as `F&` does, whatever stands in the bracket. With steps nearly all are right.

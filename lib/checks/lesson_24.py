@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from unittest import mock
 
 from lib.checks import Mistake, exercise, expect, hint_for, python_number, returned
 from lib.generate.tools import calculate
@@ -101,6 +102,9 @@ def check_own_targets(own_targets) -> str:
         ("(1+2)*4=", "[1+2]3;[3*4]12;>12."),
         ("5=", "5."),
         ("[1]2;=", "[1+1]2;2;."),
+        ("[1]=", "2."),
+        ("2=", "[1]2.5;.>"),
+        ("3=", "[1]>;2>."),
         ("9*9=", "[9*9]8"),
         ("a=", "b;c;[1]?;."),
         ("12=", "[1][2]3;."),
@@ -126,7 +130,7 @@ def _expect_own(given: object, prompt: str, answer: str) -> None:
     )
     expect(
         all(isinstance(each, bool) for each in given),
-        f"The list must hold True and False; yours holds {given[0]!r}.",
+        f"The list must hold Python's own True and False; yours holds {given[0]!r}.",
     )
     if given != right:
         place = next(i for i, (a, b) in enumerate(zip(given, right)) if a != b)
@@ -187,6 +191,8 @@ def check_weighted_vote(weighted_vote) -> str:
         ([3, 1, 1, 3], [1.0, 1.0, 1.0, 1.0]),
         (["b", "a", "a"], [2.0, 1.0, 1.0]),
         ([None, "x", None], [9.0, 0.5, 9.0]),
+        ([None, "x", "y"], [5.0, 1.0, 2.0]),
+        (["a", "b"], [0.2, 0.7]),
         (["x", "y"], [-2.0, -1.0]),
         (["x", "y", "x"], [-2.0, -1.0, 1.5]),
         ([None, None], [1.0, 2.0]),
@@ -232,6 +238,8 @@ def _vote_hint(given: object, answers: list, weights: list[float]) -> str:
         return "None is no answer: it does not vote, however large its weight."
     if not sums:
         return "Where nobody votes, return None."
+    if given == _winner(answers, [abs(weight) for weight in weights]):
+        return "A weight below 0 takes away: its sign counts."
     ones = _winner(answers, [1.0] * len(answers))
     heaviest = answers[max(range(len(answers)), key=lambda i: weights[i])]
     best = max(sums.values())
@@ -255,7 +263,7 @@ def check_erring_verifier(share_right) -> str:
     """Takes a function of chances, error and n."""
     cases = [([0.5], 0.0, 1), ([0.5], 0.25, 3), ([0.2, 0.9], 0.0, 4)]
     cases += [([0.2, 0.9, 0.0], 0.25, 4), ([0.3, 1.0], 1.0, 8), ([0.1, 0.4], 0.5, 2)]
-    cases += [([0.0], 0.3, 5), ([0.05, 0.6, 0.7, 0.2], 0.1, 16)]
+    cases += [([0.0, 0.5], 0.0, 3), ([0.0], 0.3, 5), ([0.05, 0.6, 0.7, 0.2], 0.1, 16)]
     for chances, error, n in cases:
         kept = list(chances)
         given = python_number(share_right(chances, error, n))
@@ -263,7 +271,7 @@ def check_erring_verifier(share_right) -> str:
         right = _share(chances, error, n)
         hints = _share_hints(chances, error, n)
         expect(
-            abs(given - right) < 1e-9,
+            abs(given - right) < 1e-6,
             f"For chances={chances}, error={error} and n={n} it is {right:.4f}; yours "
             f"is {given:.4f}. " + hint_for(given, hints, "Follow the hint."),
         )
@@ -281,7 +289,7 @@ def _share_hints(chances: Sequence[float], error: float, n: int) -> dict[float, 
     """Return what known mistakes give, and words that name them."""
     right = _share(chances, error, n)
     mean = sum(chances) / len(chances)
-    return {
+    hints = {
         _share([mean], error, n): "You took the mean of the chances first. Each "
         "question has a share of its own; the mean comes last.",
         right * len(chances): "That is the sum over the questions: divide by how "
@@ -297,6 +305,7 @@ def _share_hints(chances: Sequence[float], error: float, n: int) -> dict[float, 
         "if none passes, the answer is wrong.",
         _share(chances[:1], error, n): "That is the first question alone.",
     }
+    return {value: words for value, words in hints.items() if abs(value - right) > 1e-6}
 
 
 def _passed(chances: Sequence[float], error: float, n: int) -> float:
@@ -352,7 +361,25 @@ REFUSED = {
     "(1+)": "Behind the sign stands nothing.",
     "0x10": "Numbers have digits only.",
     "1_0": "Numbers have digits only.",
+    "1.5+2": "Numbers are whole: digits only.",
+    "'a'*3": "There are numbers only.",
+    "\u0663+1": "Digits of other scripts are not allowed.",
 }
+
+
+def _without_eval(with_brackets: Callable, expression: str) -> object:
+    """Return the value of an expression; refuse a function that runs it."""
+    calls: list = []
+
+    def refuse(*arguments, **options) -> None:
+        calls.append(arguments)
+        raise ValueError("eval")
+
+    with mock.patch("builtins.eval", refuse), mock.patch("builtins.exec", refuse):
+        try:
+            return with_brackets(expression)
+        finally:
+            expect(not calls, "What a model wrote must never be run: no `eval`.")
 
 
 @exercise
@@ -360,7 +387,7 @@ def check_brackets(with_brackets) -> str:
     """Takes a function of an expression."""
     for expression, right in VALUES.items():
         try:
-            given = with_brackets(expression)
+            given = _without_eval(with_brackets, expression)
         except ValueError as error:
             raise Mistake(
                 f"{expression!r} is {right}; yours raises ValueError: {error}"
@@ -374,7 +401,7 @@ def check_brackets(with_brackets) -> str:
         expect(given == right, f"{expression!r} is {right}; yours is {given}. {hint}")
     for expression, why in REFUSED.items():
         try:
-            given = with_brackets(expression)
+            given = _without_eval(with_brackets, expression)
         except ValueError:
             continue
         except NotImplementedError:

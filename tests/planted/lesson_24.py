@@ -139,6 +139,22 @@ def brackets_of_the_prompt(prompt, answer):
     return marks[1:] if start and "]" not in prompt else [True, *marks[2:]]
 
 
+def switch_from_the_prompt(prompt, answer):
+    marks, given = [], False
+    for place, character in enumerate(prompt + answer):
+        marks.append(not given and place >= len(prompt))
+        given = character == "]" or (given and character != ";")
+    return marks[1:]
+
+
+def point_ends_it_too(prompt, answer):
+    marks, given = [False] * (len(prompt) - 1), False
+    for character in answer:
+        marks.append(not given)
+        given = character == "]" or (given and character not in ";.")
+    return marks
+
+
 def the_bracket_too(prompt, answer):
     marks = own(prompt, answer)
     for place, character in enumerate(answer):
@@ -221,6 +237,23 @@ def none_votes(answers, weights):
     for answer, weight in zip(answers, weights):
         found[answer] = found.get(answer, 0.0) + weight
     return max(found, key=found.get, default=None)
+
+
+def weights_of_others(answers, weights):
+    return none_votes([answer for answer in answers if answer is not None], weights)
+
+
+def right_vote(answers, weights):
+    heard = [pair for pair in zip(answers, weights) if pair[0] is not None]
+    return none_votes([a for a, _ in heard], [w for _, w in heard])
+
+
+def whole_weights(answers, weights):
+    return right_vote(answers, [int(weight) for weight in weights])
+
+
+def without_signs(answers, weights):
+    return right_vote(answers, [abs(weight) for weight in weights])
 
 
 def above_zero_only(answers, weights):
@@ -370,6 +403,13 @@ def evaluated_if_it_looks_right(expression):
         raise ValueError("no expression") from None
 
 
+def other_scripts(expression):
+    latin = "".join(str(int(c)) if c.isdigit() else c for c in expression)
+    while pair := re.search(r"(?<![0-9)])\(([^()]*)\)(?![0-9(])", latin):
+        latin = f"{latin[: pair.start()]}{calculate(pair[1])}{latin[pair.end() :]}"
+    return calculate(latin)
+
+
 def numbers_joined(expression):
     return brackets(expression)
 
@@ -452,11 +492,13 @@ WRONG = {
         (semicolon_counts, "came from the tool too"),
         (first_call_only, "turns the switch on"),
         (brackets_of_the_prompt, "The question does not count"),
+        (switch_from_the_prompt, "must be True"),
+        (point_ends_it_too, "must be False"),
         (the_bracket_too, "turns the switch on"),
         (the_whole_call, "turns the switch on"),
         (every_semicolon, "must be True"),
         (only_finished, "What the tool wrote"),
-        (numbers, "must hold True and False"),
+        (numbers, "own True and False"),
         (a_tuple, "must be a list"),
         (no_return, "is a `return` missing"),
     ],
@@ -466,6 +508,9 @@ WRONG = {
         (last_of_several, "came first"),
         (smallest_of_several, "came first"),
         (none_votes, "does not vote"),
+        (weights_of_others, "yours is 'x'"),
+        (whole_weights, "it is 'b'"),
+        (without_signs, "its sign counts"),
         (above_zero_only, "Sums below 0"),
         (the_sum, "not its weight"),
         (means, "the sum that counts"),
@@ -493,9 +538,10 @@ WRONG = {
     ],
     "check_brackets": [
         (evaluated, "must never be run"),
-        (evaluated_in_an_empty_room, "Only + - and *"),
-        (evaluated_if_it_looks_right, "Only + - and *"),
+        (evaluated_in_an_empty_room, "must never be run"),
+        (evaluated_if_it_looks_right, "must never be run"),
         (numbers_joined, "a sign is missing"),
+        (other_scripts, "other scripts"),
         (brackets_dropped, "change nothing"),
         (outermost_first, "yours raises ValueError"),
         (one_pair, "yours raises ValueError"),

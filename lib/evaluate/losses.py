@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lib.attention import document_mask
 from lib.device import at_least_float32
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "mean_over",
     "label_smoothing_loss",
     "masked_loss",
+    "packed_loss",
 ]
 
 
@@ -159,3 +161,25 @@ def masked_loss(
     Home lesson: 17_masked_language_model
     """
     return cross_entropy(model(inputs)[hidden], targets[hidden])
+
+
+@mean_over(lambda model, inputs, targets, counted, documents, positions: counted)
+def packed_loss(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    counted: Tensor,
+    documents: Tensor,
+    positions: Tensor,
+) -> Tensor:
+    """Return the mean loss in nats over rows of several documents, all ``(B, T)``.
+
+    It is the loss of the documents one by one: each sees only itself, from position 0
+    on. The arguments are those of `Packed`.
+
+    Source: Krell et al. (2021), section 3.2.
+
+    Home lesson: 28_data_preparation
+    """
+    logits = model(inputs, positions=positions, mask=document_mask(documents))
+    return cross_entropy(logits[counted], targets[counted])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Template", "QUESTIONS", "CHATML", "render", "encode_messages"]
 
 Message = dict[str, str]  # with "role" and "content", as most tools have them
+Piece = tuple[str, bool, bool]  # a text; is it the template's? does the model write it?
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Template:
         user: before and after the words of the user.
         assistant: before and after the words of the model; what stands after them is
             its stop.
+        separator: between two messages, and after the last; nobody's to write.
+        marks: texts that a tokenizer may have as single tokens; no message may hold
+            them as such.
 
     Home lesson: 28_data_preparation
     """
@@ -30,6 +34,8 @@ class Template:
     system: tuple[str, str]
     user: tuple[str, str]
     assistant: tuple[str, str]
+    separator: str = ""
+    marks: tuple[str, ...] = ()
 
     @property
     def stop(self) -> str:
@@ -37,19 +43,29 @@ class Template:
         return self.assistant[1]
 
 
-QUESTIONS = Template(system=("", "\n"), user=("Q: ", "\n"), assistant=("A: ", "\n"))
-"""Two lines: a question, and an answer that ends with its line."""
+QUESTIONS = Template(system=("S: ", "\n"), user=("Q: ", "\n"), assistant=("A: ", "\n"))
+"""Two lines: a question, and an answer that ends with its line.
+
+Home lesson: 28_data_preparation
+"""
 
 CHATML = Template(
-    system=("<|im_start|>system\n", "<|im_end|>\n"),
-    user=("<|im_start|>user\n", "<|im_end|>\n"),
-    assistant=("<|im_start|>assistant\n", "<|im_end|>\n"),
+    system=("<|im_start|>system\n", "<|im_end|>"),
+    user=("<|im_start|>user\n", "<|im_end|>"),
+    assistant=("<|im_start|>assistant\n", "<|im_end|>"),
+    separator="\n",
+    marks=("<|im_start|>", "<|im_end|>"),
 )
-"""The marks of ChatML, which many open models use."""
+"""The marks of ChatML, which many open models use.
+
+Home lesson: 28_data_preparation
+"""
 
 
-def _pieces(messages: Sequence[Message], template: Template) -> list[tuple[str, bool]]:
-    """Return the texts of a conversation, each with whether the model writes it."""
+def _pieces(
+    messages: Sequence[Message], template: Template, marks_are_safe: bool
+) -> list[Piece]:
+    """Return the texts of a conversation, in their order."""
     if not messages:
         raise ValueError("messages=[] is empty; a conversation needs one or more")
     pieces, last = [], None
@@ -63,16 +79,30 @@ def _pieces(messages: Sequence[Message], template: Template) -> list[tuple[str, 
                 f"messages[{number}] has role={role!r} after {last!r}; it must be "
                 f"{' or '.join(allowed)}"
             )
-        if not isinstance(content, str):
-            raise TypeError(f"messages[{number}] has content={content!r}, not a text")
-        before, after = getattr(template, role)
-        if after in content:
-            raise ValueError(
-                f"messages[{number}] has {after!r} in its content, which would end it"
-            )
-        pieces += [(before, False), (content + after, role == "assistant")]
+        _check_content(number, content, template, marks_are_safe)
+        (before, after), own = getattr(template, role), role == "assistant"
+        pieces += [(before, True, False), (content, False, own), (after, True, own)]
+        pieces += [(template.separator, True, False)]
         last = role
     return pieces
+
+
+def _check_content(
+    number: int, content: object, template: Template, marks_are_safe: bool
+) -> None:
+    """Refuse a content that would end its message, or begin another one."""
+    if not isinstance(content, str):
+        raise TypeError(f"messages[{number}] has content={content!r}, not a text")
+    ends = {part[1] for part in (template.system, template.user, template.assistant)}
+    forged = {*ends, *template.marks} - {""}
+    if marks_are_safe:
+        forged -= {*template.marks}
+    for text in sorted(forged):
+        if text in content:
+            raise ValueError(
+                f"messages[{number}] has {text!r} in its content, which would end it "
+                "or begin another one"
+            )
 
 
 def render(
@@ -89,37 +119,52 @@ def render(
 
     Raises:
         ValueError: for no messages, roles out of turn, or a content with what would
-            end it.
+            end it or with a mark.
 
     Home lesson: 28_data_preparation
     """
-    text = "".join(piece for piece, _ in _pieces(messages, template))
+    text = "".join(piece for piece, *_ in _pieces(messages, template, False))
     if ask and messages[-1]["role"] != "user":
         raise ValueError("ask=True needs a last message of the user")
     return text + template.assistant[0] if ask else text
 
 
 def encode_messages(
-    tokenizer: Tokenizer, messages: Sequence[Message], template: Template = QUESTIONS
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    template: Template = QUESTIONS,
+    ask: bool = False,
 ) -> tuple[list[int], list[bool]]:
     """Return the ids of a conversation, and True for those that the model writes.
 
     Each piece is encoded by itself, so that no token reaches over the end of one. What
-    the model writes are its words and its stop.
+    the model writes are its words and its stop. Where the tokenizer has the template's
+    marks among its special tokens, each mark of the template becomes its single id; the
+    same letters in a message stay letters, so nobody can forge one.
 
     Args:
         tokenizer: knows every character of the conversation.
         messages: see `render`.
         template: what stands around the words.
+        ask: as in `render`.
 
     Raises:
-        ValueError: as in `render`, or for a character outside the vocabulary.
+        ValueError: as in `render`, but marks in a content are allowed where they are
+            special tokens; or for a character outside the vocabulary.
 
     Home lesson: 28_data_preparation
     """
+    special = getattr(tokenizer, "special_tokens", {})
+    safe = bool(template.marks) and {*template.marks} <= {*special}
+    pieces = _pieces(messages, template, safe)
+    if ask and messages[-1]["role"] != "user":
+        raise ValueError("ask=True needs a last message of the user")
+    if ask:
+        pieces.append((template.assistant[0], True, False))
     ids, own = [], []
-    for piece, is_own in _pieces(messages, template):
-        new = tokenizer.encode(piece)
+    for text, is_template, is_own in pieces:
+        options = {"allowed_special": True} if safe and is_template else {}
+        new = tokenizer.encode(text, **options)
         ids += new
         own += [is_own] * len(new)
     return ids, own

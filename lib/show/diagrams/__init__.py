@@ -8,7 +8,9 @@ the second colour, with a thicker line.
 from lib.show.diagrams.attention import attention_grid, qkv
 from lib.show.diagrams.block import depth_paths, layer_norm, norm_places
 from lib.show.diagrams.core import Diagram
+from lib.show.diagrams.data import packed_row, signature_bands
 from lib.show.diagrams.embeddings import clock_hands, embedding_lookup
+from lib.show.diagrams.evaluation import sliding_windows
 from lib.show.diagrams.experts import places, routed
 from lib.show.diagrams.feed_forward import corners, widen
 from lib.show.diagrams.gradients import computation_graph, shared_node
@@ -64,4 +66,7 @@ __all__ = [
     "reward_loop",
     "answer_group",
     "clipped_ratio",
+    "packed_row",
+    "signature_bands",
+    "sliding_windows",
 ]

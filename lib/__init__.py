@@ -12,7 +12,7 @@ Each file is one idea, and imports only from the rows above its own:
     train/        the training loop; ``python -m lib.train``
     generate/     writing with a model; ``python -m lib.generate``
     translate/    ``python -m lib.translate``
-    tune/         learning from rewards
+    tune/         a trained model learns to do what is asked; ``python -m lib.tune``
     show/         pictures and tables of the lessons
     checks/       what looks at a reader's exercises
 

@@ -56,6 +56,7 @@ CALLS = [
     *("serial_steps()", "written_steps()", "tool_loop()", "sample_tree()"),
     *("reward_loop()", "answer_group()", "clipped_ratio()"),
     *("packed_row()", "signature_bands()", "sliding_windows()"),
+    *("frozen_parts()", "adapter()"),
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = 15  # of 480 units: 10.7 pixels where a phone shows the drawing at 343

@@ -29,6 +29,7 @@ from lib.show.diagrams.residual import stream
 from lib.show.diagrams.runs import run_state
 from lib.show.diagrams.scaling import recomputed, shared_memory
 from lib.show.diagrams.splitting import heads, wrong_split
+from lib.show.diagrams.tuning import adapter, frozen_parts
 
 __all__ = [
     "Diagram",
@@ -69,4 +70,6 @@ __all__ = [
     "packed_row",
     "signature_bands",
     "sliding_windows",
+    "frozen_parts",
+    "adapter",
 ]

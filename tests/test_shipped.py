@@ -1,5 +1,7 @@
 """The trained models in data/ are what their card says."""
 
+import hashlib
+import random
 import re
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from lib.models import count_parameters
 from lib.models.presets import PRESETS
 from lib.tasks.arithmetic import Addition
 from lib.tasks.english_french import translation_data
+from lib.tasks.instructions import WORDS_FILE, Instructions, draw_statement
 from lib.text.batches import split_text
 from lib.text.corpus import SHA256, load_corpus
 from lib.train import estimate_loss
@@ -33,6 +36,9 @@ TRANSLATOR = re.findall(
 REWARDED = re.findall(
     r"\| `(rl-start\.\S+)` \| GPT \| ([\d,]+) \| ([\d.]+) % \| ([\d.]+) % \| "
     r"([\d.]+) % \| ([\d,]+) \|",
+WORKBOOK = re.findall(
+    r"\| `(base-workbook\.\S+)` \| GPT \| ([\d,]+) \| ([\d.]+) \| ([\d.]+) \| "
+    r"([\d,]+) \|",
     TEXT,
 )
 
@@ -41,6 +47,9 @@ def test_the_card_names_every_file():
     files = sorted(path.name for path in DATA.glob("*.safetensors"))
     rows = CARD + TRANSLATOR + REWARDED
     assert files and files == sorted(name for name, *_ in rows)
+    assert files and files == sorted(
+        name for name, *_ in CARD + TRANSLATOR + WORKBOOK
+    )
 
 
 @pytest.mark.parametrize("name, preset, parameters, loss, size", CARD)
@@ -107,3 +116,30 @@ def test_the_start_of_learning_from_rewards_is_what_its_card_says(
         assert 100 * right == pytest.approx(float(said), abs=band)
     shown = sum(">" in answer for answer in answers) / len(answers)
     assert 100 * shown == pytest.approx(float(steps), abs=5.0)
+@pytest.mark.parametrize("name, parameters, loss, statements, size", WORKBOOK)
+def test_the_workbook_base_is_what_its_card_says(
+    name, parameters, loss, statements, size
+):
+    checkpoint = load_checkpoint(DATA / name)
+    model, tokenizer, notes = checkpoint.model, checkpoint.tokenizer, checkpoint.notes
+    assert count_parameters(model) == int(parameters.replace(",", ""))
+    assert (DATA / name).stat().st_size == int(size.replace(",", ""))
+    assert tokenizer.characters == Instructions().tokenizer.characters
+    assert notes["command"] in TEXT and notes["data_sha256"] == SHA256
+    assert (notes["validation_loss"], notes["statements_loss"]) == (
+        float(loss),
+        float(statements),
+    )
+    rng = random.Random(notes["seed"] + 1)
+    text = "".join(draw_statement(rng) for _ in range(1_000))
+    found = estimate_loss(model, torch.tensor(tokenizer.encode(text)), 128)
+    assert found == pytest.approx(float(statements), abs=1e-3)
+
+
+def test_the_list_of_words_is_what_its_card_says():
+    content = WORDS_FILE.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    assert f"| sha256 | `{digest}` |" in TEXT and f"{len(content):,} bytes" in TEXT
+    assert load_checkpoint(DATA / "base-workbook.safetensors").notes[
+        "words_sha256"
+    ] == digest

@@ -11,6 +11,7 @@ from typing import get_type_hints
 
 from lib.tasks.arithmetic import Addition
 from lib.tasks.commands import Commands
+from lib.tasks.instructions import Instructions
 from lib.tasks.logic import Logic
 from lib.tasks.patterns import Patterns
 from lib.tasks.repeats import Repeats
@@ -23,6 +24,7 @@ TASKS: dict[str, type[Task]] = {
     "addition": Addition,
     "calculation": Calculation,
     "commands": Commands,
+    "instructions": Instructions,
     "logic": Logic,
     "patterns": Patterns,
     "repeats": Repeats,

@@ -15,6 +15,7 @@ from lib.show.diagrams.experts import places, routed
 from lib.show.diagrams.feed_forward import corners, widen
 from lib.show.diagrams.gradients import computation_graph, shared_node
 from lib.show.diagrams.induction import induction
+from lib.show.diagrams.instructions import held_out_grid, tuned_row
 from lib.show.diagrams.language import bigram_table, life_of_a_model, shifted_windows
 from lib.show.diagrams.long_context import blockwise, ring_cache
 from lib.show.diagrams.modern import replaced_parts, rotation
@@ -72,4 +73,6 @@ __all__ = [
     "sliding_windows",
     "frozen_parts",
     "adapter",
+    "tuned_row",
+    "held_out_grid",
 ]

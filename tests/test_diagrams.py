@@ -58,6 +58,7 @@ CALLS = [
     *("packed_row()", "signature_bands()", "sliding_windows()"),
     *("frozen_parts()", "adapter()"),
     *("tuned_row()", "held_out_grid()"),
+    *("four_numbers()", "reward_head()"),
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = 15  # of 480 units: 10.7 pixels where a phone shows the drawing at 343

@@ -26,6 +26,7 @@ from lib.show.diagrams.reasoning import (
     written_steps,
 )
 from lib.show.diagrams.reinforcement import answer_group, clipped_ratio, reward_loop
+from lib.show.diagrams.preferences import four_numbers, reward_head
 from lib.show.diagrams.residual import stream
 from lib.show.diagrams.runs import run_state
 from lib.show.diagrams.scaling import recomputed, shared_memory
@@ -75,4 +76,6 @@ __all__ = [
     "adapter",
     "tuned_row",
     "held_out_grid",
+    "four_numbers",
+    "reward_head",
 ]

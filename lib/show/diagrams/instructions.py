@@ -22,7 +22,7 @@ GRID = (
 
 def tuned_row() -> Diagram:
     """Draw a base that is tuned, and a row with the places that count."""
-    diagram = Diagram("tuned_row", "A row to be tuned on", TUNED, height=262)
+    diagram = Diagram("tuned-row", "A row to be tuned on", TUNED, height=262)
     diagram.box(24, 24, 150, 56, "base", "continues a text")
     diagram.box(306, 24, 150, 56, "tuned", "answers", "new")
     diagram.arrow([(174, 52), (306, 52)], "new", 2.5)
@@ -44,7 +44,7 @@ def tuned_row() -> Diagram:
 
 def held_out_grid() -> Diagram:
     """Draw what is kept for the tests: words, and wordings."""
-    diagram = Diagram("held_out_grid", "What is kept for two tests", GRID, height=222)
+    diagram = Diagram("held-out-grid", "What is kept for two tests", GRID, height=222)
     diagram.note(216, 28, "known wordings", "ink", "middle")
     diagram.note(378, 28, "unseen wordings", "ink", "middle")
     diagram.note(122, 80, "known words", "ink", "end")

@@ -23,7 +23,7 @@ HEAD = (
 
 def four_numbers() -> Diagram:
     """Draw what two models say of two answers, and the margin."""
-    diagram = Diagram("four_numbers", "Two answers, two models", FOUR, height=390)
+    diagram = Diagram("four-numbers", "Two answers, two models", FOUR, height=390)
     diagram.box(200, 16, 240, 38, "prompt")
     for number, (word, tone) in enumerate((("chosen", "accent"), ("rejected", "ink"))):
         x = 254 + 132 * number
@@ -49,7 +49,7 @@ def four_numbers() -> Diagram:
 
 def reward_head() -> Diagram:
     """Draw a GPT whose head gives one number."""
-    diagram = Diagram("reward_head", "A head for one number", HEAD, height=270)
+    diagram = Diagram("reward-head", "A head for one number", HEAD, height=270)
     for number in range(6):
         own, x = number >= 3, 60 + 72 * number
         tone = "accent" if own else "quiet"

@@ -36,7 +36,7 @@ TREE = (
 
 def serial_steps() -> Diagram:
     """Draw an answer at once, and one after two written steps."""
-    diagram = Diagram("serial_steps", "More computation for an answer", SERIAL, 310)
+    diagram = Diagram("serial-steps", "More computation for an answer", SERIAL, 310)
     diagram.note(76, 30, "answer at once", "ink", "middle")
     diagram.note(316, 30, "two steps first", "ink", "middle")
     for left, columns in ((32, ["="]), (176, ["=", "step", "step"])):
@@ -61,7 +61,7 @@ def serial_steps() -> Diagram:
 
 def written_steps() -> Diagram:
     """Draw a sum with its steps, and what each digit looks back at."""
-    diagram = Diagram("written_steps", "What each digit needs", WRITTEN, 250)
+    diagram = Diagram("written-steps", "What each digit needs", WRITTEN, 250)
     wide, left, top = 26, 19, 112
     for place, character in enumerate(SUM):
         tone = "ink" if place < 6 else "new" if place < 13 else "accent"
@@ -84,7 +84,7 @@ def written_steps() -> Diagram:
 
 def tool_loop() -> Diagram:
     """Draw a model that calls a calculator."""
-    diagram = Diagram("tool_loop", "A call, and its result", TOOL, 250)
+    diagram = Diagram("tool-loop", "A call, and its result", TOOL, 250)
     diagram.box(24, 96, 120, 60, "model", "writes")
     diagram.box(336, 96, 120, 60, "calculator", "returns", "new")
     diagram.arrow([(144, 112), (336, 112)])
@@ -102,7 +102,7 @@ def tool_loop() -> Diagram:
 
 def sample_tree() -> Diagram:
     """Draw one question, several answers, and two ways to take one."""
-    diagram = Diagram("sample_tree", "Five samples, one answer", TREE, 330)
+    diagram = Diagram("sample-tree", "Five samples, one answer", TREE, 330)
     diagram.box(170, 20, 140, 38, "57+68=")
     for number, sample in enumerate(SAMPLES):
         x, right = 52 + 94 * number, sample == "125"

@@ -23,7 +23,7 @@ ADAPTER = (
 
 def frozen_parts() -> Diagram:
     """Draw one model three times, with more and more of it frozen."""
-    diagram = Diagram("frozen_parts", "Which parts go on learning", FROZEN, height=360)
+    diagram = Diagram("frozen-parts", "Which parts go on learning", FROZEN, height=360)
     for column, (name, n_learn) in enumerate(CHOICES.items()):
         x = 18 + 152 * column
         diagram.text(x + 70, 30, name, "ink", bold=True)

@@ -143,8 +143,9 @@ from lib.generate import generate
 from lib.show import plot
 from lib.text.batches import random_batch, split_text
 from lib.text.corpus import load_corpus
-from lib.train import TrainConfig, Training, estimate_loss, train
+from lib.train import Training, estimate_loss, train
 from lib.train.checkpoint import load_checkpoint
+from lib.train.settings import TrainConfig
 from lib.tune.freezing import train_only
 
 data = Path(lib.__file__).parents[1] / "data"
@@ -167,7 +168,7 @@ for parts in (("head",), ("blocks.3", "final_norm", "head"), ("",)):
 
 # %% [markdown]
 # The new text is plain prose, from the pages of this course. Its first 20,000 characters are for
-# tuning, the other 6,000 for the test. (From here on, `train_only` is the library's.)
+# tuning, the others for the test. (From here on, `train_only` is the library's.)
 
 # %% [markdown]
 # ## Check
@@ -193,8 +194,8 @@ for mode in ("eval", "train"):
 # %% [markdown]
 # ## Experiment: another voice
 #
-# We tune all parameters for 100 steps of 8 windows, and measure the loss on both texts as we go:
-# on unseen prose, and on a part of the validation text that the base is good at.
+# We tune all parameters for a hundred steps of eight windows, and measure the loss on both texts
+# as we go: on unseen prose, and on a part of the validation text that the base is good at.
 
 # %% tags=["corpus", "measured"]
 old_text = split_text(load_corpus().text)[1]

@@ -9,7 +9,7 @@
 #   duplicates, and a split without leaks.
 # - **You will see** a model get nine tenths of a test right about which nothing can be known.
 # - **Needs** lessons [07](07_multi_head_attention.ipynb) and [17](17_masked_language_model.ipynb).
-# - **Takes** about 70 minutes; the notebook runs in under 30 s.
+# - **Takes** about 70 minutes; the notebook runs in under 25 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -70,7 +70,7 @@ for n_rows in (5, 3):
     print(f"{n_rows} rows: {empty:.0%} filling")
 
 # %% [markdown]
-# Half of the work is saved in the first case, if you pack. (A batch without packing is only as wide as its longest
+# Half of the places were empty; now it is one in six. (A batch without packing is only as wide as its longest
 # document. That helps, and still leaves much filling.)
 
 # %% [markdown]

@@ -447,6 +447,23 @@ policy, reference = torch.tensor([[-41.0, -52.0]]), torch.tensor([[-44.0, -46.0]
 print(f"by hand {dpo_loss(policy, reference).item():.3f}")
 print(f"at the start {dpo_loss(policy, policy).item():.4f}, ln 2 = {math.log(2):.4f}")
 
+# %% tags=["same:tune.dpo.answer_log_probabilities", "same:tune.dpo.reference_log_probabilities", "same:tune.dpo.margins", "same:tune.dpo.dpo_loss", "proof"]
+# @title Proof: the library computes the same
+from lib.tune import dpo
+
+assert DPOConfig().beta == dpo.DPOConfig().beta
+pair = policy, reference
+assert torch.equal(margins(*pair), dpo.margins(*pair))
+assert torch.allclose(dpo_loss(*pair, 0.3), dpo.dpo_loss(*pair, 0.3))
+for average in (False, True):
+    with torch.no_grad():
+        ours = answer_log_probabilities(base, *few, average)
+        assert torch.allclose(ours, dpo.answer_log_probabilities(base, *few, average))
+assert torch.allclose(
+    reference_log_probabilities(base, few), dpo.reference_log_probabilities(base, few)
+)
+print("the same numbers")
+
 # %% [markdown]
 # **Every DPO training begins at ln 2.** If yours does not, model and reference are not the same at the start: look for
 # dropout, another precision, or tokens that only one of them counts.
@@ -489,30 +506,13 @@ def tune_on_pairs(model, rows, config, recipe, batch_size=32, generator=None):
     return training
 
 
-# %% tags=["same:tune.dpo.answer_log_probabilities", "same:tune.dpo.reference_log_probabilities", "same:tune.dpo.margins", "same:tune.dpo.dpo_loss", "proof"]
-# @title Proof: the library computes the same
-from lib.tune import dpo
-
-assert DPOConfig().beta == dpo.DPOConfig().beta
-pair = policy, reference
-assert torch.equal(margins(*pair), dpo.margins(*pair))
-assert torch.allclose(dpo_loss(*pair, 0.3), dpo.dpo_loss(*pair, 0.3))
-for average in (False, True):
-    with torch.no_grad():
-        ours = answer_log_probabilities(base, *few, average)
-        assert torch.allclose(ours, dpo.answer_log_probabilities(base, *few, average))
-assert torch.allclose(
-    reference_log_probabilities(base, few), dpo.reference_log_probabilities(base, few)
-)
-print("the same numbers")
-
 # %% tags=["same:tune.dpo.DPOConfig", "same:tune.dpo.tune_on_pairs", "proof"]
 # @title Proof: the library's tuning takes the same steps
 ends = []
 both = ((tune_on_pairs, DPOConfig()), (dpo.tune_on_pairs, dpo.DPOConfig()))
 for tune, config in both:
-    short, seeded = TrainConfig(n_steps=2), torch.Generator().manual_seed(0)
-    ends.append(tune(copy.deepcopy(base), few, config, short, 4, seeded).losses)
+    steps, seeded = TrainConfig(n_steps=2), torch.Generator().manual_seed(0)
+    ends.append(tune(copy.deepcopy(base), few, config, steps, 4, seeded).losses)
 assert torch.allclose(*map(torch.tensor, ends))
 print("the same steps")
 
@@ -522,7 +522,7 @@ print("the same steps")
 # ### The classic bug: a reference that learns too
 #
 # Somebody writes `reference = model`, forgets the copy, and computes the reference's numbers anew at each step. It is
-# always the same model as the policy. Eight pairs, ten steps, with and without the bug:
+# always the same model as the policy. Eight pairs, a few steps, with and without the bug:
 
 # %% tags=["measured"]
 def compared_with_itself(model, ids, written, reference):
@@ -530,11 +530,11 @@ def compared_with_itself(model, ids, written, reference):
     return dpo_loss(policy, policy.detach())
 
 
-ten = TrainConfig(n_steps=10, learning_rate=1e-4, schedule="constant")
+short = TrainConfig(n_steps=6, learning_rate=1e-4, schedule="constant")
 few = PairRows(*(part[:8] for part in rows))
 table = (*few, reference_log_probabilities(base, few))
 for name, loss_of in (("frozen", loss_with(0.1)), ("moving", compared_with_itself)):
-    training = Training(copy.deepcopy(base), ten, loss_of)
+    training = Training(copy.deepcopy(base), short, loss_of)
     losses = train(training, lambda: table)
     print(f"{name}: first {losses[0]:.3f}, last {losses[-1]:.3f}")
 

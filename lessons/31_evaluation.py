@@ -10,7 +10,7 @@
 # - **You will see** a model that knows the right answer and does not write it, and a judge that people agree with,
 #   and that is easily fooled.
 # - **Needs** lessons [11](11_training.ipynb), [13](13_generation.ipynb) and [28](28_data_preparation.ipynb).
-# - **Takes** about 75 minutes; the notebook runs in under 45 s.
+# - **Takes** about 75 minutes; the notebook runs in under 30 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -452,14 +452,14 @@ for name, right in (("ranks it first", ranked), ("blind", blind), ("writes it", 
 
 # %% tags=["corpus", "proof"]
 # @title Proof: what the text says about likelihood and writing
-claim(sum(ranked) >= 70, "it ranks the right one first in most cases")
-claim(sum(blind) <= 55, "without the text before it does not")
-claim(sum(wrote) <= 20, "and it hardly ever writes it")
+claim(sum(ranked) >= 50, "it ranks the right one first in most cases")
+claim(sum(blind) <= 40, "without the text before it does not")
+claim(sum(wrote) <= 5, "and it hardly ever writes it")
 
 # %% [markdown]
-# The model nearly always ranks the right continuation first, and hardly ever writes it: among all texts of this length there are many that it likes better. Blind, it
+# In most cases the model ranks the right continuation first, and it hardly ever writes it: among all texts of this length there are many that it likes better. Blind, it
 # chooses about as often right as chance, so it does use the text. Both numbers are true. **Ask which of them somebody reports**, and what a user will
-# experience. (Whole answers that must be written are the *exact match* of lesson [24](24_reasoning.ipynb); for translations there is BLEU, lesson [16](16_translation.ipynb).)
+# experience. And either may be memory: look for the questions in the training text, as in lesson [28](28_data_preparation.ipynb). (Whole answers that must be written are the *exact match* of lesson [24](24_reasoning.ipynb); for translations there is BLEU, lesson [16](16_translation.ipynb).)
 #
 # ### A judge, and how it is fooled
 #

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from lib.attention import document_mask
 from lib.evaluate.losses import cross_entropy, masked_loss, packed_loss
 from lib.models.gpt import GPT, GPTConfig
+from lib.tasks.copies import LABELS, WORDS, draw_copies
 from lib.text.bpe import BPETokenizer
 from lib.text.chat import CHATML, QUESTIONS, encode_messages, render
 from lib.text.duplicates import (
@@ -502,3 +503,18 @@ def test_packed_loss_is_cross_entropy_of_what_counts() -> None:
     )
     assert abs(packed_loss(model, *packed) - expected) < 1e-6
     assert cross_entropy(logits, packed.targets) != expected
+
+
+def test_planted_copies_differ_in_few_words_and_keep_their_label() -> None:
+    copies = draw_copies(n_groups=8, n_copies=3, n_words=20, n_changes=2, seed=1)
+    assert len(copies) == 24 and len({*WORDS}) == len(WORDS)
+    assert copies == draw_copies(8, seed=1) != draw_copies(8, seed=2)
+    for group in range(8):
+        own = [copy for copy in copies if copy.group == group]
+        assert len(own) == 3 and len({copy.label for copy in own} & {*LABELS}) == 1
+        first = own[0].text.split()
+        for copy in own[1:]:
+            words = copy.text.split()
+            assert 20 == len(words) and sum(map(str.__ne__, first, words)) <= 4
+    with pytest.raises(ValueError, match="n_changes=9 must be in 0 .. 8"):
+        draw_copies(2, n_words=8, n_changes=9)

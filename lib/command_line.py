@@ -15,12 +15,16 @@ from torch import distributed
 __all__ = ["help_texts", "option_name", "run_command", "with_settings"]
 
 
-def run_command(command: Callable) -> None:
-    """Run a command line; wrong input ends in one line on stderr and exit status 1."""
+def run_command(*commands: Callable) -> None:
+    """Run a command line; wrong input ends in one line on stderr and exit status 1.
+
+    Of several commands the first word chooses one: ``sft`` is ``sft_command``.
+    """
     app = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
-    app.command()(command)
+    for command in commands:
+        app.command(command.__name__.removesuffix("_command"))(command)
     try:
         app()
     except (ValueError, TypeError, OSError) as error:
@@ -45,7 +49,10 @@ def with_settings(settings: type) -> Callable:
         signature = inspect.signature(command, eval_str=True)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         for field in sorted(fields(settings), key=lambda f: order.index(f.name)):
-            option = typer.Option(option_name(field.name), help=texts[field.name])
+            name = option_name(field.name)
+            if kinds[field.name] is bool:
+                name += f"/--no-{name[2:]}"
+            option = typer.Option(name, help=texts[field.name])
             own.append(
                 inspect.Parameter(
                     field.name,

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from lib.text.chat import CHATML
+from lib.text.chat import CHATML, render
 from lib.text.tokenizer import CharTokenizer
-from lib.tune.rows import read_choices, read_rows
+from lib.tune.rows import read_pairs, read_conversations
 
 TOKENIZER = CharTokenizer("".join(map(chr, [10, *range(32, 127)])))
 GOOD = {"prompt": "Shout king.", "answer": "KING"}
@@ -32,25 +32,17 @@ def file(tmp_path):
     return write
 
 
-def own_text(row) -> str:
-    """What the model is to write of a row."""
-    return TOKENIZER.decode([i for i, own in zip(row.ids, row.own) if own])
+def test_both_forms_are_read(file):
+    path = file(GOOD, b"", {"messages": TURNS})
+    first, second = read_conversations(path, TOKENIZER, 64)
+    assert render(first) == "Q: Shout king.\nA: KING\n" and second == TURNS
+    assert read_conversations(file(GOOD), TOKENIZER, 128, CHATML) == [first]
 
 
-def test_both_forms_are_read_and_the_stop_is_the_models(file):
-    first, second = read_rows(file(GOOD, b"", {"messages": TURNS}), TOKENIZER, 64)
-    assert TOKENIZER.decode(first.ids) == "Q: Shout king.\nA: KING\n"
-    assert own_text(first) == "KING\n" and own_text(second) == "Ho\nHo again\n"
-    (row,) = read_rows(file(GOOD), TOKENIZER, 128, CHATML)
-    assert own_text(row).startswith("KING<|im_end|>")
-
-
-def test_choices_share_their_question(file):
-    (choice,) = read_choices(file(CHOICE), TOKENIZER, 64)
-    assert own_text(choice.chosen) == "KING\n"
-    assert own_text(choice.rejected) == "king\n"
-    start = choice.chosen.own.index(True)
-    assert choice.chosen.ids[:start] == choice.rejected.ids[:start]
+def test_both_answers_have_their_stop_and_one_question(file):
+    (pair,) = read_pairs(file(CHOICE), TOKENIZER, 64)
+    words = [TOKENIZER.decode(ids) for ids in pair]
+    assert words == ["Q: Shout king.\nA: ", "KING\n", "king\n"]
 
 
 BAD_ROWS = {
@@ -83,7 +75,7 @@ BAD_ROWS = {
 def test_a_bad_row_is_named_by_its_line(file, name):
     line, words = BAD_ROWS[name]
     with pytest.raises(ValueError, match=rf"(?s)my\.jsonl, line 3: .*{words}") as error:
-        read_rows(file(GOOD, b"", line, GOOD), TOKENIZER, 64)
+        read_conversations(file(GOOD, b"", line, GOOD), TOKENIZER, 64)
     assert len(str(error.value)) < 400 and "\n" not in str(error.value)
 
 
@@ -100,23 +92,23 @@ BAD_CHOICES = {
 def test_a_bad_choice_is_named_by_its_line(file, name):
     line, words = BAD_CHOICES[name]
     with pytest.raises(ValueError, match=rf"my\.jsonl, line 2: .*{words}"):
-        read_choices(file(CHOICE, line), TOKENIZER, 64)
+        read_pairs(file(CHOICE, line), TOKENIZER, 64)
 
 
 def test_several_bad_rows_are_counted_and_none_hides_another(file):
     bad = {"prompt": "a"}
     words = r"line 1: .* \(8 more bad lines: 3, 4, 5, 6, 7, \.\.\.\)"
     with pytest.raises(ValueError, match=words):
-        read_rows(file(bad, GOOD, *[bad] * 8), TOKENIZER, 64)
+        read_conversations(file(bad, GOOD, *[bad] * 8), TOKENIZER, 64)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])
 def test_a_file_without_rows_is_refused(file, content):
     with pytest.raises(ValueError, match="has no rows"):
-        read_rows(file(content), TOKENIZER, 64)
+        read_conversations(file(content), TOKENIZER, 64)
 
 
 def test_control_characters_of_a_file_are_not_printed_raw(file):
     with pytest.raises(ValueError) as error:
-        read_rows(file(b'{"\\u001b[31m": 1}'), TOKENIZER, 64)
+        read_conversations(file(b'{"\\u001b[31m": 1}'), TOKENIZER, 64)
     assert "\x1b" not in str(error.value)

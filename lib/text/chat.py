@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lib.text.vocabulary import Tokenizer
 
-__all__ = ["Template", "QUESTIONS", "CHATML", "render", "encode_messages"]
+__all__ = [
+    "Template",
+    "QUESTIONS",
+    "CHATML",
+    "TEMPLATES",
+    "render",
+    "encode_messages",
+]
 
 Message = dict[str, str]  # with "role" and "content", as most tools have them
 Piece = tuple[str, bool, bool]  # a text; is it the template's? does the model write it?
@@ -62,6 +69,13 @@ Home lesson: 28_data_preparation
 """
 
 
+TEMPLATES = {"questions": QUESTIONS, "chatml": CHATML}
+"""The templates by name.
+
+Home lesson: 28_data_preparation
+"""
+
+
 def _pieces(
     messages: Sequence[Message], template: Template, marks_are_safe: bool
 ) -> list[Piece]:
@@ -71,7 +85,9 @@ def _pieces(
     pieces, last = [], None
     for number, message in enumerate(messages):
         if not isinstance(message, dict) or {*message} != {"role", "content"}:
-            raise ValueError(f"messages[{number}]={message!r} must have role, content")
+            kind = type(message).__name__
+            has = sorted(map(str, message)) if isinstance(message, dict) else kind
+            raise ValueError(f"messages[{number}] is {has}; it must have role, content")
         role, content = message["role"], message["content"]
         allowed = {None: ["system", "user"], "user": ["assistant"]}.get(last, ["user"])
         if role not in allowed:

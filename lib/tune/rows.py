@@ -5,42 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from lib.text.chat import QUESTIONS, Message, Template, encode_messages
 from lib.text.vocabulary import Tokenizer
+from lib.tune.pairs import Pair
 
-__all__ = ["Row", "Choice", "read_rows", "read_choices"]
+__all__ = ["read_conversations", "read_pairs"]
 
 LONGEST_SHOWN = 60  # characters of a bad line
 MOST_NAMED = 5  # bad lines of one file
 
 
-class Row(NamedTuple):
-    """A conversation to learn from.
-
-    Attributes:
-        ids: its tokens.
-        own: True for those that the model is to write.
-    """
-
-    ids: list[int]
-    own: list[bool]
-
-
-class Choice(NamedTuple):
-    """A question with a better and a worse answer, each as a row."""
-
-    chosen: Row
-    rejected: Row
-
-
-def read_rows(
+def read_conversations(
     path: str | Path,
     tokenizer: Tokenizer,
     context_length: int,
     template: Template = QUESTIONS,
-) -> list[Row]:
+) -> list[list[Message]]:
     """Read conversations, one in a line.
 
     A line is ``{"prompt": ..., "answer": ...}`` or ``{"messages": [...]}``.
@@ -51,13 +32,16 @@ def read_rows(
         context_length: tokens that the model can read.
         template: what stands around the words.
 
+    Returns:
+        The messages of each, which ends with one of the assistant.
+
     Raises:
         OSError: for a file that cannot be read.
         ValueError: if a line is bad, which names it and says how many others are; or
             if there are no rows.
     """
 
-    def read(values: dict) -> Row:
+    def read(values: dict) -> list[Message]:
         if "messages" in values:
             _require_keys(values, "messages")
             messages = values["messages"]
@@ -66,36 +50,39 @@ def read_rows(
         else:
             _require_keys(values, "prompt", "answer")
             messages = _turns(values, "answer")
-        return _encode(messages, tokenizer, context_length, template)
+        _encode(messages, tokenizer, context_length, template)
+        return messages
 
     return _read_lines(path, read)
 
 
-def read_choices(
+def read_pairs(
     path: str | Path,
     tokenizer: Tokenizer,
     context_length: int,
     template: Template = QUESTIONS,
-) -> list[Choice]:
+) -> list[Pair]:
     """Read preferences: ``{"prompt": ..., "chosen": ..., "rejected": ...}``.
 
-    The arguments and errors are those of `read_rows`. A line whose two answers are the
-    same is bad: it says nothing.
+    The arguments and errors are those of `read_conversations`. A line whose two answers
+    are the same is bad: it says nothing.
     """
 
-    def read(values: dict) -> Choice:
+    def read(values: dict) -> Pair:
         _require_keys(values, "prompt", "chosen", "rejected")
         if values["chosen"] == values["rejected"]:
             raise ValueError("chosen and rejected are the same")
-        sizes = tokenizer, context_length, template
-        return Choice(
-            *(_encode(_turns(values, which), *sizes) for which in Choice._fields)
-        )
+        sizes, answers = (tokenizer, context_length, template), []
+        for name in ("chosen", "rejected"):
+            ids, own = _encode(_turns(values, name), *sizes)
+            prompt = ids[: own.index(True)]
+            answers.append([i for i, is_own in zip(ids, own) if is_own])
+        return Pair(prompt, *answers)
 
     return _read_lines(path, read)
 
 
-def _read_lines(path: str | Path, read: Callable[[dict], NamedTuple]) -> list:
+def _read_lines(path: str | Path, read: Callable[[dict], object]) -> list:
     """Return what ``read`` makes of each line; name the bad ones."""
     rows, bad = [], []
     for number, line in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
@@ -150,16 +137,16 @@ def _encode(
     tokenizer: Tokenizer,
     context_length: int,
     template: Template,
-) -> Row:
+) -> tuple[list[int], list[bool]]:
     """Return a conversation as a row that the model can read."""
     ids, own = encode_messages(tokenizer, messages, template)
-    if not own[-1]:
+    if messages[-1]["role"] != "assistant":
         raise ValueError("its last message is not the assistant's")
     if len(ids) - 1 > context_length:
         raise ValueError(
             f"it has {len(ids)} tokens; the model reads {context_length} and one more"
         )
-    return Row(ids, own)
+    return ids, own
 
 
 def _short(value: object) -> str:

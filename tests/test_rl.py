@@ -24,6 +24,7 @@ from lib.tasks.arithmetic import Addition, write_sum
 from lib.train import TrainConfig
 from lib.tune import grpo as grpo_file
 from lib.tune.grpo import (
+    Report,
     GRPO,
     GRPOConfig,
     advantages,
@@ -805,3 +806,43 @@ def test_a_weight_on_the_distance_holds_the_model_back() -> None:
 def test_settings_that_make_no_sense(changes: dict, words: str) -> None:
     with pytest.raises(ValueError, match=f"^{words}"):
         learner(**changes)
+
+
+# What a step reports
+
+
+def test_groups_of_equals_are_dead_whatever_they_got() -> None:
+    rewards = torch.tensor([[1.0, 1.0], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    assert Report([], rewards, 1.0, 1.0).dead == 0.5
+
+
+def test_the_entropy_is_the_mean_over_what_was_written() -> None:
+    taught = learner(reward=lambda prompt, answer: 0.0)
+    taught.generator = seeded(3)
+    report = taught.step(["12+3=", "1="])
+    n = taught.config.group_size
+    prompts = [prompt for prompt in ids_of(["12+3=", "1="]) for _ in range(n)]
+    size, stop = taught.config.n_new, taught.stop_id
+    found = rollout(small_model(), prompts, size, stop, 1.0, seeded(3))
+    scores = log_probabilities(small_model(), found)[found.written[:, 1:]]
+    assert report.entropy == pytest.approx(-scores.mean().item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_the_distance_counts_where_something_was_written(average: str) -> None:
+    taught = learner(kl_weight=1.0, average=average)
+    found = some_rollouts(taught.model)
+    with torch.no_grad():
+        old = log_probabilities(taught.model, found)
+        away = old + 0.3 * random(*old.shape)
+        batch = found.ids, found.written, torch.zeros(len(old)), old
+        plain = taught._loss(taught.model, *batch, away)
+        filled = away.masked_fill(~found.written[:, 1:], 5.0)
+        assert plain > 0
+        assert_near(taught._loss(taught.model, *batch, filled), plain)
+
+
+@pytest.mark.parametrize("worth", [math.nan, math.inf, None, "1"])
+def test_a_reward_that_is_no_number_is_named(worth) -> None:
+    with pytest.raises(ValueError, match=r"reward_of\('1=', .*\) is .*, not a finite"):
+        learner(reward=lambda prompt, answer: worth).step(["1="])

@@ -1,6 +1,7 @@
 """Tasks: what is drawn, what is kept for the test, and answers to many prompts."""
 
 import random
+import shlex
 import sys
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -76,9 +77,6 @@ def test_what_is_kept_for_the_test_is_never_drawn(task):
     drawn = [task.draw_to_learn(rng) for _ in range(3_000)]
     assert len(kept) == len(task.test_examples) >= 16
     assert kept.isdisjoint(example.prompt for example in drawn)
-    assert all(task.is_right(example, example.answer) for example in drawn)
-    wrong = [task.is_right(e, "") or task.is_right(e, e.answer * 2) for e in drawn]
-    assert not any(wrong)
 
 
 @pytest.mark.parametrize("task", every_task())
@@ -86,6 +84,22 @@ def test_every_setting_has_words(task):
     texts = help_texts(type(task))
     assert all(texts.get(field.name) for field in fields(task))
     assert f"{task.test.inputs.shape}"  # as `python -m lib.tasks` reads it
+
+
+@pytest.mark.parametrize("words", ["addition:digits=1", "addition:digits=1,style=hints"])
+def test_batches_have_no_question_of_the_test(words):
+    """In a task so small that a leak would show at once."""
+    task = make_task(words)
+    kept = {task.question(example) for example in task.test_examples}
+    rows = task.batch(4_000, torch.Generator().manual_seed(0))
+    texts = [task.tokenizer.decode(row) for row in rows.inputs]
+    asked = {task.question(Example(text[: text.index("=") + 1], "")) for text in texts}
+    assert len(asked) == 80 and kept.isdisjoint(asked)
+
+
+def test_labels_that_nothing_tells_are_not_asked_for():
+    rows = make_task("patterns").answerable
+    assert rows.counted.sum(dim=1).unique().tolist() == [1] and rows.counted[:, -1].all()
 
 
 def test_a_few_examples_are_kept_and_the_rest_is_learned():
@@ -188,7 +202,8 @@ def test_repeats_repeat_and_their_first_round_does_not_count():
 
 @pytest.mark.parametrize("settings, words", [
     ({"longest": 64}, "longest=64 must be at most length - 2 = 63"),
-    ({"shortest": 0}, "low=0"), ({"shortest": 40}, r"periods=\(40, 32\)"),
+    ({"shortest": 0}, "shortest=0"), ({"shortest": 40}, r"periods=\(40, 32\)"),
+    ({"length": 10**11}, "length=100000000000 must be 1 .. 100000"),
     ({"vocab_size": 53}, "vocab_size=53 must be 2 .. 52"),
 ])
 def test_repeats_that_cannot_be_drawn_are_refused(settings, words):
@@ -210,7 +225,15 @@ def test_words_make_a_task():
     ("addition:width=2", "'width' must be one of n_examples, seed, digits, style"),
     ("addition:digits=two", "digits='two' must be a number"),
     ("addition:digits", "digits='' must be a number"),
-    ("addition:digits=0", "digits=0 must be at least 1"),
+    ("addition:digits=0", "digits=0 must be 1 .. 100"),
+    ("addition:digits=1000000000", "digits=1000000000 must be 1 .. 100"),
+    ("addition:digits=3,digits=4", "digits stands there twice"),
+    ("addition:digits=\u0663", "must be a number"),
+    ("addition:test_digits=0", "test_digits=0"),
+    ("logic:n_values=1", "n_values=1 must be 2"),
+    ("calculation:digits=7", "digits=7 must be 1 .. 6"),
+    ("patterns:shots=99999999", "shots=99999999 must be 1 .. 10000"),
+    ("commands:split=jump,n_examples=9", "n_examples=9 needs split=random"),
 ])
 def test_words_that_make_no_task_are_refused(words, error):
     with pytest.raises(ValueError, match=error):
@@ -296,7 +319,7 @@ def test_writing_stops_when_all_have_stopped():
     class Stopper(nn.Module):
         """Stops at once, and counts how often it is asked."""
 
-        context_length, asked = 32, 0
+        context_length, asked, config = 32, 0, SMALL
 
         def __init__(self) -> None:
             super().__init__()
@@ -322,6 +345,11 @@ def test_writing_stops_when_all_have_stopped():
 def test_what_cannot_be_answered_is_refused(model, prompts, n_new, words):
     with pytest.raises(ValueError, match=words):
         rollout(model, prompts, n_new, 3)
+
+
+def test_a_stop_that_the_model_cannot_write_is_refused(model):
+    with pytest.raises(ValueError, match="stop_id=17 must be 0 .. 16"):
+        rollout(model, PROMPTS, 4, 17)
 
 
 # From the shell
@@ -353,7 +381,13 @@ def test_every_task_can_be_trained_from_the_shell(command, name):
     status, output, error = command(train_command, *words)
     assert (status, error) == (0, "")
     assert f"task {name}; steps 0 to 2" in output
-    assert "right from end to end" in output and "--strategy greedy" in output
+    assert "right from end to end" in output
+    words = shlex.split(output.partition("ask it: ")[2])
+    task = TASKS[name]()
+    prompt = words[words.index("--prompt") + 1]
+    assert task.tokenizer.encode(prompt)  # it knows each character of it
+    start = int(task.answerable.counted[0].int().argmax()) + 1
+    assert prompt == task.tokenizer.decode(task.test.inputs[0, :start])
     assert load_checkpoint("run").tokenizer.vocab_size == (
         TASKS[name]().tokenizer.vocab_size
     )

@@ -168,7 +168,7 @@ def test_the_jump_split_keeps_every_combination_apart() -> None:
     assert 0.08 < bare < 0.13
     more = Commands(split="jump", n_jump=32)
     assert more.test_examples == made.test_examples
-    assert not {e.prompt for e in more.jump_examples} & made._test_prompts
+    assert not {e.prompt for e in more.jump_examples} & made._test_questions
 
 
 def test_the_end_of_a_command_is_a_token() -> None:
@@ -321,7 +321,7 @@ def test_a_row_is_right_if_all_that_counts_is(dtype: torch.dtype) -> None:
         (lambda: write_logic([True], "&", [True]), "1 values need 1 in negated"),
         (lambda: write_logic([True] * 2, "+", [True] * 2), "operators has '+'"),
         (lambda: make_task("logic:style=x"), "style='x' must be one of plain, steps"),
-        (lambda: make_task("logic:n_values=0"), "n_values=0 must be at least 1"),
+        (lambda: make_task("logic:n_values=0"), "n_values=0 must be 2 .. 1000"),
         (lambda: phrase("fly"), "verb='fly' must be one of walk"),
         (lambda: phrase("walk", "up"), "turn='up' must be one of"),
         (lambda: phrase("walk", times="once"), "times='once' must be one of"),

@@ -169,8 +169,8 @@ def test_with_its_cache_it_writes_what_it_writes_without(dtype: torch.dtype) -> 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"prompt": ""}, "prompt='' must have 1 .. 20 characters"),
-        ({"prompt": "1" * 21}, "must have 1 .. 20 characters with n_new=40"),
+        ({"prompt": ""}, "prompt='' and n_new=40 must fit"),
+        ({"prompt": "1" * 21}, "and n_new=40 must fit into context_length=60"),
         ({"n_new": 0}, "n_new=0 must be at least 1"),
         ({"marks": "[];"}, "marks='[];' must be four different"),
         ({"marks": "[][]"}, "marks='[][]' must be four different"),

@@ -65,6 +65,9 @@ BAD_ROWS = {
     "an unknown role": ({"messages": [TURNS[0] | {"role": "bot"}]}, "role='bot'"),
     "a role that is no text": ({"messages": [TURNS[0] | {"role": []}]}, "role=\\[\\]"),
     "a content of no text": ({"messages": [TURNS[0] | {"content": 3}]}, "content=3"),
+    "an empty message": ({"messages": [TURNS[0], TURNS[1] | {"content": " "}]}, "empty"),
+    "a very long role": ({"messages": [TURNS[0] | {"role": "x" * 9_999}]}, "role="),
+    "a very long key": ({"messages": [{"x" * 9_999: ""}]}, "must have role, content"),
     "a question at the end": ({"messages": TURNS[:3]}, "not the assistant's"),
     "bytes of no text": (b'{"prompt": "\xff"}', "utf-8"),
     "deep nesting": (b"[" * 100_000, "recursion|not JSON"),
@@ -100,6 +103,15 @@ def test_several_bad_rows_are_counted_and_none_hides_another(file):
     words = r"line 1: .* \(8 more bad lines: 3, 4, 5, 6, 7, \.\.\.\)"
     with pytest.raises(ValueError, match=words):
         read_conversations(file(bad, GOOD, *[bad] * 8), TOKENIZER, 64)
+
+
+def test_a_row_may_be_one_token_longer_than_the_context(file):
+    """Its last token is predicted, and not read."""
+    row = {"prompt": "a", "answer": "b" * 55}  # 64 tokens with "Q: ", "A: ", line ends
+    path = file(row)
+    assert len(render(read_conversations(path, TOKENIZER, 63)[0])) == 64
+    with pytest.raises(ValueError, match="it has 64 tokens; the model reads 62"):
+        read_conversations(path, TOKENIZER, 62)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])

@@ -11,7 +11,7 @@ from torch import Tensor
 from lib.generate.sampling import sample_next
 from lib.models.gpt import GPT
 from lib.module import in_mode
-from lib.shapes import require_sizes
+from lib.shapes import require_between, require_sizes
 from lib.text.tokenizer import pad_batch
 
 __all__ = ["Rollouts", "rollout"]
@@ -67,6 +67,7 @@ def rollout(
     Home lesson: 25_reinforcement_learning
     """
     require_sizes(n_new=n_new)
+    require_between(0, model.config.vocab_size - 1, stop_id=stop_id)
     lengths = [len(prompt) for prompt in prompts]
     if not lengths or not min(lengths):
         raise ValueError("prompts must be one or more, of one token or more")

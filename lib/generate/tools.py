@@ -75,8 +75,8 @@ def answer_with_tool(
         tokenizer: of the model.
         prompt: one character or more.
         n_new: characters that the answer may have, with what the tool returns.
-        tool: called with the text of a call. Where it raises a ``ValueError``, a ``?``
-            is put in.
+        tool: called with the text of a call. Where it raises a ``ValueError`` or an
+            ``ArithmeticError``, a ``?`` is put in.
         marks: what opens a call and what closes it, what is put behind a result, and
             what ends an answer.
         temperature: see `sample_next`; 0 always takes the likeliest character.
@@ -97,9 +97,10 @@ def answer_with_tool(
     ids = tokenizer.encode(prompt)
     if not ids or len(ids) + n_new > model.context_length:
         raise ValueError(
-            f"prompt={prompt!r} must have 1 .. {model.context_length - n_new} "
-            f"characters with n_new={n_new}"
+            f"prompt={prompt!r} and n_new={n_new} must fit into context_length="
+            f"{model.context_length}, with a prompt of a character or more"
         )
+    tokenizer.encode(marks)  # which refuses one that the model cannot write
     opening, closing, behind, stop = marks
     device, answer, call = next(model.parameters()).device, "", None
     with in_mode(model, training=False):
@@ -125,5 +126,5 @@ def _returned(tool: Callable[[str], object], call: str) -> str:
     """Return what a tool makes of a call, as text; a question mark for an error."""
     try:
         return str(tool(call))
-    except ValueError:
+    except (ValueError, ArithmeticError):
         return "?"

@@ -41,6 +41,8 @@ def make_task(words: str) -> Task:
     Raises:
         ValueError: for an unknown task or setting, or a value that it does not allow.
     """
+    if not isinstance(words, str):
+        raise TypeError(f"task={words!r} must be a text")
     name, _, listed = words.partition(":")
     if name not in TASKS:
         raise ValueError(f"task={name!r} must be one of {', '.join(TASKS)}")
@@ -52,7 +54,9 @@ def make_task(words: str) -> Task:
             raise ValueError(
                 f"task={words!r}: {setting!r} must be one of {', '.join(known)}"
             )
-        if kinds[setting] is not str and not re.fullmatch(r"-?\d+", value):
+        if setting in values:
+            raise ValueError(f"task={words!r}: {setting} stands there twice")
+        if kinds[setting] is not str and not re.fullmatch(r"-?[0-9]{1,18}", value):
             raise ValueError(f"task={words!r}: {setting}={value!r} must be a number")
         values[setting] = value if kinds[setting] is str else int(value)
     return kind(**values)

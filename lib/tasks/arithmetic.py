@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from functools import cached_property
 
-from lib.shapes import require_sizes
+from lib.shapes import require_between, require_sizes
 from lib.tasks.task import Example, ExampleTask
 from lib.text.tokenizer import CharTokenizer
 
@@ -14,6 +14,7 @@ __all__ = ["Addition", "write_sum"]
 
 ALPHABET = "0123456789+=,:>;.abcdefghijkl"
 STYLES = ("plain", "reversed", "steps", "hints")
+MOST_DIGITS = 100
 HINTS = "abcdefghijkl"  # names of places; a sum takes some that follow each other
 
 
@@ -91,6 +92,11 @@ class Addition(ExampleTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        sizes = {"digits": self.digits, "test_digits": self.test_digits or 1}
+        most = len(HINTS) - 1 if self.style == "hints" else MOST_DIGITS
+        require_between(1, most, **sizes)
+        if self.test_digits is not None:
+            require_sizes(test_digits=self.test_digits)
         write_sum(0, 0, self.digits, self.style)  # which refuses what there is not
         if self.test_digits is not None:
             write_sum(0, 0, self.test_digits, self.style)
@@ -107,6 +113,10 @@ class Addition(ExampleTask):
         """The length of a row, with the longer of both kinds of numbers."""
         longest = max(self.digits, self.test_digits or 0)
         return len("".join(write_sum(0, 0, longest, self.style)[:2]))
+
+    def question(self, example: Example) -> str:
+        """Return the sum without the letters that name its places."""
+        return "".join(c for c in example.prompt if c not in HINTS)
 
     def draw(self, rng: random.Random) -> Example:
         """Draw a sum."""

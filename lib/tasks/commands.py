@@ -88,6 +88,8 @@ class Commands(ExampleTask):
             raise ValueError(f"split={self.split!r} must be one of {', '.join(SPLITS)}")
         if self.n_jump and self.split != "jump":
             raise ValueError(f"n_jump={self.n_jump} needs split=jump")
+        if self.n_examples is not None and self.split == "jump":
+            raise ValueError(f"n_examples={self.n_examples} needs split=random")
         most = len(self._combined) // 2
         if not 0 <= self.n_jump <= most:
             raise ValueError(f"n_jump={self.n_jump} must be 0 .. {most}")
@@ -121,7 +123,7 @@ class Commands(ExampleTask):
     @cached_property
     def jump_examples(self) -> list[Example]:
         """The ``n_jump`` combinations with "jump" to learn from; never in the test."""
-        free = [e for e in self._combined if e.prompt not in self._test_prompts]
+        free = [e for e in self._combined if e.prompt not in self._test_questions]
         return random.Random(self.seed).sample(free, self.n_jump)
 
     def draw_for_test(self, rng: random.Random) -> Example:

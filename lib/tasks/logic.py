@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from functools import cached_property
 
-from lib.shapes import require_sizes
+from lib.shapes import require_between
 from lib.tasks.task import Example, ExampleTask
 from lib.text.tokenizer import CharTokenizer
 
@@ -17,6 +17,7 @@ OPERATORS = {
     "|": lambda a, b: a or b,
     "^": lambda a, b: a != b,
 }
+MOST_VALUES = 1_000
 STYLES = ("plain", "steps")
 LETTERS = {True: "T", False: "F"}
 
@@ -75,7 +76,7 @@ class Logic(ExampleTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_sizes(n_values=self.n_values)
+        require_between(2, MOST_VALUES, n_values=self.n_values)
         self._write([False] * self.n_values, "&" * (self.n_values - 1))
 
     def _write(
@@ -90,7 +91,7 @@ class Logic(ExampleTask):
 
     @property
     def context_length(self) -> int:
-        """The length of the longest row, in which all is negated."""
+        """The length of a row."""
         longest = self._write([True] * self.n_values, "&" * (self.n_values - 1))
         return len(longest.prompt + longest.answer)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lib.shapes import require_sizes
+from lib.shapes import require_between, require_sizes
 from lib.tasks.task import Rows, Task
 from lib.text.tokenizer import CharTokenizer
 
@@ -17,6 +17,7 @@ __all__ = ["Patterns", "draw_patterns"]
 
 LARGEST = len(string.ascii_uppercase)
 HELD_OUT = 5  # one in so many rules is kept for the test
+MOST_SHOTS = 10_000
 N_TEST = 512
 TEST_SEED = 78
 
@@ -84,6 +85,7 @@ class Patterns(Task):
     n_labels: int = 20
 
     def __post_init__(self) -> None:
+        require_between(1, MOST_SHOTS, shots=self.shots)
         for name in ("n_items", "n_labels"):
             if (value := getattr(self, name)) > LARGEST:
                 raise ValueError(f"{name}={value} must be at most {LARGEST}")
@@ -108,6 +110,13 @@ class Patterns(Task):
     def test(self) -> Rows:
         """Rows with the rules that are kept for the test, always the same."""
         return self._rows(N_TEST, True, torch.Generator().manual_seed(TEST_SEED))
+
+    @property
+    def answerable(self) -> Rows:
+        """The rows of the test, in which the last label alone counts."""
+        counted = torch.zeros_like(self.test.counted)
+        counted[:, -1] = True
+        return self.test._replace(counted=counted)
 
     def _rows(self, n_rows: int, held_out: bool, generator: torch.Generator) -> Rows:
         """Draw rows with the rules to learn from, or with the others."""

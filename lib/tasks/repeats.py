@@ -9,13 +9,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lib.shapes import require_sizes
+from lib.shapes import require_between, require_sizes
 from lib.tasks.task import Rows, Task
 from lib.text.tokenizer import CharTokenizer
 
 __all__ = ["Repeats", "draw_repeats"]
 
 LARGEST = len(string.ascii_letters)
+MOST_LETTERS = 100_000  # of a row
 N_TEST = 128
 TEST_SEED = 77
 
@@ -75,6 +76,8 @@ class Repeats(Task):
     vocab_size: int = 50
 
     def __post_init__(self) -> None:
+        require_between(1, MOST_LETTERS, length=self.length)
+        require_between(1, self.length, shortest=self.shortest, longest=self.longest)
         if self.longest + 2 > self.length:
             raise ValueError(
                 f"longest={self.longest} must be at most length - 2 = "

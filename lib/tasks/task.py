@@ -88,7 +88,8 @@ class Task:
     """A kind of rows to learn. The fields of a task are its settings.
 
     A task has a ``tokenizer``, a ``context_length`` that its longest row needs, draws
-    rows in `batch`, and has others in `test` that `batch` never draws.
+    rows in `batch`, and has rows in `test` that ask something else: other questions,
+    other rules, or other random letters.
     """
 
     def batch(self, batch_size: int, generator: torch.Generator) -> Rows:
@@ -99,6 +100,11 @@ class Task:
     def test(self) -> Rows:
         """The rows to test with, always the same."""
         raise NotImplementedError
+
+    @property
+    def answerable(self) -> Rows:
+        """The rows of the test, in which only counts what their beginning tells."""
+        return self.test
 
 
 @dataclass(frozen=True)
@@ -129,9 +135,9 @@ class ExampleTask(Task):
         """Draw an example for the test; other ones, if a task is tested on others."""
         return self.draw(rng)
 
-    def is_right(self, example: Example, answer: str) -> bool:
-        """Whether an answer is the one that was wanted."""
-        return answer == example.answer
+    def question(self, example: Example) -> str:
+        """Return what two examples share that ask the same in other letters."""
+        return example.prompt
 
     @cached_property
     def test_examples(self) -> list[Example]:
@@ -143,29 +149,30 @@ class ExampleTask(Task):
         for _ in range(20 * N_TEST):
             if len(found) < 5 * N_TEST:
                 example = self.draw_for_test(rng)
-                found.setdefault(example.prompt, example)
+                found.setdefault(self.question(example), example)
+        if len(found) < 5:
+            raise ValueError(f"{self}: {len(found)} examples are too few for a test")
         return list(found.values())[: min(N_TEST, len(found) // 5)]
 
     @cached_property
-    def _test_prompts(self) -> set[str]:
-        return {example.prompt for example in self.test_examples}
+    def _test_questions(self) -> set[str]:
+        return {self.question(example) for example in self.test_examples}
 
     def draw_to_learn(self, rng: random.Random) -> Example:
         """Draw an example that is not kept for the test."""
         for _ in range(PATIENCE):
             example = self.draw(rng)
-            if example.prompt not in self._test_prompts:
+            if self.question(example) not in self._test_questions:
                 return example
         raise ValueError(f"{self}: all that it draws is kept for the test")
 
     @cached_property
     def examples(self) -> list[Example]:
         """The ``n_examples`` different examples to learn from; none if they are new."""
-        rng, found = random.Random(self.seed), {}
-        for _ in range(PATIENCE * (self.n_examples or 0)):
-            if len(found) == self.n_examples:
-                break
+        rng, found, in_vain = random.Random(self.seed), {}, 0
+        while len(found) < (self.n_examples or 0) and in_vain < PATIENCE:
             example = self.draw_to_learn(rng)
+            in_vain = in_vain + 1 if example.prompt in found else 0
             found.setdefault(example.prompt, example)
         if len(found) < (self.n_examples or 0):
             raise ValueError(

@@ -6,13 +6,14 @@ import random
 from dataclasses import dataclass
 from functools import cached_property
 
-from lib.shapes import require_sizes
+from lib.shapes import require_between
 from lib.tasks.task import Example, ExampleTask
 from lib.text.tokenizer import CharTokenizer
 
 __all__ = ["Calculation", "write_calculation"]
 
 ALPHABET = "0123456789+-*()=[];>.?"
+MOST_DIGITS = 6  # that the calculator takes
 STYLES = ("plain", "tool")
 
 
@@ -63,7 +64,7 @@ class Calculation(ExampleTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_sizes(digits=self.digits)
+        require_between(1, MOST_DIGITS, digits=self.digits)
         write_calculation(0, 0, 0, "+", self.style)
 
     @cached_property

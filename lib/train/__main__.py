@@ -95,7 +95,7 @@ def _refuse_changes(context: typer.Context, out: Path, settings: dict) -> None:
         if typed and value != saved[name]:
             flag = option_name(name)
             raise ValueError(
-                f"{flag} {value} cannot change: the run in {out} has {saved[name]}"
+                f"{flag} {value} cannot change: the run in {out} has {saved[name]!r}"
             )
 
 

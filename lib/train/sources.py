@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 from pathlib import Path
 
 import torch
@@ -167,13 +168,13 @@ class TaskSource:
 
     def closing(self, model: nn.Module, place: str) -> list[str]:
         """Return what to say when a run is over, of a model in a place."""
-        inputs, _, counted = self.task.test
-        start = int(counted[0].int().argmax()) + 1
-        prompt = self.task.tokenizer.decode(inputs[0, :start])
+        rows = self.task.answerable
+        start = int(rows.counted[0].int().argmax()) + 1
+        prompt = shlex.quote(self.task.tokenizer.decode(rows.inputs[0, :start]))
+        right = exact_match(model, *(tensor.to(self.device) for tensor in rows))
         return [
-            f"right from end to end: {exact_match(model, *self.rows):.1%} of "
-            f"{len(inputs)} rows that it was not trained on",
-            f'ask it: python -m lib.generate {place} --prompt "{prompt}" '
+            f"right from end to end: {right:.1%} of the test's {len(rows.inputs)} rows",
+            f"ask it: python -m lib.generate {place} --prompt {prompt} "
             f"--strategy greedy --length {self.context_length - start + 1}",
         ]
 

@@ -304,7 +304,8 @@ class GRPO:
         """Answer each prompt several times, and learn from the rewards.
 
         Raises:
-            ValueError: for prompts that `rollout` refuses.
+            ValueError: for prompts that `rollout` refuses, or a reward that is no
+                finite number.
         """
         c, n = self.config, self.config.group_size
         asked = [prompt for prompt in prompts for _ in range(n)]
@@ -314,7 +315,7 @@ class GRPO:
         )
         answers = [self.tokenizer.decode(answer) for answer in rollouts.answers()]
         pairs = zip(asked, answers, strict=True)
-        rewards = torch.tensor([self.reward_of(*pair) for pair in pairs]).view(-1, n)
+        rewards = torch.tensor([self._reward(*pair) for pair in pairs]).view(-1, n)
         old = self.score(self.model, rollouts)
         batch = [*rollouts[:2], advantages(rewards, c.method).flatten().to(old), old]
         if self.reference is not None:
@@ -324,6 +325,14 @@ class GRPO:
         n_written = rollouts.written.sum().item()
         entropy = -old.sum().item() / n_written
         return Report(answers, rewards, n_written / len(asked), entropy)
+
+    def _reward(self, prompt: str, answer: str) -> float:
+        """Return what an answer is worth; refuse what is no finite number."""
+        reward = self.reward_of(prompt, answer)
+        if not isinstance(reward, int | float) or not math.isfinite(reward):
+            pair = f"{prompt!r}, {answer!r}"
+            raise ValueError(f"reward_of({pair}) is {reward!r}, not a finite number")
+        return float(reward)
 
     def run(
         self, next_prompts: Callable[[], Sequence[str]], n_steps: int

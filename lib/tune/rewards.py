@@ -58,8 +58,8 @@ def format_reward(prompt: str, answer: str) -> float:
 
     Home lesson: 25_reinforcement_learning
     """
-    match = STEPS.fullmatch(answer)
-    return float(match is not None and match[1].count(";") == _numbers(prompt)[2])
+    digits, match = _numbers(prompt)[2], STEPS.fullmatch(answer)
+    return float(match is not None and match[1].count(";") == digits)
 
 
 def random_reward(share: float, seed: int = 0) -> Callable[[str, str], float]:

@@ -90,7 +90,7 @@ def _read_lines(path: str | Path, read: Callable[[dict], object]) -> list:
             if text := line.decode().strip():
                 rows.append(read(_parse(text)))
         except (ValueError, TypeError, RecursionError) as error:
-            bad.append((number, error))
+            bad.append((number, _cut(str(error))))
     if bad:
         (first, error), others = bad[0], bad[1:]
         more = ", ".join(str(number) for number, _ in others[:MOST_NAMED])
@@ -140,6 +140,8 @@ def _encode(
 ) -> tuple[list[int], list[bool]]:
     """Return a conversation as a row that the model can read."""
     ids, own = encode_messages(tokenizer, messages, template)
+    if not all(message["content"].strip() for message in messages):
+        raise ValueError("a message of it is empty")
     if messages[-1]["role"] != "assistant":
         raise ValueError("its last message is not the assistant's")
     if len(ids) - 1 > context_length:
@@ -153,3 +155,9 @@ def _short(value: object) -> str:
     """Return a value as it is written in Python, cut where it is long."""
     text = repr(value)
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + " ..."
+
+
+def _cut(error: str) -> str:
+    """Return an error without the middle, where it shows something long."""
+    half = 2 * LONGEST_SHOWN
+    return error if len(error) <= 2 * half else f"{error[:half]} ... {error[-half:]}"

@@ -75,7 +75,7 @@ RIGHT = {
     ">>{0}.": "What stands before the *last* `>` does not matter.",
     "1>22>333>{0}.": "What stands before the *last* `>` does not matter.",
     "17\n25\n>{0}.": "Before the last `>` there may be anything, new lines too.",
-    "step;" * 30 + ">{0}.": "Before the last `>` there may be anything, long texts too.",
+    "step;" * 30 + ">{0}.": "Before the last `>` there may be long texts too.",
 }
 
 

@@ -105,7 +105,7 @@ def without_head(model: GPT, layer: int, head: int) -> Iterator[None]:
     _require_index(layer=layer, count=len(model.blocks))
     attention = model.blocks[layer].attention
     if "weight" not in attention.out_proj._parameters:
-        raise ValueError("out_proj.weight is computed from others: it cannot be set to 0")
+        raise ValueError("out_proj.weight is computed: it cannot be set to 0")
     weight, d_head = attention.out_proj.weight, attention.d_head
     _require_index(head=head, count=weight.size(1) // d_head)
     columns = weight.detach()[:, head * d_head : (head + 1) * d_head]

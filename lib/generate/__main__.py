@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +14,12 @@ from typer import Argument, Option
 from lib.command_line import run_command
 from lib.device import choose_device
 from lib.generate import stream_text
+from lib.generate.chat import reply
 from lib.shapes import require_sizes
 from lib.text.bpe import BPETokenizer
+from lib.text.chat import TEMPLATES
 from lib.text.tokenizer import CharTokenizer
+from lib.train.checkpoint import Checkpoint
 from lib.train.uses import load_for_command
 
 
@@ -39,6 +43,9 @@ def generate_command(
         float, Option(help="Above 1: tokens that were there are less likely.")
     ] = 1.0,
     stop: Annotated[str | None, Option(help="End before this string.")] = None,
+    chat: Annotated[
+        bool, Option("--chat", help="Answer each line, as lib.tune taught it.")
+    ] = False,
     samples: Annotated[int, Option(help="Texts to write.")] = 1,
     cache: Annotated[bool, Option(help="Keep keys and values.")] = True,
     seed: Annotated[int | None, Option(help="Same seed, same text.")] = None,
@@ -47,17 +54,27 @@ def generate_command(
     """Continue a prompt with a trained model, token by token.
 
     Example: python -m lib.generate runs/x --prompt "ROMEO:" --top-p 0.9
+
+    A model that lib.tune has tuned: python -m lib.generate runs/mine --chat
     """
     require_sizes(samples=samples)
+    if chat and strategy is None and (temperature, top_k, top_p) == (1.0, None, None):
+        strategy = "greedy"
     options = _strategy(strategy, temperature, top_k, top_p)
     checkpoint = load_for_command("generate", path)
     where = choose_device(device)
     model = checkpoint.model.to(where)
-    if prompt is None:
+    if prompt is None and not chat:
         prompt = _first_prompt(checkpoint.tokenizer)
     generator = torch.Generator(where)
     generator.manual_seed(seed) if seed is not None else generator.seed()
     options |= {"repetition_penalty": repetition_penalty, "use_cache": cache}
+    if chat:
+        for name, value in (("prompt", prompt), ("stop", stop)):
+            if value is not None:
+                raise ValueError(f"--{name} {value!r} does not go with --chat")
+        _chat(checkpoint, length, options | {"generator": generator})
+        return
     write = partial(stream_text, model, checkpoint.tokenizer, prompt, length, stop)
     for number in range(samples):
         pieces = write(generator=generator, **options)
@@ -67,6 +84,38 @@ def generate_command(
         for piece in pieces:
             typer.echo(piece, nl=False)
         typer.echo()
+
+
+def _chat(checkpoint: Checkpoint, length: int, options: dict) -> None:
+    """Answer line after line, until there are none."""
+    notes, messages = checkpoint.notes, []
+    name, n_turns = notes.get("template", "questions"), notes.get("n_turns", 1)
+    if name not in TEMPLATES or type(n_turns) is not int or n_turns < 1:
+        raise ValueError("the checkpoint says of no template how to talk to it")
+    sizes = length, TEMPLATES[name]
+    while (question := _next_line()) is not None:
+        messages.append({"role": "user", "content": question})
+        messages = messages[1 - 2 * n_turns :]
+        try:
+            answer = reply(
+                checkpoint.model, checkpoint.tokenizer, messages, *sizes, **options
+            )
+        except ValueError as error:
+            typer.echo(f"error: {error}", err=True)
+            messages = []
+            continue
+        typer.echo(answer)
+        messages.append({"role": "assistant", "content": answer})
+
+
+def _next_line() -> str | None:
+    """Return the next line that is not empty; None where there is none."""
+    try:
+        while not (line := input("> " if sys.stdin.isatty() else "").strip()):
+            pass
+    except (EOFError, KeyboardInterrupt):
+        return None
+    return line
 
 
 def _strategy(

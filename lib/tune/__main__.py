@@ -144,7 +144,8 @@ def dpo_command(
 ) -> None:
     """Tune a model on preferences: prompt, chosen and rejected.
 
-    Example: python -m lib.tune dpo --base runs/mine --data pairs.jsonl --out runs/better
+    Example: python -m lib.tune dpo --base runs/mine --data pairs.jsonl
+    --out runs/better
     """
     chosen = DPOSettings(**settings)
     tuning = Tuning("dpo", base, data, out, template, device)
@@ -152,7 +153,8 @@ def dpo_command(
     recipe, loss = (_part(chosen, kind) for kind in (TrainConfig, DPOConfig))
     generator = torch.Generator().manual_seed(chosen.seed)
     options = chosen.batch_size, generator
-    tuning.save(chosen, tune_on_pairs(tuning.model, rows, loss, recipe, *options).losses)
+    training = tune_on_pairs(tuning.model, rows, loss, recipe, *options)
+    tuning.save(chosen, training.losses)
 
 
 class Tuning:
@@ -189,9 +191,11 @@ class Tuning:
         notes = self.notes | {"command": command, "settings": asdict(settings)}
         path = checkpoint_path(self.out)
         save_checkpoint(path, self.model, self.tokenizer, **notes)
-        typer.echo(f"{self.method}: loss {losses[0]:.4f}, after {len(losses)} steps ", nl=False)
-        typer.echo(f"{losses[-1]:.4f}")
-        typer.echo(f"talk to it: python -m lib.generate {shlex.quote(str(self.out))} --chat")
+        first, last, place = losses[0], losses[-1], shlex.quote(str(self.out))
+        typer.echo(
+            f"{self.method}: loss {first:.4f}, after {len(losses)} steps {last:.4f}"
+        )
+        typer.echo(f"talk to it: python -m lib.generate {place} --chat")
 
 
 def _on_conversations(
@@ -209,7 +213,8 @@ def _on_conversations(
 
 def _part(settings: TrainConfig, kind: type) -> TrainConfig | DPOConfig:
     """Return those of the settings that another class has."""
-    return kind(**{field.name: getattr(settings, field.name) for field in fields(kind)})
+    names = [field.name for field in fields(kind)]
+    return kind(**{name: getattr(settings, name) for name in names})
 
 
 if __name__ == "__main__":

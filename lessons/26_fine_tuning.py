@@ -276,8 +276,8 @@ for name in sorted((n for n in runs if "full" in n), key=lambda n: runs[n]["rate
 # %% [markdown]
 # The best rate for the new text is 0.0003. Above it both losses get worse. At 0.03 the model is
 # worse on prose than before any tuning: nothing of the base is left. Below it the model learns a
-# little less and **forgets much less**. So a good rate for tuning is small, and the last bit of
-# the new loss is the dearest.
+# little less and **forgets about half as much**. So a good rate for tuning is small, and the last
+# bit of the new loss is the dearest.
 
 # %% [markdown]
 # Now other parts, each at a rate that suits it, and a model that starts from random numbers:
@@ -398,10 +398,10 @@ for name, model in (("base", base), ("untrained", GPT(base.config).eval())):
     print(f"head on {name:9}: {results[name]:.0%} of {len(labels[1])} unseen lines")
 
 # %% [markdown]
-# A guess would be right for half of the lines. The head on the base does a little better, on the
-# untrained model not at all. Before you tune more of it, ask what the base knows already. It
-# predicts letters; a swapped pair should *surprise* it. So no training: call a line wrong if its
-# mean loss is above a threshold, the best one for the known lines.
+# A guess would be right for half of the lines. The head on the base does a little better; the one
+# on the untrained model is near a guess. Before you tune more of it, ask what the base knows
+# already. It predicts letters; a swapped pair should *surprise* it. So no training: call a line
+# wrong if its mean loss is above a threshold, the best one for the known lines.
 
 # %% tags=["measured"]
 @torch.no_grad()

@@ -262,9 +262,8 @@ add_lora(small, LoRAConfig(*settings))
 lora.add_lora(large, lora.LoRAConfig(*settings))
 for model in (small, large):
     torch.manual_seed(1)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            nn.init.normal_(parameter)
+    for parameter in filter(lambda p: p.requires_grad, model.parameters()):
+        nn.init.normal_(parameter)
 assert torch.allclose(small(ids), large(ids), atol=1e-5)
 
 # %% tags=["same:tune.lora.use_adapter", "same:tune.lora.remove_lora", "same:tune.lora.merge", "same:tune.lora.unmerge", "proof"]
@@ -490,8 +489,8 @@ print("so it stands in the table and in the picture")
 #   and backward all the same, and the adapters come on top. What it saves is memory, for
 #   gradients, optimiser and copies. The last block takes half the time, because the gradient can
 #   stop early.
-# - **Does it forget less?** Compared with *full* at 0.001, yes: the same new loss, a much lower
-#   old one. But everything at a smaller rate lies below LoRA's whole line: better on both texts.
+# - **Does it forget less?** Compared with the second *full*, yes: the same new loss, a much lower
+#   old one. But everything at smaller rates lies below LoRA's whole line: better on both texts.
 #   Here it is the rate that decides what is forgotten. Biderman et al. (2024) find that LoRA
 #   forgets less at full size, with harder tasks; you cannot see it here.
 #

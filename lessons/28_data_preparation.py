@@ -53,8 +53,8 @@ diagrams.packed_row()
 # %% [markdown]
 # ## By hand
 #
-# Five documents of 5, 4, 3, 6 and 2 tokens shall go into rows of 8. With one document for each row that
-# is five rows. Now put each into the first row with enough room:
+# You have five documents, of 5, 4, 3, 6 and 2 tokens, and rows of 8. With one document in each row you need
+# five rows. Now put each into the first row with enough room:
 #
 # - 5 goes into row 0, where 3 places are left.
 # - 4 finds no room there, and opens row 1.
@@ -398,7 +398,7 @@ print("wrong:", repr(characters.decode(seen[:-1])))
 
 # %% [markdown]
 # The second model never gets a gradient for the stop. It writes its answer, and goes on: perhaps with the next question.
-# The loss shows nothing. *Print what the loss sees, as text: its last token must be the stop.*
+# The loss shows nothing. *Print what the loss sees, as text: its last token must be the stop.* (A section [at the end](#deeper-a-model-that-never-stops) trains both.)
 
 # %% [markdown]
 # ## Near copies
@@ -632,7 +632,7 @@ assert contaminated(questions, training) == library.contaminated(questions, trai
 print("the same groups, splits and questions")
 
 # %% [markdown]
-# Question 0 is there. Someone who rewords it passes unseen: this search finds copies, and proves no absence.
+# Question 0 is there. A reworded question would pass unseen: this search finds copies, and never proves that there are none.
 
 # %% [markdown]
 # ## Experiment: what a leak is worth
@@ -673,10 +673,10 @@ print("so it stands in the table")
 # - **Split text by text**, the model gets about nine tenths of the test right. Nothing of that is
 #   understanding: it has seen copies of nearly every test question.
 # - **A strict search for duplicates hardly helps**: it misses most pairs, and one copy on the other side is enough.
-# - **The loose search brings the truth out**: near chance, as where the groups are known (*planted*, the control).
+# - **The loose search gives the honest number**: chance, as where the groups are known (*planted*, the control).
 #
-# To remove exact copies would change nothing here: there are none. The training shares are all 1: nothing in the loss of the
-# training tells these splits apart.
+# Removing exact copies would change nothing here: there are none. And on the texts that were seen, all are right, in each split:
+# nothing in the training shows the leak.
 
 # %% [markdown]
 # ## Predict, then run
@@ -812,6 +812,58 @@ check_fewest_bands(fewest_bands)
 # - Lee et al. (2022), *Deduplicating Training Data Makes Language Models Better*, sections 4 and 6.
 # - Brown et al. (2020), *Language Models are Few-Shot Learners*, appendix C: contamination, and a bug in its search.
 # - All references with what to read in them: [bibliography](../book/bibliography.md).
+
+# %% [markdown]
+# ## Deeper: a model that never stops
+#
+# Train the classic bug once. The examples are small sums, packed into rows; one model has the stop in its loss, the other does not.
+
+# %%
+from lib.evaluate.losses import packed_loss
+from lib.train import TrainConfig, Training, train
+
+sums = [(f"{a}+{b}?", str(a + b)) for a in range(6) for b in range(6)]
+roles = ("user", "assistant")
+talks = [[dict(role=r, content=c) for r, c in zip(roles, pair)] for pair in sums]
+signs = CharTokenizer("".join(render(talk) for talk in talks))
+
+
+def learn_sums(with_stop):
+    encoded = [encode_messages(signs, talk) for talk in talks]
+    batch = tuple(pack([(i, own[:-1] + [with_stop]) for i, own in encoded], length=32))
+    torch.manual_seed(0)
+    config = dict(d_model=32, n_heads=2, n_layers=2, d_ff=64, context_length=32)
+    model = GPT(GPTConfig(vocab_size=signs.vocab_size, **config))
+    recipe = TrainConfig(n_steps=200, learning_rate=0.005)
+    train(Training(model, recipe, packed_loss), lambda: batch)
+    return model
+
+
+# %% [markdown]
+# Then ask both all the questions, with room for eight characters. How many answers end?
+
+# %% tags=["sample"]
+from lib.generate.rollouts import rollout
+
+asked = [encode_messages(signs, talk[:1], ask=True)[0] for talk in talks]
+stop, written = signs.ids["\n"], {}
+for with_stop in (True, False):
+    rolls = rollout(learn_sums(with_stop), asked, 8, stop, temperature=0)
+    written[with_stop] = [signs.decode(answer) for answer in rolls.answers()]
+    ended = sum(text.endswith("\n") for text in written[with_stop])
+    print(f"stop learnt: {with_stop}, {ended} of {len(asked)} answers end;", end=" ")
+    print(written[with_stop][20:24])
+
+# %% tags=["proof"]
+# @title Proof: what the text says about both
+right = [[t.startswith(s) for t, (_, s) in zip(w, sums)] for w in written.values()]
+claim(min(map(sum, right)) >= 34, "both begin with the right sum")
+ended = [sum(text.endswith("\n") for text in texts) for texts in written.values()]
+claim(ended[0] >= 34 and ended[1] == 0, "only the first model stops")
+
+# %% [markdown]
+# Both write the right sum. The second one then goes on with what it knows: digits.
+# Its newline has never been a target, so every step has pushed it further down.
 
 # %% [markdown]
 # ## Deeper: filters

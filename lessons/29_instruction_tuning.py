@@ -327,8 +327,7 @@ for name, counted in (("right", rows.counted), ("wrong", wrong)):
 
 # %% [markdown]
 # With the second mask no shape is wrong, and the loss falls as usual. Recorded runs
-# (`python book/_tools/instructions.py`) were tuned with both. Look at the smallest and the largest share of
-# answers that stop, over all seeds:
+# (`python book/_tools/instructions.py`) were tuned with both.
 
 # %% tags=["hide-input"]
 # @title The recorded runs
@@ -345,6 +344,9 @@ def table(*names, columns=("words", "wordings", "stops")):
         spans = (f"{min(each):.2f} .. {max(each):.2f}" for each in found)
         print(f"{name:12} {len(found[0]):5}", *(f"{span:>13}" for span in spans))
 
+
+# %% [markdown]
+# Look at the smallest and the largest share of answers that stop, over all seeds:
 
 # %%
 table("base", "no stop", columns=("stops",))
@@ -397,13 +399,15 @@ after = shares_of(model)
 print({kind: f"{mean(shares):.2f}" for kind, shares in after.items()})
 
 # %% [markdown]
-# From nothing to most of the answers. Now each skill on its own. Look at those that fall behind, and then at those
-# that fall further in unseen wordings.
+# From nothing to most of the answers. Now each skill on its own. Look at those that fall behind.
 
 # %% mystnb={"image": {"alt": "Bars: the share of right answers after tuning for each of ten skills, on unseen words. Copying, spelling and capitals are high; sums and reversing are lower."}}
 from lib.show import plot
 
 plot.bar_chart(after["words"], "skill", "right, unseen words", top=1)
+
+# %% [markdown]
+# And in wordings that no question of the tuning had:
 
 # %% mystnb={"image": {"alt": "Bars: the same skills in unseen wordings. Copying, spelling and capitals are high again; counting and the last letter are lower."}}
 plot.bar_chart(after["wordings"], "skill", "right, unseen wordings", top=1)
@@ -443,7 +447,7 @@ say(model, *QUIZ, "What is 3 plus 4?", 'Tell me the last letter of "apply".')
 say(model, "Who are you?")
 
 # %% [markdown]
-# The last question is outside of all skills. It answers all the same, in the form that it learned: nothing
+# Not all answers are right, as the bars say. The last question is outside of all skills. It answers all the same, in the form that it learned: nothing
 # in the rows ever said that one may not know.
 
 # %% [markdown]
@@ -467,6 +471,9 @@ for name, base_name in names.items():
 # %%
 table(*names)
 
+# %% [markdown]
+# The same as a picture, on average over the seeds:
+
 # %% mystnb={"image": {"alt": "Three bars: the share of right answers on unseen words, on average over the seeds. The base with the workbook is far above the larger base that has read only Shakespeare, and above the model that has read nothing."}}
 bars = {name: sum(runs[name]["words"]) / len(runs[name]["words"]) for name in names}
 plot.bar_chart(bars, "what is tuned", "right, unseen words", top=1)
@@ -479,15 +486,19 @@ assert min(runs["base"]["stops"]) >= 0.99
 for name in ("Shakespeare", "no base"):
     assert max(runs[name]["words"]) < min(runs["base"]["words"]) - 0.2
     assert min(runs[name]["stops"]) >= 0.95
+    for skills in runs[name]["words by skill"]:
+        assert max(skills[skill] for skill in ("copy", "spell", "reverse")) <= 0.2
+        assert skills["first"] >= 0.5
 assert max(each["words"] for each in record["before"].values()) <= 0.05
 print("so it stands in the table")
 
 # %% [markdown]
 # The same questions, the same number of steps. Without the workbook most answers are wrong, though both models have
-# learned the form: nearly all their answers end with a stop. So the tuning did not teach the model to
-# reverse or to spell. It taught it what a question wants, and the rest was there. **Tuning elicits what
-# the base contains.** With large models it is
-# much the same: Zhou et al. (2023) tune one on a thousand conversations.
+# learned the form: nearly all their answers end with a stop. A little the tuning does teach: most first letters
+# are right. But copying, spelling and reversing stay near 0 in both. So the first model did not learn them from
+# the questions. It learned what a question wants, and the rest was there. **Tuning elicits what the base
+# contains.** With large models it is much the same: Zhou et al. (2023) tune one on a thousand
+# conversations.
 
 # %% [markdown]
 # ## What is lost
@@ -501,10 +512,11 @@ for name, each in (("base", base), ("tuned", model)):
     start = torch.tensor([tokenizer.encode("ROMEO:\n")])
     torch.manual_seed(0)
     ids = generate(each, start, 90, temperature=0.7)[0]
-    print(f"--- {name}\n{tokenizer.decode(ids)}")
+    print(f"{name:6}", tokenizer.decode(ids).replace("\n", "↵"))
 
 # %% [markdown]
-# The tuned model has lost much of its English. That is [forgetting](../book/glossary.md#forgetting): the
+# The tuned model has lost its English: it writes what look like answers, line after line. That is
+# [forgetting](../book/glossary.md#forgetting): the
 # weights move to where the new rows want them, and no row says anything about the old text. The remedy is as
 # plain: go on showing the old text. [Replay](../book/glossary.md#replay) adds a few rows of it to each
 # batch.
@@ -545,11 +557,12 @@ table("base", "replay", columns=("words", "wordings", "text"))
 # @title Proof: what the text says about forgetting
 start = record["before"]["workbook"]["text"]
 assert min(runs["base"]["text"]) > start + 1 > max(runs["replay"]["text"]) + 0.5
-assert min(runs["replay"]["words"]) > 0.5
+assert 0.5 < max(runs["replay"]["words"]) < min(runs["base"]["words"])
 print("so it stands in the table")
 
 # %% [markdown]
-# Without replay the loss on the old text is far above where it began. With it, it hardly moves.
+# Without replay the loss on the old text is far above where it began. With it, it hardly moves. It is not for
+# nothing: after the same number of steps fewer answers are right.
 
 # %% [markdown]
 # ## Loss on everything?
@@ -587,7 +600,16 @@ assert abs(found[0] - first) < 1e-4
 print("the same loss")
 
 # %% [markdown]
-# ALLTEXT
+# Here it costs answers: most tokens of a row are now the question's, and what the question wants gets a small
+# share of each gradient. It forgets less, since there is more text to predict. With long questions, short answers
+# and few rows it can help (Shi et al. 2024). Which of the two is better is a question to measure.
+
+# %% tags=["proof"]
+# @title Proof: what the text says about the loss on everything
+assert max(runs["all tokens"]["words"]) < min(runs["base"]["words"])
+assert max(runs["all tokens"]["wordings"]) < min(runs["base"]["wordings"])
+assert max(runs["all tokens"]["text"]) < min(runs["base"]["text"])
+print("so it stands in the table")
 
 # %% [markdown]
 # ## Predict, then run
@@ -709,11 +731,12 @@ check_stop_report(stop_report)
 #
 # A batch has `n_answers` tokens that count in its answers. A row of replay has `width` of them. Return the
 # smallest number of rows with which at least `percent` percent of all targets that count are replay. `percent`
-# is a whole number from 0 to 99; compute in whole numbers, so that nothing is rounded.
+# is a whole number, 0 or more and below a hundred; compute in whole numbers, so that nothing is rounded.
 #
 # <details><summary>Hint</summary>
 #
-# $n w / (n w + a) \ge p / 100$ gives $n \ge p\, a / ((100 - p)\, w)$. `-(-x // y)` divides and rounds up.
+# With the share $s$, $n w / (n w + a) \ge s$ gives $n \ge s\, a / ((1 - s)\, w)$. Multiply both parts of that
+# fraction by a hundred, and they are whole numbers. `-(-x // y)` divides and rounds up.
 #
 # </details>
 
@@ -790,6 +813,28 @@ def talk(question, answer):
 own_talks = [talk("Who are you?", "a GPT"), talk("What can you do?", "words")]
 fine_tune(model, Conversations(tokenizer, own_talks).batch, SFTConfig(n_steps=30))
 say(model, "Who are you?", "What can you do?", "What are you?", 'Reverse "king".')
+
+# %% [markdown]
+# ## Deeper: more steps
+#
+# The run above is short, so that you need not wait. Recorded runs with more steps, each on new questions at every
+# step:
+
+# %%
+for name in ("short", "base", "long"):
+    steps = runs[name]["options"].get("n_steps", record["recipe"]["n_steps"])
+    print(f"{name:12} {steps:5} steps")
+table("short", "base", "long", columns=("words", "wordings", "text"))
+
+# %% tags=["proof"]
+# @title Proof: what the text says about more steps
+means = [sum(runs[name]["words"]) / 3 for name in ("short", "base", "long")]
+assert means == sorted(means)
+assert min(runs["long"]["text"]) > max(runs["short"]["text"])
+print("so it stands in the table")
+
+# %% [markdown]
+# On average more answers are right after more steps, and more of the old text is forgotten.
 
 # %% [markdown]
 # ## Deeper: a second question

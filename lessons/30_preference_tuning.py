@@ -101,9 +101,9 @@ print(f"probability {probability:.3f}, loss {-math.log(probability):.3f} nats")
 # e**. It is the most frequent letter of English, so a model that avoids it has to change many of its
 # words.
 #
-# The base is the shipped GPT that was trained on Tiny Shakespeare. It writes the prompts too: beginnings,
-# cut after their last whole word. The answers are the next 24 characters. (`rollout` answers many
-# prompts at once. No token has the id -1, so nothing stops it early.)
+# The base is the shipped GPT that was trained on Tiny Shakespeare. It writes the prompts too:
+# beginnings, cut after their last whole word. The answers are the next 24 characters. (`rollout`
+# answers many prompts at once. No token has the id -1, so nothing stops it early.)
 
 # %%
 import torch
@@ -206,7 +206,8 @@ for length in (3, 4, 5, None):
 print("the same rows")
 
 # %% [markdown]
-# With three tokens only one pair is left. Now the judge goes through the answers: the one with fewer e's is chosen, and a draw is no pair.
+# With three tokens only one pair is left. Now the judge goes through the answers: the one with
+# fewer e's is chosen, and a draw is no pair.
 
 # %% tags=["measured"]
 def make_pairs(prompts, *both):
@@ -226,8 +227,8 @@ print(f"{len(rows.ids)} pairs of {len(prompts)} prompts")
 #
 # ### A reward model
 #
-# The classic way first: learn the reward. The Bradley-Terry formula is a loss at once. `logsigmoid` is the
-# logarithm of the sigmoid, computed so that large numbers do no harm:
+# The classic way first: learn the reward. The Bradley-Terry formula is a loss at once. `logsigmoid`
+# is the logarithm of the sigmoid, computed so that large numbers do no harm:
 
 # %%
 from torch.nn import functional as F
@@ -243,15 +244,16 @@ def bradley_terry_loss(rewards):  # (N, 2): of the chosen answer, of the rejecte
 
 
 # %% [markdown]
-# The model that gives the rewards is a GPT. Its head, which gave one number for each token of the vocabulary,
-# makes room for one that gives a single number:
+# The model that gives the rewards is a GPT. Its head, which gave one number for each token of the
+# vocabulary, makes room for one that gives a single number:
 
 # %% mystnb={"image": {"alt": "A frozen GPT reads a prompt and an answer. Its own head is gone. A new head reads the vectors at the tokens of the answer and gives one number, the reward."}}
 diagrams.reward_head()
 
 # %% [markdown]
-# Which vector does the head read? Usually the one at the last token, which has seen all others. Here it
-# may also be the mean over the answer. The base stays frozen, so its vectors are computed once, and only the head learns.
+# Which vector does the head read? Usually the one at the last token, which has seen all others.
+# Here it may also be the mean over the answer. The base stays frozen, so its vectors are computed
+# once, and only the head learns.
 
 # %% tags=["naive:tune.reward_model.RewardModel"]
 import copy
@@ -309,8 +311,8 @@ for average in (False, True):
 print("the same rewards")
 
 # %% [markdown]
-# Does it know the taste? Ask it about pairs of prompts that it never saw. A coin would agree with half of
-# them:
+# Does it know the taste? Ask it about pairs of prompts that it never saw. A coin would agree with
+# half of them:
 
 # %% tags=["measured"]
 asked = begin_texts(256)
@@ -336,16 +338,17 @@ gap = agreed["last token", "learnt"] - agreed["last token", "new"]
 claim(gap > 0.15, "its head knows its pairs and not the taste")
 
 # %% [markdown]
-# The mean knows the taste fairly well. The vector at the last token was trained to say what comes next, and has little to say about
-# letters long ago. Its head agrees with most pairs that it learnt from, and is close to a coin on new
-# ones. In practice the whole model is trained, and then the last token works.
+# The mean knows the taste fairly well. The vector at the last token was trained to say what comes
+# next, and has little to say about letters long ago. Its head agrees with most pairs that it learnt
+# from, and is close to a coin on new ones. In practice the whole model is trained, so its
+# last vector can learn to hold what the reward needs.
 #
 # ### The best of many
 #
-# A reward model in hand, you need no training at all: draw $n$ answers and take the one with the largest reward. But
-# that is the reward of a *model* of the taste, a
-# [proxy](../book/glossary.md#proxy-reward). Compare it with the truth, minus the number of e's, as $n$ grows. Three
-# seeds, recorded with `python book/_tools/preferences.py`, on average:
+# A reward model in hand, you need no training at all: draw $n$ answers and take the one with the
+# largest reward. But that is the reward of a *model* of the taste, a
+# [proxy](../book/glossary.md#proxy-reward). Compare it with the truth, minus the number of e's, as
+# $n$ grows. Three seeds, recorded with `python book/_tools/preferences.py`, on average:
 
 # %% tags=["hide-input"]
 # @title The recorded runs
@@ -375,14 +378,14 @@ for name, runs in record["parts"]["rewards"].items():
 print(f"{'the truth decides':22}", numbers(mean_line(runs, "best")))
 
 # %% [markdown]
-# - **The proxy rises with the number of answers, without an end. The truth falls behind**, and with the last token it
-#   hardly moves.
+# - **The proxy rises with every doubling of the answers. The truth falls behind**, and with the last
+#   token it hardly moves.
 # - The worse the judge, the more its proxy rises, and the less the truth: fewer pairs make
 #   a worse one.
 # - If the truth itself decides, 64 answers are enough for hardly any e.
 #
-# The best of many answers is the one that pleases the judge most. It is also likely one that the judge
-# is *wrong* about. To improve the measure instead of what it measures is called
+# The best of many answers is the one that pleases the judge most. It is also likely one that the
+# judge is *wrong* about. To improve the measure instead of what it measures is called
 # [over-optimisation](../book/glossary.md#over-optimisation).
 
 # %% tags=["proof"]
@@ -420,8 +423,9 @@ def answer_log_probabilities(model, ids, written, average=False):
 
 
 # %% [markdown]
-# `average` gives the mean instead; more about it [at the end](#deeper-sum-or-mean). The reference never changes, so its numbers are computed **once**, without
-# gradients. Evaluation mode matters: dropout would make noise of them.
+# `average` gives the mean instead; more about it [at the end](#deeper-sum-or-mean). The reference
+# never changes, so its numbers are computed **once**, without gradients. Evaluation mode matters:
+# dropout would make noise of them.
 
 # %% tags=["naive:tune.dpo.reference_log_probabilities"]
 @torch.no_grad()
@@ -440,7 +444,8 @@ def dpo_loss(policy, reference, beta=0.1):
 
 
 # %% [markdown]
-# (The model that is trained with rewards or preferences is called the *policy*.) The loss by hand again, and that of a model which has not moved:
+# (The model that is trained with rewards or preferences is called the *policy*.) The loss by hand
+# again, and that of a model which has not moved:
 
 # %%
 policy, reference = torch.tensor([[-41.0, -52.0]]), torch.tensor([[-44.0, -46.0]])
@@ -451,7 +456,6 @@ print(f"at the start {dpo_loss(policy, policy).item():.4f}, ln 2 = {math.log(2):
 # @title Proof: the library computes the same
 from lib.tune import dpo
 
-assert DPOConfig().beta == dpo.DPOConfig().beta
 pair = policy, reference
 assert torch.equal(margins(*pair), dpo.margins(*pair))
 assert torch.allclose(dpo_loss(*pair, 0.3), dpo.dpo_loss(*pair, 0.3))
@@ -465,8 +469,8 @@ assert torch.allclose(
 print("the same numbers")
 
 # %% [markdown]
-# **Every DPO training begins at ln 2.** If yours does not, model and reference are not the same at the start: look for
-# dropout, another precision, or tokens that only one of them counts.
+# **Every DPO training begins at ln 2.** If yours does not, model and reference are not the same at
+# the start: look for dropout, another precision, or tokens that only one of them counts.
 #
 # ### Tuning
 #
@@ -488,7 +492,8 @@ def draw(table, batch_size, generator):
 
 # %% [markdown]
 # Then the settings in one object, and the `Training` of lesson [11](11_training.ipynb). The
-# library's `DPOConfig` has further options, for the losses [at the end](#deeper-a-loss-that-is-content).
+# library's `DPOConfig` has further options, for the losses [at the
+# end](#deeper-a-loss-that-is-content).
 
 # %% tags=["naive:tune.dpo.DPOConfig", "naive:tune.dpo.tune_on_pairs"]
 from dataclasses import dataclass
@@ -508,6 +513,7 @@ def tune_on_pairs(model, rows, config, recipe, batch_size=32, generator=None):
 
 # %% tags=["same:tune.dpo.DPOConfig", "same:tune.dpo.tune_on_pairs", "proof"]
 # @title Proof: the library's tuning takes the same steps
+assert DPOConfig().beta == dpo.DPOConfig().beta
 ends = []
 both = ((tune_on_pairs, DPOConfig()), (dpo.tune_on_pairs, dpo.DPOConfig()))
 for tune, config in both:
@@ -521,8 +527,9 @@ print("the same steps")
 #
 # ### The classic bug: a reference that learns too
 #
-# Somebody writes `reference = model`, forgets the copy, and computes the reference's numbers anew at each step. It is
-# always the same model as the policy. Eight pairs, a few steps, with and without the bug:
+# Somebody writes `reference = model`, forgets the copy, and computes the reference's numbers anew
+# at each step. It is always the same model as the policy. Eight pairs, a few steps, with and
+# without the bug:
 
 # %% tags=["measured"]
 def compared_with_itself(model, ids, written, reference):
@@ -549,8 +556,9 @@ assert max(drift) > 1e-4
 print("the loss stays, the weights do not")
 
 # %% [markdown]
-# With the bug the loss stays at ln 2 for ever, and the weights move all the same: the gradient pushes at
-# every step, and nothing says that it is enough. A loss that never leaves ln 2 is the sign.
+# With the bug the loss stays at ln 2 for ever, and the weights move all the same: the gradient
+# pushes at every step, and nothing says that it is enough. A loss that never leaves ln 2 is the
+# sign.
 
 # %% [markdown]
 # ## Experiment: a model that avoids a letter
@@ -566,10 +574,11 @@ losses = tune_on_pairs(model, rows, DPOConfig(), recipe, generator=generator).lo
 print(f"{recipe.n_steps} steps, loss:", [round(loss, 2) for loss in losses[::6]])
 
 # %% [markdown]
-# It begins at ln 2 and falls. Three questions to the result. How often does the model's answer have fewer e's than
-# the base's to the same prompt? (A draw is half a win.) What share of its letters are e's? And how far did it
-# move? That is the [KL divergence](../book/glossary.md#kl-divergence) of lesson
-# [01](01_text_and_tokens.ipynb), estimated on its own answers: by how many nats a character is likelier to the model than to the base.
+# It begins at ln 2 and falls. Three questions to the result. How often does the model's answer have
+# fewer e's than the base's to the same prompt? (A draw is half a win.) What share of its letters
+# are e's? And how far did it move? That is the [KL divergence](../book/glossary.md#kl-divergence)
+# of lesson [01](01_text_and_tokens.ipynb), estimated on its own answers: by how many nats a
+# character is likelier to the model than to the base.
 
 # %% tags=["measured"]
 @torch.no_grad()
@@ -611,9 +620,11 @@ for prompt, old, new in [*zip(asked, before, after)][:5]:
 # %% [markdown]
 # ### Three seeds, and the controls
 #
-# Recorded on other pairs and prompts. *Chosen only* is the plain way, and the control: as many steps on the chosen
-# answers, with the ordinary loss of lesson [11](11_training.ipynb). (It reads half as many rows, as it has no use for the others.) IPO is another loss, [below](#deeper-a-loss-that-is-content). *Known* is the share of
-# words that occur in Tiny Shakespeare. The last two columns say by how many nats the pairs' own answers moved, on average:
+# Recorded on other pairs and prompts. *Chosen only* is the plain way, and the control: as many
+# steps on the chosen answers, with the ordinary loss of lesson [11](11_training.ipynb). (It reads
+# half as many rows, as it has no use for the others.) IPO is another loss,
+# [below](#deeper-a-loss-that-is-content). *Known* is the share of words that occur in Tiny
+# Shakespeare. The last two columns say by how many nats the pairs' own answers moved, on average:
 
 # %%
 print("               win   e share   KL    known  chosen  rejected")
@@ -638,9 +649,10 @@ print("so it stands in the table")
 # %% [markdown]
 # - **DPO wins far more than training on the winners**, with every seed. The chosen answers hold
 #   e's too; only the comparison says what it is about.
-# - **The chosen answers became less likely.** The loss only wants the difference. It is cheaper to push the
-#   rejected answers far down than to raise the chosen ones, and these go down with them. That
-#   is called *likelihood displacement*. Where does the probability go? To answers in neither pile.
+# - **The chosen answers became less likely.** The loss only wants the difference. It is cheaper to
+#   push the rejected answers far down than to raise the chosen ones, and these go down with them.
+#   That is called *likelihood displacement*. Where does the probability go? To answers in neither
+#   pile.
 # - It costs: fewer of its words exist.
 #
 # ### Too far
@@ -688,11 +700,12 @@ assert max(p["win"] for p in near) - min(p["win"] for p in near) < 0.1
 print("so it stands in the table")
 
 # %% [markdown]
-# The wins rise and flatten, and the text falls apart: from a point on, the last wins are bought with words that do
-# not exist, and the chosen answers become very unlikely. It is the same over-optimisation as above, with the loss in the place of the judge.
+# The wins rise and flatten, and the text falls apart: from a point on, the last wins are bought
+# with words that do not exist, and the chosen answers become very unlikely. It is the same
+# over-optimisation as above, with the loss in the place of the judge.
 #
-# The three lines are nearly the same road. A larger $\beta$ walks it more slowly, and gets less far in as many steps.
-# **Stop by looking at something that is not in the loss.**
+# The three lines are nearly the same road. A larger $\beta$ walks it more slowly, and gets less far
+# in as many steps. **Stop by looking at something that is not in the loss.**
 
 # %% [markdown]
 # ## Predict, then run
@@ -705,7 +718,8 @@ print("so it stands in the table")
 #
 # <details><summary>Chosen and rejected are swapped by mistake. What is the loss at the first step, and what does the model learn?</summary>
 #
-# It is ln 2, as always: the first loss tells nothing about the order. The model learns to write more e's.
+# It is ln 2, as always: the first loss tells nothing about the order. The model learns to write
+# more e's.
 #
 # </details>
 #
@@ -737,7 +751,8 @@ from lib.checks.lesson_30 import (
 # %% [markdown]
 # ### Exercise 1: Who beats whom
 #
-# *warm-up · 10 minutes* · [Solution](../solutions/30_preference_tuning.ipynb#exercise-1-who-beats-whom)
+# *warm-up · 10 minutes* ·
+# [Solution](../solutions/30_preference_tuning.ipynb#exercise-1-who-beats-whom)
 #
 # `rewards` has the shape `(N,)`. Return the matrix `(N, N)` whose entry in row $i$ and column $j$
 # is the probability that answer $i$ beats answer $j$.
@@ -760,11 +775,12 @@ check_win_table(win_table)
 # %% [markdown]
 # ### Exercise 2: The sum over an answer
 #
-# *core · 15 minutes* · [Solution](../solutions/30_preference_tuning.ipynb#exercise-2-the-sum-over-an-answer)
+# *core · 15 minutes* ·
+# [Solution](../solutions/30_preference_tuning.ipynb#exercise-2-the-sum-over-an-answer)
 #
-# `logits` is `(B, T, V)`, what a model said at each of the T tokens `ids` `(B, T)`. `written` `(B, T)` marks the
-# tokens of the answers; the first token of a row is never marked. Return the log-probability of
-# each answer, `(B,)`. Keep the gradient.
+# `logits` is `(B, T, V)`, what a model said at each of the T tokens `ids` `(B, T)`. `written` `(B,
+# T)` marks the tokens of the answers; the first token of a row is never marked. Return the
+# log-probability of each answer, `(B,)`. Keep the gradient.
 #
 # <details><summary>Hint</summary>
 #
@@ -785,15 +801,17 @@ check_answer_sums(answer_sums)
 # %% [markdown]
 # ### Exercise 3: Four numbers for each pair
 #
-# *core · 10 minutes* · [Solution](../solutions/30_preference_tuning.ipynb#exercise-3-four-numbers-for-each-pair)
+# *core · 10 minutes* ·
+# [Solution](../solutions/30_preference_tuning.ipynb#exercise-3-four-numbers-for-each-pair)
 #
 # `chosen` and `rejected` are the log-probabilities of the model, `(N,)`; `reference_chosen` and
-# `reference_rejected` those of the reference. Return the DPO loss of **each** pair, `(N,)`. It must be
-# finite for any margin, and its gradient must reach the model.
+# `reference_rejected` those of the reference. Return the DPO loss of **each** pair, `(N,)`. It must
+# be finite for any margin, and its gradient must reach the model.
 #
 # <details><summary>Hint</summary>
 #
-# Subtract the reference from each answer, then one answer from the other. `F.logsigmoid` does not overflow.
+# Subtract the reference from each answer, then one answer from the other. `F.logsigmoid` does not
+# overflow.
 #
 # </details>
 
@@ -809,7 +827,8 @@ check_pair_losses(pair_losses)
 # %% [markdown]
 # ### Exercise 4: Pairs that teach nothing
 #
-# *core · 15 minutes* · [Solution](../solutions/30_preference_tuning.ipynb#exercise-4-pairs-that-teach-nothing)
+# *core · 15 minutes* ·
+# [Solution](../solutions/30_preference_tuning.ipynb#exercise-4-pairs-that-teach-nothing)
 #
 # `pairs` is a list of `(prompt, chosen, rejected)`, each a list of ids. A row is a prompt with an
 # answer, cut after `max_length` ids. Return the pairs whose two rows differ, as they
@@ -836,30 +855,34 @@ check_drop_equal(drop_equal)
 # - You built **pairs of answers**, and dropped and counted those that teach nothing.
 # - You built a **reward model**, and saw the best of many answers fool it.
 # - You built **DPO**: four numbers for each pair, a loss that begins at ln 2, and no reward model.
-# - You saw a model **avoid a letter** that nobody named, its chosen answers become less likely, and its text fall
-#   apart when it was pushed too far.
+# - You saw a model **avoid a letter** that nobody named, its chosen answers become less likely, and
+#   its text fall apart when it was pushed too far.
 #
-# What is still wrong: wins, KL and known words were measured on a few hundred answers. How sure can you be of such a number,
-# and which numbers would you need of a model that does more than avoid a letter? That is lesson 31.
+# What is still wrong: wins, KL and known words were measured on a few hundred answers. How sure can
+# you be of such a number, and which numbers would you need of a model that does more than avoid a
+# letter? That is lesson 31.
 #
-# The library's entries: [pairs](../book/api.md#tunepairs), [the reward model](../book/api.md#tunereward_model)
-# and [DPO](../book/api.md#tunedpo).
+# The library's entries: [pairs](../book/api.md#tunepairs), [the reward
+# model](../book/api.md#tunereward_model) and [DPO](../book/api.md#tunedpo).
 
 # %% [markdown]
 # ## To read
 #
-# - Bradley and Terry (1952), *Rank Analysis of Incomplete Block Designs*, section 2: the probability. Ouyang et al. (2022), *Training language models to follow instructions with human feedback*, section 3.5: a reward model, and
-#   reinforcement learning on it.
-# - Rafailov et al. (2023), *Direct Preference Optimization*, section 4: from the reward to equation 7.
+# - Bradley and Terry (1952), *Rank Analysis of Incomplete Block Designs*, section 2: the
+#   probability. Ouyang et al. (2022), *Training language models to follow instructions with human
+#   feedback*, section 3.5: a reward model, and reinforcement learning on it.
+# - Rafailov et al. (2023), *Direct Preference Optimization*, section 4: from the reward to
+#   equation 7.
 # - Gao et al. (2022), *Scaling Laws for Reward Model Overoptimization*, section 3: proxy and truth.
-# - Razin et al. (2024), *Unintentional Unalignment*, section 3: why chosen answers become less likely.
+# - Razin et al. (2024), *Unintentional Unalignment*, section 3: why chosen answers become less
+#   likely.
 # - All references with what to read in them: [bibliography](../book/bibliography.md).
 
 # %% [markdown]
 # ## Deeper: a loss that is content
 #
-# DPO never has enough: a larger margin always means a smaller loss. Azar et al. (2023, equation 17) ask for a margin of
-# $1 / (2\beta)$, and pull a larger one back. They call it IPO:
+# DPO never has enough: a larger margin always means a smaller loss. Azar et al. (2023, equation 17)
+# ask for a margin of $1 / (2\beta)$, and pull a larger one back. They call it IPO:
 
 # %% tags=["naive:tune.dpo.ipo_loss"]
 def ipo_loss(policy, reference, beta=0.1):
@@ -881,16 +904,17 @@ for ours, theirs in zip(record["parts"]["runs"]["IPO"], record["parts"]["runs"][
 print("the same loss, and so it stands in the table")
 
 # %% [markdown]
-# With $\beta = 0.1$ it wants 5 nats. In the table above it wins less than DPO with as many steps, moves less, and
-# does not push its chosen answers down. That is another point on the same road as much as another loss: compare at
-# equal KL.
+# With $\beta = 0.1$ it wants 5 nats. In the table above it wins less than DPO with as many steps,
+# moves less, and does not push its chosen answers down. That is another point on the same road as
+# much as another loss: compare at equal KL.
 
 # %% [markdown]
 # ## Deeper: sum or mean
 #
-# A sum over tokens is the logarithm of a probability. A mean is not; some code uses it, so that long answers do not count more. Here
-# answers end with their line, up to 40 characters, and the one with the smaller *share* of e's wins. The mean gets a
-# $\beta$ as many times larger as an answer is long. Look at the length of what the tuned models write:
+# A sum over tokens is the logarithm of a probability. A mean is not; some code uses it, so that
+# long answers do not count more. Here answers end with their line, up to 40 characters, and the one
+# with the smaller *share* of e's wins. The mean gets a $\beta$ as many times larger as an answer is
+# long. Look at the length of what the tuned models write:
 
 # %%
 lengths = record["parts"]["lengths"]
@@ -911,8 +935,9 @@ assert signs == {True, False}
 print("so it stands in the table")
 
 # %% [markdown]
-# Both learn the taste. About the length they say nothing that holds for all seeds: once the sum writes the longer
-# answers, once the mean, and one seed makes both write much shorter lines than before. (In that seed the chosen answers were
-# shorter too. A short line easily has no e at all.) So this is a null, with pairs that are nearly
-# equally long. What is certain is the arithmetic: with the *same* $\beta$ a mean has a margin as many times
-# smaller as an answer is long, and hardly learns. Never compare the two at one $\beta$.
+# Both learn the taste. About the length they say nothing that holds for all seeds: once the sum
+# writes the longer answers, once the mean, and one seed makes both write much shorter lines than
+# before. (In that seed the chosen answers were shorter too. A short line easily has no e at all.)
+# So this is a null, with pairs that are nearly equally long. What is certain is the arithmetic:
+# with the *same* $\beta$ a mean has a margin as many times smaller as an answer is long, and hardly
+# learns. Never compare the two at one $\beta$.

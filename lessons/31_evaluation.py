@@ -52,8 +52,8 @@ diagrams.sliding_windows()
 # %% [markdown]
 # ## By hand
 #
-# Model A answers 14 of 20 questions right, model B 12. Is A better? Ask first how much chance there is in "14 of 20". Somebody who is right
-# with probability .7 does not get 14 each time:
+# Model A answers 14 of 20 questions right, model B 12. Is A better? Ask first how much chance there is in "14 of 20". A model that is right
+# with probability .7 does not get 14 every time:
 
 # %%
 import random
@@ -63,7 +63,7 @@ found = [sum(rng.random() < 0.7 for _ in range(20)) for _ in range(12)]
 print("right of 20, twelve tests of the same model:", *found)
 
 # %% [markdown]
-# The same model gets fewer than 12 in one test, and more than 16 in another. With 20 questions, 14 against 12 says nearly nothing.
+# The same model gets fewer than 12 in two of the tests, and more than 16 in another. With 20 questions, 14 against 12 says nearly nothing.
 
 # %% [markdown]
 # ## The formula
@@ -214,7 +214,7 @@ for text in ("cafe", "café", "кафе"):
     print(f"{text}: {n_bytes} bytes, {bits_per_byte(one_bit, text):.2f} bits per byte")
 
 # %% [markdown]
-# Who divides by `len(text)` gets bits per *character*, and a comparison with somebody's bits per byte is worth nothing.
+# If you divide by `len(text)` instead, you get bits per *character*, which you cannot compare with bits per byte.
 #
 # The course's small GPT, which comes with it, reads the first part of the validation text:
 
@@ -520,7 +520,7 @@ claim(usual[0] > 0.85 and usual[0] > control[0] - 0.03, "it agrees with people")
 claim(usual[1] and not control[1], "only the judge of the usual pairs is fooled")
 
 # %% [markdown]
-# **Agreement with people does not show it.** The judge that is fooled agrees with them at least as well as the other. On ordinary answers length goes with knowledge, so it has learned to trust length. Who *writes for* the judge breaks this
+# **Agreement with people does not show it.** The judge that is fooled agrees with them at least as well as the other. On ordinary answers length goes with knowledge, so it has learned to trust length. An answer that is *written for* the judge breaks this
 # link. A model that is tuned on its verdicts does just that, and answers grow longer. (Zheng et al., 2023, section 3.3, find large judges to prefer long answers, the first of two, and
 # their own style.) So: exchange the places, compare at equal length, let people check a sample, and *never tune on the judge that you report*.
 #
@@ -557,7 +557,7 @@ assert wrong[1] > wrong[3] > wrong[5] and wrong[5] < 0.05
 print("so it stands in the table")
 
 # %% [markdown]
-# One run of each crowns the wrong model in more than one of five cases; five runs of each hardly ever. (The draws come from the same twenty runs, so for more seeds they would look too good.) Also, the
+# One run of each picks the wrong model in more than one of five cases; five runs of each hardly ever. (The draws come from the same twenty runs, so for more seeds they would look too good.) Also, the
 # better model has more parameters here: whether *width* is worth them is another question. Say how many seeds you ran, and show each of them.
 
 # %% [markdown]
@@ -668,7 +668,7 @@ check_swapped_judge(swapped_judge)
 # - You built **perplexity with strides**, each target counted once, and bits per byte, which compare models with different tokens.
 # - You built **pass@k** without bias, and a measure of **honest probabilities**.
 # - You saw a model that **ranks the answer first and does not write it**, a **judge that people agree with and that is fooled**, and how
-#   often **one seed** crowns the wrong model.
+#   often **one seed** picks the wrong model.
 #
 # What is still wrong: no number says what a model will do with questions that nobody thought of. This is the last lesson: what you need to find
 # out, you can now build, train and measure yourself.
@@ -722,7 +722,7 @@ claim(error < errors[1], "the temperature makes it more honest")
 print("the same temperature")
 
 # %% [markdown]
-# The doubled logits are about halved again, and no guess has changed.
+# The doubled logits are halved again, and a little more, since the model itself is a little too sure. No guess has changed.
 
 # %% [markdown]
 # ## Deeper: how much of a summary is there?

@@ -12,11 +12,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lib.attention import document_mask
 from lib.evaluate.losses import cross_entropy, masked_loss, packed_loss
 from lib.models.gpt import GPT, GPTConfig
+from lib.models.llama_files import load_llama
 from lib.tasks.copies import LABELS, WORDS, draw_copies
 from lib.text.bpe import BPETokenizer
 from lib.text.chat import CHATML, QUESTIONS, encode_messages, render
@@ -254,6 +255,27 @@ def test_a_document_sees_nothing_of_another_one() -> None:
     )
     for forward in wrong:
         assert notices(check_no_leak, forward)
+
+
+def test_packed_logits_are_those_of_transformers(tmp_path) -> None:
+    torch.manual_seed(0)
+    sizes = dict(vocab_size=20, hidden_size=16, intermediate_size=24)
+    sizes |= dict(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
+    none = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
+    theirs = LlamaForCausalLM(LlamaConfig(**sizes, **none)).eval()
+    for p in theirs.parameters():
+        p.data += 0.2 * torch.randn_like(p)
+    theirs.save_pretrained(tmp_path)
+    p = pack(documents(), 12)
+    mask = document_mask(p.documents) & torch.ones(12, 12, dtype=torch.bool).tril()
+    filled = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float).min)
+    with torch.no_grad():
+        expected = theirs(
+            p.inputs, attention_mask=filled, position_ids=p.positions
+        ).logits
+        found = with_mask(load_llama(tmp_path, context_length=16).eval(), p)
+    inside = p.documents >= 0
+    torch.testing.assert_close(found[inside], expected[inside], atol=1e-4, rtol=0)
 
 
 def check_packed(pack: Callable) -> None:

@@ -1,8 +1,10 @@
 """Instruction tuning: questions, rows, the tuning, and faults that must be seen."""
 
+import json
 import random
 import re
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -492,3 +494,17 @@ def test_dropout_is_on_while_tuning_and_off_while_asking():
 
 def test_the_module_offers_what_it_defines():
     assert {*sft.__all__} <= {*vars(sft)}
+
+
+def test_the_record_holds_runs_of_the_recipe_that_the_library_has():
+    path = Path(__file__).resolve().parents[1] / "data" / "instructions.json"
+    record = json.loads(path.read_text("utf-8"))
+    assert record["recipe"] == {
+        name: [*value] if isinstance(value, tuple) else value
+        for name, value in asdict(SFTConfig()).items()
+    }
+    for run in record["runs"].values():
+        assert {*run["words by skill"][0]} == {*SKILLS}
+        assert len(run["words"]) == len(run["text"]) >= 1
+        for share, skills in zip(run["words"], run["words by skill"]):
+            assert share == pytest.approx(sum(skills.values()) / len(SKILLS), abs=1e-4)

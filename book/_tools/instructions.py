@@ -39,7 +39,7 @@ RECIPE = SFTConfig()
 VARIANTS = {  # what is changed, which base is tuned, and how many seeds
     "base": ({}, "workbook", 3),
     "short": ({"n_steps": 400}, "workbook", 3),
-    "long": ({"n_steps": 1_000}, "workbook", 1),
+    "long": ({"n_steps": 1_000}, "workbook", 3),
     "all tokens": ({"answers_only": False}, "workbook", 3),
     "no stop": ({"n_steps": 200}, "workbook", 1),  # the stop does not count
     "replay": ({"n_replay": 2}, "workbook", 3),

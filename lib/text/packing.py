@@ -28,8 +28,8 @@ def first_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
     Raises:
         ValueError: for a length that is not in 1 .. ``room``.
 
-    Source: Johnson (1973); with the longest first at most 11/9 of the fewest boxes,
-    and one.
+    Source: Johnson (1973): with the longest first, at most 11/9 of the fewest boxes,
+    and 4 more.
 
     Home lesson: 28_data_preparation
     """

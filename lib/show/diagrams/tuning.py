@@ -45,7 +45,7 @@ def adapter() -> Diagram:
     diagram.shape(left + 16, 376, "x (d_in)", anchor="start")
     diagram.line([(left, low), (right, low)])
     diagram.arrow([(right, low), (right, 322)], "new", 2.5)
-    diagram.box(left - 78, 122, 156, 160, "W", "(d_out, d_in), frozen", "quiet")
+    diagram.box(left - 78, 122, 156, 160, "W, frozen", "(d_out, d_in)", "quiet")
     diagram.box(right - 78, 280, 156, 42, "A (r, d_in)", "", "new")
     diagram.arrow([(right, 280), (right, 242)], "new", 2.5)
     diagram.box(right - 78, 198, 156, 44, "B (d_out, r)", "", "new")

@@ -820,7 +820,8 @@ check_fewest_bands(fewest_bands)
 
 # %%
 from lib.evaluate.losses import packed_loss
-from lib.train import TrainConfig, Training, train
+from lib.train import Training, train
+from lib.train.settings import TrainConfig
 
 sums = [(f"{a}+{b}?", str(a + b)) for a in range(6) for b in range(6)]
 roles = ("user", "assistant")

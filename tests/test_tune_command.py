@@ -41,7 +41,7 @@ def command(monkeypatch, capsys, tmp_path):
     write("rows.jsonl", rows)
     pairs = [{"prompt": q, "chosen": a, "rejected": "no"} for q, a in QUESTIONS.items()]
     write("pairs.jsonl", pairs)
-    Path("text.txt").write_text("to be or not to be\n" * 40, "utf-8")
+    Path("text.txt").write_text("to be or not to be\n" * 60, "utf-8")
 
     def start(function, *words, said: str = "") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])

@@ -65,7 +65,7 @@ BAD_ROWS = {
     "an unknown role": ({"messages": [TURNS[0] | {"role": "bot"}]}, "role='bot'"),
     "a role that is no text": ({"messages": [TURNS[0] | {"role": []}]}, "role=\\[\\]"),
     "a content of no text": ({"messages": [TURNS[0] | {"content": 3}]}, "content=3"),
-    "an empty message": ({"messages": [TURNS[0] | {"content": " "}, TURNS[1]]}, "empty"),
+    "an empty one": ({"messages": [TURNS[0] | {"content": " "}, TURNS[1]]}, "empty"),
     "a very long role": ({"messages": [TURNS[0] | {"role": "x" * 9_999}]}, "role="),
     "a very long key": ({"messages": [{"x" * 9_999: ""}]}, "must have role, content"),
     "a question at the end": ({"messages": TURNS[:3]}, "not the assistant's"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -141,11 +143,7 @@ def check_advantages(group_advantages) -> str:
                 f"With groups of {list(sizes)} answers {method} is wrong. "
                 + hint_for_tensor(given, hints, "Work on one group at a time.")
             )
-    rewards, groups = torch.tensor([0.0, 1, 0, 1]), torch.zeros(4, dtype=torch.int64)
-    given = tensor(group_advantages(rewards, groups, "grpo", 0.5), (4,))
-    right = (rewards - 0.5) / (rewards.std() + 0.5)
-    words = "`small` is what is added to the standard deviation: use the argument."
-    expect(torch.allclose(given.double(), right.double(), atol=1e-4), words)
+    _expect_small(group_advantages)
     equal = group_advantages(torch.ones(4), torch.tensor([3, 3, 1, 1]), "grpo")
     expect(
         bool(tensor(equal, (4,)).abs().max() < 1e-3),
@@ -153,6 +151,15 @@ def check_advantages(group_advantages) -> str:
         "standard deviation.",
     )
     return "Each answer against its own group."
+
+
+def _expect_small(group_advantages: Callable) -> None:
+    """Expect that the argument `small` is used."""
+    rewards, groups = torch.tensor([0.0, 1, 0, 1]), torch.zeros(4, dtype=torch.int64)
+    given = tensor(group_advantages(rewards, groups, "grpo", 0.5), (4,))
+    right = (rewards - 0.5) / (rewards.std() + 0.5)
+    words = "`small` is what is added to the standard deviation: use the argument."
+    expect(torch.allclose(given.double(), right.double(), atol=1e-4), words)
 
 
 def _by_group(rewards: Tensor, groups: Tensor, method: str) -> Tensor:

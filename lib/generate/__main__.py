@@ -14,10 +14,9 @@ from typer import Argument, Option
 from lib.command_line import run_command
 from lib.device import choose_device
 from lib.generate import stream_text
-from lib.generate.chat import reply
+from lib.generate.chat import TEMPLATES, reply
 from lib.shapes import require_sizes
 from lib.text.bpe import BPETokenizer
-from lib.text.chat import TEMPLATES
 from lib.text.tokenizer import CharTokenizer
 from lib.train.checkpoint import Checkpoint
 from lib.train.uses import load_for_command

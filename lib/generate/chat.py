@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from lib.generate import stream
-from lib.text.chat import QUESTIONS, Message, Template, encode_messages
+from lib.text.chat import CHATML, QUESTIONS, Message, Template, encode_messages
 from lib.text.vocabulary import Tokenizer
 
-__all__ = ["reply"]
+__all__ = ["TEMPLATES", "reply"]
+
+TEMPLATES = {"questions": QUESTIONS, "chatml": CHATML}
+"""What stands around the words, by name."""
 
 
 def reply(
@@ -36,8 +39,6 @@ def reply(
     Raises:
         ValueError: for a last message that does not fit, as in `encode_messages`, or a
             setting outside its range.
-
-    Home lesson: 29_instruction_tuning
     """
     ids, messages = [], list(messages)
     while len(ids := encode_messages(tokenizer, messages, template, ask=True)[0]) >= (

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lib.text.vocabulary import Tokenizer
 
-__all__ = [
-    "Template",
-    "QUESTIONS",
-    "CHATML",
-    "TEMPLATES",
-    "render",
-    "encode_messages",
-]
+__all__ = ["Template", "QUESTIONS", "CHATML", "render", "encode_messages"]
 
 Message = dict[str, str]  # with "role" and "content", as most tools have them
 Piece = tuple[str, bool, bool]  # a text; is it the template's? does the model write it?
@@ -64,13 +57,6 @@ CHATML = Template(
     marks=("<|im_start|>", "<|im_end|>"),
 )
 """The marks of ChatML, which many open models use.
-
-Home lesson: 28_data_preparation
-"""
-
-
-TEMPLATES = {"questions": QUESTIONS, "chatml": CHATML}
-"""The templates by name.
 
 Home lesson: 28_data_preparation
 """

@@ -16,8 +16,8 @@ from typer import Option
 
 from lib.command_line import run_command, with_settings
 from lib.device import choose_device
+from lib.generate.chat import TEMPLATES
 from lib.shapes import require_sizes
-from lib.text.chat import TEMPLATES
 from lib.text.corpus import read_text
 from lib.train.checkpoint import Checkpoint, save_checkpoint
 from lib.train.settings import TrainConfig

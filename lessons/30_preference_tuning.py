@@ -751,8 +751,7 @@ from lib.checks.lesson_30 import (
 # %% [markdown]
 # ### Exercise 1: Who beats whom
 #
-# *warm-up · 10 minutes* ·
-# [Solution](../solutions/30_preference_tuning.ipynb#exercise-1-who-beats-whom)
+# *warm-up · 10 minutes* · [Solution](../solutions/30_preference_tuning.ipynb#exercise-1-who-beats-whom)
 #
 # `rewards` has the shape `(N,)`. Return the matrix `(N, N)` whose entry in row $i$ and column $j$
 # is the probability that answer $i$ beats answer $j$.
@@ -775,8 +774,7 @@ check_win_table(win_table)
 # %% [markdown]
 # ### Exercise 2: The sum over an answer
 #
-# *core · 15 minutes* ·
-# [Solution](../solutions/30_preference_tuning.ipynb#exercise-2-the-sum-over-an-answer)
+# *core · 15 minutes* · [Solution](../solutions/30_preference_tuning.ipynb#exercise-2-the-sum-over-an-answer)
 #
 # `logits` is `(B, T, V)`, what a model said at each of the T tokens `ids` `(B, T)`. `written` `(B,
 # T)` marks the tokens of the answers; the first token of a row is never marked. Return the
@@ -801,8 +799,7 @@ check_answer_sums(answer_sums)
 # %% [markdown]
 # ### Exercise 3: Four numbers for each pair
 #
-# *core · 10 minutes* ·
-# [Solution](../solutions/30_preference_tuning.ipynb#exercise-3-four-numbers-for-each-pair)
+# *core · 10 minutes* · [Solution](../solutions/30_preference_tuning.ipynb#exercise-3-four-numbers-for-each-pair)
 #
 # `chosen` and `rejected` are the log-probabilities of the model, `(N,)`; `reference_chosen` and
 # `reference_rejected` those of the reference. Return the DPO loss of **each** pair, `(N,)`. It must
@@ -827,8 +824,7 @@ check_pair_losses(pair_losses)
 # %% [markdown]
 # ### Exercise 4: Pairs that teach nothing
 #
-# *core · 15 minutes* ·
-# [Solution](../solutions/30_preference_tuning.ipynb#exercise-4-pairs-that-teach-nothing)
+# *core · 15 minutes* · [Solution](../solutions/30_preference_tuning.ipynb#exercise-4-pairs-that-teach-nothing)
 #
 # `pairs` is a list of `(prompt, chosen, rejected)`, each a list of ids. A row is a prompt with an
 # answer, cut after `max_length` ids. Return the pairs whose two rows differ, as they

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.device import at_least_float32, choose_dtype
-from lib.module import in_mode
+from lib.generate.rollouts import Rollouts
 from lib.shapes import require_sizes
 from lib.train import Training, train
 from lib.train.settings import TrainConfig
+from lib.tune.grpo import log_probabilities
 from lib.tune.pairs import PairRows
 
 __all__ = [
@@ -96,11 +97,8 @@ def answer_log_probabilities(
     own = written[..., 1:]
     if written[..., 0].any() or not own.any(dim=-1).all():
         raise ValueError("written must mark an answer in each row, after its prompt")
-    with in_mode(model, training=False):
-        logits = model(ids[..., :-1].flatten(0, -2))
-    found = at_least_float32(logits).log_softmax(dim=-1).view(*own.shape, -1)
-    found = found.gather(-1, ids[..., 1:].unsqueeze(-1)).squeeze(-1)  # (..., T - 1)
-    total = found.masked_fill(~own, 0.0).sum(dim=-1)
+    rows = Rollouts(ids.flatten(0, -2), written.flatten(0, -2))
+    total = log_probabilities(model, rows).sum(dim=-1).view(own.shape[:-1])
     return total / own.sum(dim=-1) if average else total
 
 

@@ -219,6 +219,7 @@ print(f"before: new {losses['new'][0]:.3f}, old {losses['old'][0]:.3f} nats")
 model, generator = copy.deepcopy(base), torch.Generator().manual_seed(0)
 rate = dict(learning_rate=0.0003, schedule="linear", n_warmup=10)
 training = Training(model, TrainConfig(n_steps=100, **rate))
+del losses["new"][1:], losses["old"][1:]  # if you run this cell again
 next_batch = lambda: random_batch(learn, 8, model.context_length, generator)
 train(training, next_batch, every=20, evaluate=lambda: measure(model))
 print(f"after: new {losses['new'][-1]:.3f}, old {losses['old'][-1]:.3f} nats")

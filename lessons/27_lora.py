@@ -349,7 +349,7 @@ learn, test = ids[:20_000], ids[20_000:]
 
 # %%
 torch.manual_seed(0)
-model = base.model
+model = copy.deepcopy(base.model)
 places = add_lora(model, LoRAConfig(rank=4, alpha=8), name="prose")
 n_learn = sum(p.numel() for p in trainable_parameters(model).values())
 print(f"{len(places)} adapters, such as beside {places[0]}")
@@ -361,7 +361,7 @@ print(f"{n_learn:,} parameters learn, {100 * share:.1f} % of the base's")
 # whole models: the matrix $B$ has to come all the way from zero.
 
 # %% tags=["measured"]
-before = estimate_loss(model, test, model.context_length)
+before = estimate_loss(base.model, test, model.context_length)
 settings = TrainConfig(n_steps=100, learning_rate=0.005, schedule="linear", n_warmup=10)
 generator = torch.Generator().manual_seed(0)
 next_batch = lambda: random_batch(learn, 8, model.context_length, generator)
@@ -556,12 +556,12 @@ print("so it stands in the tables")
 
 # %% tags=["answer", "measured"]
 # @title Answers: a random B, and the rank at which nothing is saved
-use_adapter(model, None)
-add_lora(model, LoRAConfig(rank=4, alpha=8), name="noise")
-for name, parameter in trainable_parameters(model).items():
+spoiled = copy.deepcopy(model)
+add_lora(spoiled, LoRAConfig(rank=4, alpha=8), name="noise")
+for name, parameter in trainable_parameters(spoiled).items():
     if name.endswith(".b"):
         nn.init.normal_(parameter)
-noisy = estimate_loss(model, test, model.context_length)
+noisy = estimate_loss(spoiled, test, model.context_length)
 print(f"base {before:.2f}, with a random B {noisy:.2f}")
 print("rank 64:", 64 * (128 + 128) == 128 * 128)
 claim(noisy > before + 1, "a random B spoils the base")

@@ -333,6 +333,8 @@ def test_a_model_without_such_layers() -> None:
         ({"rank": 2.0}, TypeError, "rank=2.0 must be an integer"),
         ({"alpha": 0.0}, ValueError, "alpha=0.0 must be above 0 and finite"),
         ({"alpha": math.nan}, ValueError, "alpha=nan must be above 0"),
+        ({"alpha": "8"}, TypeError, "alpha='8' must be a number"),
+        ({"dropout": None}, TypeError, "dropout=None must be a number"),
         ({"dropout": 1.0}, ValueError, r"dropout=1.0 must lie in \[0, 1\)"),
         ({"targets": "q_proj"}, TypeError, "targets='q_proj' must be 'all' or a tuple"),
         ({"targets": ()}, ValueError, "targets is empty"),

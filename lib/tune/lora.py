@@ -44,7 +44,8 @@ class LoRAConfig:
         dropout: Share of an adapter's input that is set to 0 in training.
 
     Raises:
-        TypeError: for targets that are not "all" or several names.
+        TypeError: for a rank that is no integer, an alpha or dropout that is no number,
+            or targets that are not "all" or several names.
         ValueError: for a rank below 1, no targets, an alpha that is not above 0 and
             finite, or a dropout outside [0, 1).
 
@@ -60,6 +61,9 @@ class LoRAConfig:
         if type(self.rank) is not int:
             raise TypeError(f"rank={self.rank!r} must be an integer")
         require_sizes(rank=self.rank)
+        for name in ("alpha", "dropout"):
+            if type(value := getattr(self, name)) not in (int, float):
+                raise TypeError(f"{name}={value!r} must be a number")
         if not 0 < self.alpha < math.inf:
             raise ValueError(f"alpha={self.alpha} must be above 0 and finite")
         if not 0 <= self.dropout < 1:

@@ -34,7 +34,8 @@ sys.path.insert(0, str(found[0]))
 # Lesson [26](26_fine_tuning.ipynb) tuned all parameters of a model, so each new purpose costs one
 # more copy of the whole model. For this one that is three megabytes; for a model with billions of
 # parameters it is many gigabytes, and its optimiser needs several times as much memory again.
-# Freezing most parts made it cheap, and the result worse. Can a small add-on tune every layer?
+# Freezing most parts made it cheap; but the head alone learned little, and the last block forgot the
+# most. Can a small add-on tune every layer?
 
 # %% [markdown]
 # ## The machine
@@ -143,8 +144,8 @@ print("gradient of B is 0:", adapter.b.grad.abs().max().item() == 0)
 #
 # ### Beside a layer
 #
-# A layer may have several adapters, by name, of which one works at a time. A `ModuleDict` is a
-# dictionary whose modules PyTorch knows about.
+# A layer can hold several adapters, by name, of which one works at a time. (Our small `add_lora` puts in
+# one only; the library's adds more.) A `ModuleDict` is a dictionary whose modules PyTorch knows about.
 
 # %% tags=["naive:tune.lora.LoRALinear"]
 class LoRALinear(nn.Module):
@@ -288,7 +289,7 @@ print("the same numbers")
 # %% [markdown]
 # ## Check: the classic bug
 #
-# Much code has multiplied by $\alpha$ instead of $\alpha / r$. No shape is wrong. At rank 1 both
+# It is an easy slip to multiply by $\alpha$ instead of $\alpha / r$. No shape is wrong. At rank 1 both
 # are the same, so a test at rank 1 sees nothing. Watch how loud random matrices become, as the
 # rank grows:
 
@@ -345,7 +346,8 @@ ids = torch.tensor(base.tokenizer.encode(text))
 learn, test = ids[:20_000], ids[20_000:]
 
 # %% [markdown]
-# The adapters are named after their purpose. Where do they stand, and how many parameters is that?
+# From here on the functions are the library's; without `targets` it takes every linear layer but the
+# head. The adapters are named after their purpose. Where do they stand, and how many parameters is that?
 
 # %%
 torch.manual_seed(0)
@@ -357,8 +359,8 @@ share = n_learn / (count_parameters(model) - n_learn)
 print(f"{n_learn:,} parameters learn, {100 * share:.1f} % of the base's")
 
 # %% [markdown]
-# Twenty-four adapters, six in each block. Now train them, with ten times the rate that is good for
-# whole models: the matrix $B$ has to come all the way from zero.
+# Twenty-four adapters, six in each block. Now train them, with a higher rate than whole models bear: the
+# matrix $B$ has to come all the way from zero.
 
 # %% tags=["measured"]
 before = estimate_loss(base.model, test, model.context_length)
@@ -376,7 +378,7 @@ full = record["runs"]["full"]["new"]
 claim(after < max(full) + 0.15, "it comes close to what tuning everything reaches")
 
 # %% [markdown]
-# Some thirty thousand numbers have learned the new voice. Compare in the table below what tuning
+# Under forty thousand numbers have learned the new voice. Compare in the table below what tuning
 # all parameters reaches. And the base is still in there. Switch the adapter off:
 
 # %%
@@ -386,7 +388,7 @@ print("the base again, to the last bit:", again == before)
 use_adapter(model, "prose")
 
 # %% [markdown]
-# So **an adapter forgets nothing that you cannot get back**. Two purposes, one base: keep two
+# So **with an adapter you can always get the base back**. Two purposes, one base: keep two
 # adapters, and switch. What does each write after the same beginning?
 
 # %% tags=["sample"]
@@ -421,15 +423,15 @@ whole = (data / "base.safetensors").stat().st_size
 print(f"adapter {size / 1e3:.0f} kB, base {whole / 1e3:,.0f} kB")
 
 # %% [markdown]
-# The file holds the adapter alone, and a sum of the base's weights, so that it is never put beside
+# The file holds the adapter alone, and a fingerprint of the base's weights, so that it is never put beside
 # another base unnoticed. After `merge` and `remove_lora` the model is an ordinary one, and can be
 # saved as a checkpoint.
 
 # %% [markdown]
 # ### Against the others
 #
-# Recorded with `python book/_tools/fine_tuning.py`, three seeds each; *full* is everything, at two
-# rates, and the seconds are the processor's. *New* is the loss on unseen prose, *old* the loss on
+# Recorded with `python book/_tools/fine_tuning.py`, three seeds each; *full* is everything, at a rate of
+# 0.001 and at 0.0003, *rank 4* is LoRA at 0.005, and the seconds are the processor's. *New* is the loss on unseen prose, *old* the loss on
 # Shakespeare, a part of the validation text. Both in nats per character, the mean of the seeds.
 
 # %%
@@ -529,7 +531,7 @@ print("so it stands in the tables")
 # - **Downwards**: a rank of 4 is better on the new text than a rank of 1, which is already worth
 #   most of the gain, with one percent of the parameters. Going on to 16 brings less.
 # - **Across**: a larger $\alpha$ means larger steps. From 2 to 8 that helps the new loss. The old
-#   one gets worse with each step to the right. Rate and $\alpha$ do much the same, so tune one of
+#   one gets worse with each step to the right. Rate and $\alpha$ push the same way, so tune one of
 #   them and leave the other: many take $\alpha = 2r$.
 
 # %% [markdown]
@@ -578,8 +580,8 @@ from lib.checks.lesson_27 import check_best_adapter, check_count, check_merged
 #
 # *warm-up · 10 minutes* · [Solution](../solutions/27_lora.ipynb#exercise-1-how-many-learn)
 #
-# Return how many parameters adapters of this rank have, beside all layers of `model` whose names
-# end with one of `targets`. Do not change the model. Layers need not be square.
+# Return how many parameters adapters of this rank have, beside all linear layers of `model` whose names
+# end with one of `targets`, once each. A target may match none. Do not change the model.
 #
 # <details><summary>Hint</summary>
 #
@@ -673,7 +675,7 @@ check_best_adapter(best_adapter)
 # ## Deeper: a base in four bits
 #
 # The base never changes, so it may be stored roughly. QLoRA (Dettmers et al. 2023) keeps each
-# weight in four bits, and trains an adapter on top in full precision. By hand: cut the numbers
+# weight in four bits, and trains an adapter on top in more. By hand: cut the numbers
 # into blocks of 64, divide each block by its largest magnitude (*absmax*), and round to one of 15
 # steps from -7 to 7. Stored are four bits for each number, and 16 more for the magnitude of each
 # block.

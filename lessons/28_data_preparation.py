@@ -397,7 +397,7 @@ print("right:", repr(characters.decode(seen)))
 print("wrong:", repr(characters.decode(seen[:-1])))
 
 # %% [markdown]
-# The second model never gets a gradient for the stop. It writes its answer, and goes on: perhaps with the next question.
+# For the second model the stop is never a target: each step only makes it less likely. It writes its answer, and goes on: perhaps with the next question.
 # The loss shows nothing. *Print what the loss sees, as text: its last token must be the stop.* (A section [at the end](#deeper-a-model-that-never-stops) trains both.)
 
 # %% [markdown]
@@ -470,8 +470,8 @@ for n_hashes in (16, 128, 4096):
     print(f"{n_hashes:4} hashes: {same:.2f}, exactly {jaccard(a, b):.2f}")
 
 # %% [markdown]
-# The error falls with the square root of the length: thousands of hashes come within a hundredth or two, a hundred within a few
-# hundredths. But all pairs of signatures are still as many pairs. So cut each signature into $b$
+# The error falls as one over the square root of the number of hashes: thousands come within a hundredth or two, a hundred within
+# a few hundredths. (That sixteen came so near is luck.) But all pairs of signatures are still as many pairs. So cut each signature into $b$
 # *bands* of $r$ numbers:
 
 # %% mystnb={"image": {"alt": "Two signatures of six numbers, cut into three bands of two. In the first band both have 7 and 3: they meet in one bucket, and are compared. The other bands differ."}}
@@ -619,7 +619,7 @@ def contaminated(questions, training, n=8):
 
 training = ["He said: to be, or not to be, that is the question. Then he left."]
 questions = ["To be, or not to be: that is the question?"]
-questions += ["Is that a question to be asked?"]
+questions += ["Is that the question that we all should have asked him?"]
 print("found in the training text:", contaminated(questions, training))
 
 # %% tags=["same:text.duplicates.group_numbers", "same:text.duplicates.split_groups", "same:text.duplicates.contaminated", "proof"]
@@ -632,7 +632,8 @@ assert contaminated(questions, training) == library.contaminated(questions, trai
 print("the same groups, splits and questions")
 
 # %% [markdown]
-# Question 0 is there. A reworded question would pass unseen: this search finds copies, and never proves that there are none.
+# Question 0 is there. A question of fewer than `n` words is never found this way; for those the library looks for all of their
+# words. And a reworded one passes unseen: the search finds copies, and never proves that there are none.
 
 # %% [markdown]
 # ## Experiment: what a leak is worth
@@ -747,7 +748,8 @@ check_last_answer(last_answer)
 #
 # Large corpora are packed more simply: all documents in one stream, each with the token `end_id` at its end, cut into rows anywhere. For
 # `ids` `(B, T)` return two tensors of the same shape, the number of the document of each token, from 0 on in each row, and its
-# position in it. The token `end_id` is the last of its document.
+# position in it. The token `end_id` is the last of its document. Each row stands alone: it begins with number 0 and position 0,
+# even in the middle of a document.
 #
 # <details><summary>Hint</summary>
 #
@@ -791,7 +793,7 @@ check_fewest_bands(fewest_bands)
 # %% [markdown]
 # ## Recap
 #
-# - You built **conversations as one text**, in which the model's words *and its stop* count, and no user can forge a mark.
+# - You built **conversations as one text**, in which the model's words *and its stop* count; in the library's version no user can forge a mark.
 # - You built **packed rows**: with a document mask they have the loss of separate rows, and B depends on nothing of A.
 #   Positions alone do not do that.
 # - You built **MinHash and bands**, and counted what they find and what they miss.

@@ -342,14 +342,16 @@ def table(*names, columns=("words", "wordings", "stops")):
     for name in names:
         found = [runs[name][column] for column in columns]
         spans = (f"{min(each):.2f} .. {max(each):.2f}" for each in found)
-        print(f"{name:12} {len(found[0]):5}", *(f"{span:>13}" for span in spans))
+        label = {"base": "tuned"}.get(name, name)
+        print(f"{label:12} {len(found[0]):5}", *(f"{span:>13}" for span in spans))
 
 
 # %% [markdown]
-# Look at the smallest and the largest share of answers that stop, over all seeds:
+# Look at the smallest and the largest share of answers that stop, over all seeds. (*Tuned* is the right mask, with 600 steps; the
+# wrong one had 200, and one seed.)
 
 # %%
-table("base", "no stop", columns=("stops",))
+table("base", "no stop", columns=("stops", "last loss"))
 
 # %% tags=["proof"]
 # @title Proof: what the text says about the stop
@@ -357,7 +359,7 @@ assert min(runs["base"]["stops"]) >= 0.99 and max(runs["no stop"]["stops"]) <= 0
 print("so it stands in the table")
 
 # %% [markdown]
-# Every answer of the first stops, and hardly any of the second. It gives its answer, and goes on until a line end
+# Every answer of the first stops, and hardly any of the second, whose loss falls as well. It gives its answer, and goes on until a line end
 # comes by chance, or until it has no room left.
 
 # %% [markdown]
@@ -433,8 +435,9 @@ print("so it is in this run")
 
 # %% [markdown]
 # Most answers about words that it never saw are right, and eight wordings of each skill are enough to understand
-# many new ones. What it cannot do tells as much. `sum` asks for pairs of numbers that no question
-# of the tuning had. The base read all of them as statements (`We know that ...`), and yet the model finds few.
+# many new ones. What it cannot do tells as much. `sum` asks for pairs of numbers that no question of the tuning had, and it fails
+# at others too (see 3 plus 4 below): it has seen them too seldom. `last` and `reverse` stand in the workbook, and are still weak in
+# this run; 40 questions for each skill, and one run, are a coarse measure.
 # `contains` stays near half, which is chance for a yes or a no: it never learned that, though many lines of
 # the workbook say it.
 
@@ -813,6 +816,10 @@ def talk(question, answer):
 own_talks = [talk("Who are you?", "a GPT"), talk("What can you do?", "words")]
 fine_tune(model, Conversations(tokenizer, own_talks).batch, SFTConfig(n_steps=30))
 say(model, "Who are you?", "What can you do?", "What are you?", 'Reverse "king".')
+
+# %% [markdown]
+# Look at the last answer, too: thirty steps on two rows may cost old skills. That is the forgetting from above, and replay helps
+# here as well.
 
 # %% [markdown]
 # ## Deeper: more steps

@@ -378,10 +378,9 @@ for name, runs in record["parts"]["rewards"].items():
 print(f"{'the truth decides':22}", numbers(mean_line(runs, "best")))
 
 # %% [markdown]
-# - **The proxy rises with every doubling of the answers. The truth falls behind**, and with the last
-#   token it hardly moves.
-# - The worse the judge, the more its proxy rises, and the less the truth: fewer pairs make
-#   a worse one.
+# - **The proxy rises with every doubling of the answers. The truth stays far below what the truth
+#   itself would find**, and with the last token it hardly moves.
+# - The worse the judge, the less the truth rises: fewer pairs make a worse one.
 # - If the truth itself decides, 64 answers are enough for hardly any e.
 #
 # The best of many answers is the one that pleases the judge most. It is also likely one that the
@@ -647,10 +646,10 @@ for seed in range(3):
 print("so it stands in the table")
 
 # %% [markdown]
-# - **DPO wins far more than training on the winners**, with every seed. The chosen answers hold
-#   e's too; only the comparison says what it is about.
-# - **The chosen answers became less likely.** The loss only wants the difference. It is cheaper to
-#   push the rejected answers far down than to raise the chosen ones, and these go down with them.
+# - **With as many steps DPO wins far more than training on the winners**, with every seed, and moves much
+#   farther. At the small KL of *chosen only* DPO wins no more (see the table below, at 10 steps).
+# - **The chosen answers became less likely.** The loss only wants the difference. A probability can
+#   fall without limit, and both answers share most of what makes them, so they sink together.
 #   That is called *likelihood displacement*. Where does the probability go? To answers in neither
 #   pile.
 # - It costs: fewer of its words exist.
@@ -679,7 +678,7 @@ plt.close(figure)
 figure
 
 # %% [markdown]
-# The middle line in numbers. The last one is how far the chosen answers moved:
+# The line of $\beta = 0.1$ in numbers, one seed; the last column is how far the chosen answers moved:
 
 # %%
 for point in record["parts"]["curves"]["0.1"]:
@@ -701,8 +700,8 @@ print("so it stands in the table")
 
 # %% [markdown]
 # The wins rise and flatten, and the text falls apart: from a point on, the last wins are bought
-# with words that do not exist, and the chosen answers become very unlikely. It is the same
-# over-optimisation as above, with the loss in the place of the judge.
+# with words that do not exist, and the chosen answers become very unlikely. The taste itself is still
+# satisfied. What is lost is what nobody put into it: that words should exist.
 #
 # The three lines are nearly the same road. A larger $\beta$ walks it more slowly, and gets less far
 # in as many steps. **Stop by looking at something that is not in the loss.**
@@ -935,5 +934,5 @@ print("so it stands in the table")
 # writes the longer answers, once the mean, and one seed makes both write much shorter lines than
 # before. (In that seed the chosen answers were shorter too. A short line easily has no e at all.)
 # So this is a null, with pairs that are nearly equally long. What is certain is the arithmetic:
-# with the *same* $\beta$ a mean has a margin as many times smaller as an answer is long, and hardly
-# learns. Never compare the two at one $\beta$.
+# with the *same* $\beta$ a mean has a margin as many times smaller as an answer is long, so it acts like
+# a much smaller $\beta$. Never compare the two at one $\beta$.

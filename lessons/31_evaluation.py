@@ -124,13 +124,13 @@ def paired_p_value(a, b, n_draws=5_000, seed=0):
 
 # %% [markdown]
 # Two pairs of models, two hundred questions each. In both A has 140 right and B 126. In the first pair B is wrong wherever A
-# is; in the second they fail at different questions:
+# is; in the second 34 failures are common, and besides each fails where the other does not:
 
 # %%
 a = [True] * 140 + [False] * 60
 nested = [True] * 126 + [False] * 74
 apart = [False] * 40 + [True] * 126 + [False] * 34
-for name, b in (("the same failures", nested), ("different ones", apart)):
+for name, b in (("the same failures", nested), ("partly others", apart)):
     print(f"{name:17} A {sum(a)}, B {sum(b)}, p-value {paired_p_value(a, b):.3f}")
 
 # %% [markdown]
@@ -150,7 +150,7 @@ def bootstrap_interval(values, n_draws=2_000, seed=0):
 
 
 # %%
-for name, b in (("the same failures", nested), ("different ones", apart)):
+for name, b in (("the same failures", nested), ("partly others", apart)):
     low, high = bootstrap_interval([x - y for x, y in zip(a, b)])
     print(f"{name:17} A is better by {low:.2f} to {high:.2f}")
 
@@ -183,6 +183,7 @@ print("the same numbers")
 @torch.no_grad()
 def sliding_losses(model, ids, length, stride):
     n_targets = len(ids) - 1
+    length = min(length, n_targets)
     ends = [*range(length, n_targets, stride), n_targets]
     places = torch.tensor(ends)[:, None] + torch.arange(-length, 0)  # (windows, T)
     log_p = model.eval()(ids[places]).log_softmax(dim=-1)
@@ -238,6 +239,8 @@ for stride in (128, 112, 96, 64, 32, 16):
     losses = sliding_losses(base, part, length=128, stride=stride)
     by_stride[stride] = losses.mean().item()
     print(f"stride {stride:3}: {len(losses)} targets, loss {by_stride[stride]:.3f}")
+bits = bits_per_byte(losses, held_out[1:3_001])
+print(f"perplexity {perplexity(losses):.2f}, bits per byte {bits:.2f}")
 
 # %% [markdown]
 # As a curve:
@@ -266,14 +269,14 @@ claim(abs(more) < 0.01, "below half a window nothing is gained")
 print("the same losses")
 
 # %% [markdown]
-# The same model and the same text, and another loss: without overlap, the first targets after each jump have little to go by. A little overlap repairs that. Below half a window
-# **nothing more is gained**, at four times the cost: this model makes little of what stands more than a few dozen characters back. A reported
+# The same model and the same text, and another loss: without overlap, the first targets after each jump have little to go by. A little overlap repairs that. From stride 96 on
+# **nothing more is gained**, at six times the cost: this model makes little of what stands more than a few dozen characters back. A reported
 # perplexity needs window and stride beside it. (Elsewhere in the course windows do not overlap.)
 #
 # ### One of several samples
 #
 # Where answers can be checked, by running a program say, one asks: with $k$ samples, how likely is at least one right? Draw $n \geq k$ samples, of which $c$
-# are right. Then count in how many ways to take $k$ of them none is right:
+# are right. Of all ways to take $k$ of them, find the share in which none is right:
 #
 # $$\text{pass@}k = 1 - \binom{n-c}{k} \Big/ \binom{n}{k} = 1 - \prod_{i=0}^{k-1} \frac{n - c - i}{n - i}$$
 #
@@ -309,7 +312,7 @@ for n, c, k in ((5, 2, 4), (9, 0, 3), (9, 9, 1), (20, 3, 20)):
 print("the same probabilities")
 
 # %% [markdown]
-# The product is right on average; the plain formula is too low by several hundredths.
+# The product is right on average; the plain formula is too low by more than a tenth.
 #
 # ### Does it know what it does not know?
 #
@@ -575,9 +578,9 @@ print("so it stands in the table")
 #
 # </details>
 #
-# <details><summary>You try twenty variants of a model that are all equally good, and report the best with its p-value. How often is that below one in twenty?</summary>
+# <details><summary>You make twenty independent tests, each of two equally good models on its own questions. How often is at least one p-value below one in twenty?</summary>
 #
-# In more than six of ten cases: each has one chance in twenty, and you took the luckiest. Choose on one set of questions, report on another.
+# In more than six of ten cases: each has one chance in twenty. With one common baseline it is less, and still far more than one in twenty. Choose on one set of questions, report on another.
 #
 # </details>
 
@@ -644,7 +647,7 @@ check_byte_losses(byte_losses)
 # *core · 15 minutes* · [Solution](../solutions/31_evaluation.ipynb#exercise-3-a-judge-asked-twice)
 #
 # `judge(first, second)` returns 1 if it prefers the first answer, 2 for the second. It may prefer a *place*. Ask it in both orders for each pair `(a, b)` in `pairs`. If both verdicts
-# name the same answer, that one wins; otherwise it is a tie, worth one half. Return the win rate of the a's.
+# name the same answer, that one wins; otherwise, and with two equal answers, it is a tie, worth one half. Return the win rate of the a's.
 #
 # <details><summary>Hint</summary>
 #

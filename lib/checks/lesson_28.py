@@ -32,6 +32,7 @@ def check_last_answer(last_answer) -> str:
         before = list(own)
         answer = returned(last_answer(own))
         expect(own == before, "Your function changed the list `own` itself: copy it.")
+        expect(answer is not own, "Return a new list, also where nothing changes.")
         expect(
             isinstance(answer, list) and all(type(mark) is bool for mark in answer),
             f"Return a list of True and False; yours is {answer!r}.",

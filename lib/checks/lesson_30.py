@@ -96,8 +96,9 @@ def check_win_table(win_table) -> str:
             + apart / 2,
         }
         _expect_near(given, right, hints, "It is sigmoid(r_i - r_j).")
-        large = win_table(rewards * 1_000)
-        expect(bool(large.isfinite().all()), "Large rewards must not overflow.")
+        large, words = win_table(rewards * 1_000), "Large rewards must not overflow."
+        sure = (1_000 * apart).sigmoid()
+        expect(torch.allclose(large.double(), sure.double(), atol=1e-5), words)
     return "Each row says whom this answer beats."
 
 
@@ -107,8 +108,9 @@ def check_win_table(win_table) -> str:
 @exercise
 def check_answer_sums(answer_sums) -> str:
     """Takes a function of logits, ids and written."""
-    for n_rows, length, n_ids in ((3, 7, 5), (1, 4, 9), (4, 5, 3)):
-        logits = 2 * _noise(n_rows, length, n_ids, seed=length)
+    sizes = ((3, 7, 5, 2), (1, 4, 9, 2), (4, 5, 3, 2), (2, 6, 5, 100), (2, 200, 65, 2))
+    for n_rows, length, n_ids, scale in sizes:
+        logits = scale * _noise(n_rows, length, n_ids, seed=length)
         places = torch.Generator().manual_seed(n_ids)
         ids = torch.randint(n_ids, (n_rows, length), generator=places)
         starts = torch.arange(n_rows)[:, None] % (length - 2) + 1
@@ -178,11 +180,17 @@ def check_pair_losses(pair_losses) -> str:
         _expect_gradient(given, right, leaves)
     start = pair_losses(*(torch.tensor([-900.0, -3.0]) for _ in range(4)), 0.1)
     words = f"Equal models give ln 2 for each pair; yours: {rounded(start)}."
-    expect(torch.allclose(start, torch.tensor(2.0).log()), words)
+    expect(torch.allclose(start.double(), torch.tensor(2.0).log().double()), words)
     far = torch.tensor([-4_000.0]), torch.tensor([-3.0])
     large = pair_losses(*far, far[1], far[1], 1.0)
     words = "A margin of -3,997 gives a loss of 3,997, not infinity: use F.logsigmoid."
     expect(bool((large - 3_997).abs() < 1), words)
+    leaf = torch.tensor([-3.0]).requires_grad_()
+    near = pair_losses(leaf, far[0], far[1], far[1], 1.0)
+    expect(bool(near.abs() < 1e-3), "A margin of 3,997 gives a loss of 0.")
+    leaf = far[0].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(pair_losses(leaf, *far[1:], far[1], far[1], 1.0).sum(), leaf)
+    expect(bool((slope + 1).abs() < 1e-3), "The gradient there is not finite: use F.logsigmoid.")
     return "Four numbers, one loss."
 
 

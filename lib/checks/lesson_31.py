@@ -14,7 +14,7 @@ __all__ = ["check_needed", "check_byte_losses", "check_swapped_judge"]
 
 # Exercise 1
 
-SHARES = ((0.5, 0.05), (0.7, 0.02), (0.9, 0.01), (0.3, 0.02), (0.2, 0.5))
+SHARES = ((0.5, 0.05), (0.7, 0.02), (0.9, 0.01), (0.3, 0.02), (0.2, 0.5), (0.5, 0.245))
 
 
 @exercise
@@ -65,7 +65,7 @@ def _needed_mistakes(p: float, half: float) -> dict[float, str]:
 def _documents(number: int) -> list[tuple[str, Tensor]]:
     texts = (
         ("to be or not", "naïve café", "кит"),
-        ("a", "bb bb bb bb bb bb", ""),
+        ("a\n", "", "bb bb bb bb bb bb", "a\n"),
         ("€", "x" * 30),
         ("same", "size"),
     )[number]
@@ -176,7 +176,7 @@ def check_swapped_judge(swapped_judge) -> str:
             right = sum(points) / len(pairs)
             hints = _judge_mistakes(pairs, points, margin, place)
             expect(
-                math.isclose(given, right, abs_tol=1e-9),
+                math.isclose(given, right, abs_tol=1e-6),
                 f"The win rate is {right:.3f}, not {given:.3f}. "
                 + hint_for(given, hints, "1 for a won pair, 1/2 for a tie, 0 else."),
             )

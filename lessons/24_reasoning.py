@@ -155,7 +155,7 @@ def encode_examples(tokenizer, examples):
             for place in range(first, last):
                 own[len(prompt) + place] = 0
         counted.append(own)
-    ids, own = pad_batch(rows), pad_batch(counted).bool()  # (B, T + 1), zeros at the end
+    ids, own = pad_batch(rows), pad_batch(counted).bool()  # (B, T + 1), then zeros
     return Rows(inputs=ids[:, :-1], targets=ids[:, 1:], counted=own[:, 1:])
 
 

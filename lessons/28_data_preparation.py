@@ -831,6 +831,10 @@ talks = [[dict(role=r, content=c) for r, c in zip(roles, pair)] for pair in sums
 signs = CharTokenizer("".join(render(talk) for talk in talks))
 
 
+# %% [markdown]
+# Both are trained in the same way:
+
+# %%
 def learn_sums(with_stop):
     encoded = [encode_messages(signs, talk) for talk in talks]
     batch = tuple(pack([(i, own[:-1] + [with_stop]) for i, own in encoded], length=32))

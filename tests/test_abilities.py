@@ -32,4 +32,4 @@ def test_the_preset_is_what_the_rows_were_trained_with():
 
 def test_every_task_is_on_the_page():
     shown = {row.training["task"].partition(":")[0] for row in TRAINED}
-    assert shown | {"repeats", "patterns"} == set(TASKS)
+    assert shown | {"repeats", "patterns", "instructions"} == set(TASKS)

@@ -153,6 +153,8 @@ def _what_was_found(found: dict | list) -> dict:
     """
     if isinstance(found, list):
         return {"right": [run["greedy"][-1] for run in found]}
+    if "wordings" in found:
+        return {"right": found["words"]}
     if "by_shots" in found:
         return {"right": [shots[-1] for shots in found["by_shots"]]}
     if "accuracy" in found:

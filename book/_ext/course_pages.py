@@ -31,7 +31,8 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 LOGGER = logging.getLogger(__name__)
 LADDER, TIMINGS = ROOT / "data" / "ladder.json", ROOT / "data" / "timings.json"
 BENCHMARKS = ROOT / "data" / "benchmarks.json"
-RECORDS = [ROOT / "data" / f"{name}.json" for name in ("induction", "reasoning", "rl")]
+RECORDED = ("induction", "reasoning", "rl", "instructions")
+RECORDS = [ROOT / "data" / f"{name}.json" for name in RECORDED]
 COURSE = ROOT / "book" / "course.yml"
 TO_COME = " *to come*"
 

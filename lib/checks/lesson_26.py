@@ -160,6 +160,10 @@ def check_mixed_batch(mixed_batch) -> str:
         again = mixed_batch(new, old, size, n_old, length, again)[0]
         words = "The same seed must give the same batch: use `generator` for all rows."
         expect(torch.equal(again, seen[0]), words)
+        generator = torch.Generator().manual_seed(0)
+        both = [mixed_batch(new, old, size, n_old, length, generator)[0] for _ in "ab"]
+        words = "Two batches in a row are the same: do not seed the generator again."
+        expect(room < 3 or not torch.equal(*both), words)
     return "Old and new in every step."
 
 

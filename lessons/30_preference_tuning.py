@@ -117,7 +117,7 @@ base, tokenizer = shipped.model, shipped.tokenizer
 
 
 def write(model, prompts, n_new=24):
-    return rollout(model, prompts, n_new, stop_id=-1, generator=generator).answers()
+    return rollout(model, prompts, n_new, stop_id=None, generator=generator).answers()
 
 
 # %%

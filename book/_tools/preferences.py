@@ -40,7 +40,7 @@ RECORD = Path("data", "preferences.json")
 SEEDS = range(3)
 N_PAIRS, N_TEST, N_NEW, BATCH_SIZE = 400, 256, 24, 32
 LONGEST_LINE = 40
-NEVER = -1  # no token has this id, so an answer does not stop
+NEVER = None  # no token ends an answer
 RECIPE = TrainConfig(30, 6e-5, schedule="constant", n_warmup=5)
 HEAD = TrainConfig(200, 0.01, schedule="linear")
 LONGEST, EVERY = 60, 10  # steps of a curve, and between its points

@@ -42,7 +42,7 @@ def rollout(
     model: GPT,
     prompts: Sequence[Sequence[int]],
     n_new: int,
-    stop_id: int,
+    stop_id: int | None,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Rollouts:
@@ -56,7 +56,7 @@ def rollout(
         model: writes; afterwards it is in the mode that it was in.
         prompts: B lists of one id or more.
         n_new: tokens that an answer may have at most.
-        stop_id: ends an answer, and belongs to it.
+        stop_id: ends an answer, and belongs to it; None for answers of n_new tokens.
         temperature: see `sample_next`; 0 always takes the likeliest token.
         generator: source of the random draws.
 
@@ -67,7 +67,8 @@ def rollout(
     Home lesson: 25_reinforcement_learning
     """
     require_sizes(n_new=n_new)
-    require_between(0, model.config.vocab_size - 1, stop_id=stop_id)
+    if stop_id is not None:
+        require_between(0, model.config.vocab_size - 1, stop_id=stop_id)
     lengths = [len(prompt) for prompt in prompts]
     if not lengths or not min(lengths):
         raise ValueError("prompts must be one or more, of one token or more")
@@ -92,7 +93,8 @@ def rollout(
             new = sample_next(logits, temperature, generator).masked_fill(done, 0)
             ids = torch.cat([ids, new], dim=1)
             written = torch.cat([written, ~done], dim=1)
-            done = done | (new == stop_id)
+            if stop_id is not None:
+                done = done | (new == stop_id)
     return Rollouts(*_aligned(ids, written, filled), temperature)
 
 

@@ -185,8 +185,7 @@ for n in (1, 2):
 
 # %% [markdown]
 # The rule of one letter is often wrong: a letter may stand in the period twice. Two letters
-# in a row hardly ever do, but for the first letter that counts only one agrees. Keep both numbers in
-# mind.
+# in a row hardly ever do, but for the first letter that counts only one agrees.
 #
 # ### A model of attention only
 #
@@ -345,10 +344,10 @@ train_on(model, task, look, **recipe)
 
 # %% [markdown]
 # The loss falls, and scores rise: the largest of the heads of layer 2 for induction, and of layer 1
-# the largest mean weight on the letter one back, and on the one two back. (So that all fit on one
-# axis, the loss is drawn as a share of $\ln 50$, the loss of a blind guess.)
+# the largest mean weight on the letter one back, and two back. (The loss is drawn as a share of
+# $\ln 50$, the loss of a blind guess.)
 
-# %% mystnb={"image": {"alt": "Five lines over 700 steps. The loss falls little at first, then steeply. Accuracy jumps most of the way, rests there, and later climbs to almost one. The induction score rises with the jump. The weight one back grows slowly during the rest, and comes near one only with the second climb, when the weight two back rises too."}} tags=["sample"]
+# %% mystnb={"image": {"alt": "Five lines over 700 steps. The loss falls little at first, then steeply. Accuracy jumps most of the way, rests there, and later climbs to almost one. The induction score rises with the jump. The weight one back grows slowly during the rest, and comes near one only with the second climb, when the weight two back rises too."}}
 import math
 
 from lib.show import plot
@@ -398,7 +397,7 @@ claim(columns[4][jump] < 0.2 < columns[4][-1], "two back comes with the second s
 # First the maps of one row with a short period. Thin red dots mark the diagonal just below the main
 # one, in layer 1, and in layer 2 the stripes where the next letter stood one and two periods ago.
 
-# %% mystnb={"image": {"alt": "Four maps of attention, two heads in each of two layers, over 24 letters with period 8. In layer 1 one head follows the marked diagonal, and the other a diagonal further back. In layer 2 both heads follow the marked stripes once the row repeats."}} tags=["sample"]
+# %% mystnb={"image": {"alt": "Four maps of attention, two heads in each of two layers, over 24 letters with period 8. In layer 1 one head follows the marked diagonal, and the other a diagonal further back. In layer 2 both heads follow the marked stripes once the row repeats."}}
 row, _ = draw_repeats(1, 24, 50, (8, 8), torch.Generator().manual_seed(3))
 maps = [weights[0] for weights in attention_maps(model, row)]
 figure = plot.attention_maps(maps, task.tokenizer.decode(row[0]))
@@ -501,7 +500,7 @@ frames.slider(draw, [*states], "left out (layer.head)", says)
 #
 # ### Five seeds, and the controls
 #
-# One run is one run. `python book/_tools/induction.py` trained five of each, with the same recipe.
+# `python book/_tools/induction.py` trained five of each, with the same recipe.
 # The last row is a usual GPT of two layers, with feed-forward networks.
 
 # %%
@@ -658,7 +657,7 @@ for k in (0, 1, 2, 4, 8):
 # %% [markdown]
 # As a picture, with a control that comes below:
 
-# %% mystnb={"image": {"alt": "Two lines over the number of shots, from 0 to 8. The model's accuracy and the best possible one lie close together, from two shots on one on the other, and rise from nearly 0 over one half to nearly 1. A dashed line shows the accuracy after shots with shuffled labels, near one half."}} tags=["sample"]
+# %% mystnb={"image": {"alt": "Two lines over the number of shots, from 0 to 8. The model's accuracy and the best possible one lie close together, from two shots on one on the other, and rise from nearly 0 over one half to nearly 1. A dashed line shows the accuracy after shots with shuffled labels, near one half."}}
 shuffled = sum(runs["patterns"]["shuffled"]) / 5
 lines = {"model": right.tolist(), "best possible": best}
 plot.line_chart(lines, "shots", "accuracy", levels={"8 shots, shuffled": shuffled})

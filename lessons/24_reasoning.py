@@ -9,9 +9,8 @@
 #   model calls, a vote among samples, and a choice by a verifier.
 # - **You will see** one model add numbers that it never met, and another one, with the same
 #   examples but without their steps, fail.
-# - **Needs** lessons [11](11_training.ipynb), [13](13_generation.ipynb) and, for filled-up rows,
-#   [15](15_encoder_decoder.ipynb).
-# - **Takes** about 70 minutes, and 50 for the exercises; the notebook runs in under 45 s.
+# - **Needs** lessons [11](11_training.ipynb) and [13](13_generation.ipynb).
+# - **Takes** about 70 minutes, and fifty for the exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -119,7 +118,7 @@ for style in ("plain", "reversed", "steps"):
     print(f"{style:9}", *write_sum(123, 456, digits=3, style=style)[:2])
 
 # %% [markdown]
-# An `Example` has a `prompt` and an `answer`. The answer with steps is three times as long. *Tokens are
+# An `Example` has a `prompt` and an `answer`. *Tokens are
 # what an answer costs*, in time and in money.
 
 # %% tags=["same:tasks.arithmetic.write_sum", "proof"]
@@ -375,8 +374,7 @@ print("so it stands in the tables")
 # **Not one four-digit sum is right**, in any of these styles. The models have learnt a procedure for
 # three places. With learned positions the places beyond were never trained. With letters and rotary
 # positions the model does not go on to a fourth place either, perhaps because its sums all had one
-# length. (One of the three was not ready with three digits when its training ended.) Larger models,
-# trained on sums of many lengths, get further (Zhou et al. 2024). *Right on new questions* is not
+# length. Larger models, trained on sums of many lengths, get further (Zhou et al. 2024). *Right on new questions* is not
 # *right on longer questions*.
 
 # %% [markdown]
@@ -422,8 +420,8 @@ print("so it stands in the table")
 
 # %% [markdown]
 # With the random split it seems that the model understands. The other split shows that it does not
-# combine `jump` by itself: nothing told it that `jump` behaves as `walk` does. 32 combinations tell it
-# for most, 200 for nearly all. **The split decides what a test tells you.**
+# combine `jump` by itself: nothing told it that `jump` behaves as `walk` does. A few dozen combinations
+# tell it for most. **The split decides what a test tells you.**
 
 # %% [markdown]
 # ## A tool
@@ -620,8 +618,7 @@ print("so it stands in the table")
 # - **With a verifier more samples help, again and again**: one right answer among sixteen is enough, if
 #   somebody can tell.
 # - **A vote helps less.** It finds what the model says most often, and where that is wrong, more samples
-#   make it surely wrong. Here sixteen votes end a little below the one greedy answer. (In Wang et al.
-#   they pass it by far: large models have many ways to the same answer.)
+#   make it surely wrong. Here sixteen votes end a little below the one greedy answer.
 # - **The judge at random is the control.** To choose without knowledge gives nothing.
 #
 # And sixteen samples are sixteen times the tokens. This verifier could add the numbers itself; verifiers

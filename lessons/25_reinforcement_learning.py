@@ -9,7 +9,7 @@
 # - **You will see** a model that blurts out wrong sums discover that writing the steps pays; and
 #   several ways in which it learns nothing.
 # - **Needs** lessons [11](11_training.ipynb) and [13](13_generation.ipynb); lesson [24](24_reasoning.ipynb) helps.
-# - **Takes** about 75 minutes, and 40 for the exercises; the notebook runs in under 45 s.
+# - **Takes** about 75 minutes, and forty for the exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -616,7 +616,7 @@ shown(("grpo",), "sampled", "right_steps")
 
 # %% [markdown]
 # All seeds of all methods arrive. **GRPO is not better than REINFORCE here**, which has no baseline at
-# all; perhaps because so many answers make each step that its noise does not matter.
+# all.
 #
 # Now controls. Two other rewards: one that pays for the *form* only, and one that pays one answer in
 # five, at random.
@@ -648,8 +648,7 @@ print("the same rewards")
 # Each starts as before. Look at what is right, and at how many answers show steps:
 
 # %%
-shown(("random reward", "format reward"), "greedy", "steps")
-shown(("format reward",), "right_steps")
+shown(("random reward", "format reward"), "greedy", "steps", "right_steps")
 
 # %% [markdown]
 # **The random reward does harm**, with every seed: a third to two thirds of the right answers are left. Random
@@ -687,7 +686,7 @@ print("so it stands in the tables")
 # - **With the weight** the greedy answers are as good, and some drawn ones stay without steps.
 # - **At ten times the rate** less than one answer in a hundred is right, with any seed. Nearly all groups
 #   are dead, so hardly a gradient is left that could bring the model back. The form has survived.
-# - **From the other starts** two models blurt well. Their steps disappear (`right_steps` is then 0 of 0),
+# - **From the other starts** two models blurt well. Their steps disappear,
 #   and greedily neither gains. The third does neither well: it comes to write steps in half of its
 #   answers, and nearly all are wrong.
 #
@@ -768,7 +767,7 @@ from lib.checks.lesson_25 import (
 #
 # *warm-up · 10 minutes* · [Solution](../solutions/25_reinforcement_learning.ipynb#exercise-1-a-verifier)
 #
-# A model is asked `7-19=` and shall answer with the difference and a stop: `-12.`, without leading
+# A model is asked `7-10=` and shall answer with the difference and a stop: `-3.`, without leading
 # zeros. Its first stop ends the answer: nothing may follow it. Before the last `>` it may write
 # anything but a stop. Return 1 for exactly the right result, else
 # 0, as a float. Nothing that a model writes may raise an error.

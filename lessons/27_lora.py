@@ -430,20 +430,20 @@ print(f"adapter {size / 1e3:.0f} kB, base {whole / 1e3:,.0f} kB")
 # %% [markdown]
 # ### Against the others
 #
-# Recorded with `python book/_tools/fine_tuning.py`, three seeds each; *full* is everything, at a rate of
-# 0.001 and at 0.0003, *rank 4* is LoRA at 0.005, and the seconds are the processor's. *New* is the loss on unseen prose, *old* the loss on
+# Recorded with `python book/_tools/fine_tuning.py`, three seeds each; *full* is everything, at
+# two rates, *rank 4* is LoRA, and the seconds are the processor's. *New* is the loss on unseen prose, *old* the loss on
 # Shakespeare, a part of the validation text. Both in nats per character, the mean of the seeds.
 
 # %%
 runs, mean = record["runs"], lambda numbers: sum(numbers) / len(numbers)
 start = record["before"]
-print(f"{'before':16} {'':22} new {start['new']:.3f}  old {start['old']:.3f}")
+print(f"{'before':16} {'':32} new {start['new']:.3f}  old {start['old']:.3f}")
 shown = ("full at 0.0003", "full", "rank 4, alpha 8", "last block", "head", "scratch")
 for name in shown:
     run = runs[name]
     new, old, seconds = (mean(run[key]) for key in ("new", "old", "seconds"))
-    count = f"{run['learn']:7,} learn"
-    print(f"{name:16} {count}  {seconds:4.1f} s  new {new:.3f}  old {old:.3f}")
+    count = f"{run['learn']:7,} learn at {run['rate']}"
+    print(f"{name:16} {count:23}  {seconds:4.1f} s  new {new:.3f}  old {old:.3f}")
 
 # %% [markdown]
 # One table row hides a choice: the learning rate. A larger one learns more and forgets more. So

@@ -849,7 +849,7 @@ def learn_sums(with_stop):
 # %% [markdown]
 # Then ask both all the questions, with room for eight characters. How many answers end?
 
-# %% tags=["sample"]
+# %% tags=["measured"]
 from lib.generate.rollouts import rollout
 
 asked = [encode_messages(signs, talk[:1], ask=True)[0] for talk in talks]

@@ -347,8 +347,8 @@ def table(*names, columns=("words", "wordings", "stops")):
 
 
 # %% [markdown]
-# Look at the smallest and the largest share of answers that stop, over all seeds. (*Tuned* is the right mask, with 600 steps; the
-# wrong one had 200, and one seed.)
+# Look at the smallest and the largest share of answers that stop, over all seeds. (*Tuned* is the right mask, with three times as many
+# steps.)
 
 # %%
 table("base", "no stop", columns=("stops", "last loss"))
@@ -437,7 +437,7 @@ print("so it is in this run")
 # Most answers about words that it never saw are right, and eight wordings of each skill are enough to understand
 # many new ones. What it cannot do tells as much. `sum` asks for pairs of numbers that no question of the tuning had, and it fails
 # at others too (see 3 plus 4 below): it has seen them too seldom. `last` and `reverse` stand in the workbook, and are still weak in
-# this run; 40 questions for each skill, and one run, are a coarse measure.
+# this run; few questions for each skill, and one run, are a coarse measure.
 # `contains` stays near half, which is chance for a yes or a no: it never learned that, though many lines of
 # the workbook say it.
 

@@ -678,7 +678,7 @@ plt.close(figure)
 figure
 
 # %% [markdown]
-# The line of $\beta = 0.1$ in numbers, one seed; the last column is how far the chosen answers moved:
+# The line of the middle $\beta$ in numbers, one seed; the last column is how far the chosen answers moved:
 
 # %%
 for point in record["parts"]["curves"]["0.1"]:

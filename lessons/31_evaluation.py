@@ -269,7 +269,7 @@ claim(abs(more) < 0.01, "below half a window nothing is gained")
 print("the same losses")
 
 # %% [markdown]
-# The same model and the same text, and another loss: without overlap, the first targets after each jump have little to go by. A little overlap repairs that. From stride 96 on
+# The same model and the same text, and another loss: without overlap, the first targets after each jump have little to go by. A little overlap repairs that. Below three quarters of a window
 # **nothing more is gained**, at six times the cost: this model makes little of what stands more than a few dozen characters back. A reported
 # perplexity needs window and stride beside it. (Elsewhere in the course windows do not overlap.)
 #

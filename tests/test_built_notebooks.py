@@ -50,7 +50,7 @@ def test_library_follows_imports():
     names = {path.relative_to(ROOT / "lib").as_posix() for path in found}
     assert {"train/__init__.py", "text/batches.py", "evaluate/losses.py"} <= names
     assert {"__init__.py", "train/parallel.py"} <= names
-    assert "attention.py" not in names
+    assert "block.py" not in names
     assert library("import torch\n") == set()
 
 

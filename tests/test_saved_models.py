@@ -45,6 +45,8 @@ from lib.train.checkpoint import (
 from lib.train.parallel import SharedModel
 from lib.train.run import Run
 from lib.train.uses import load_for_command
+from lib.tune.lora import LoRA, LoRALinear
+from lib.tune.reward_model import RewardModel
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"d_model": 8, "n_heads": 2, "d_ff": 8, "context_length": 6, "dropout": 0.0}
@@ -83,6 +85,9 @@ REFUSED = {
     SinusoidalPositions: lambda: SinusoidalPositions(6, 8),
     Rotary: lambda: Rotary(8, 6),
     PatchEmbedding: lambda: PatchEmbedding(8, 4, 8),
+    LoRA: lambda: LoRA(8, 8, 2, 4.0),
+    LoRALinear: lambda: LoRALinear(Linear(8, 8)),
+    RewardModel: lambda: RewardModel(GPT(GPTConfig(7, 8, 2, 1, 8, 6))),
 }
 
 

@@ -19,7 +19,7 @@ LONGEST = 40  # characters of an expression
 
 
 def calculate(expression: str, max_digits: int = 6) -> int:
-    """Return the value of an expression of whole numbers with + - and *.
+    """Return the value of whole numbers with ``+``, ``-`` and ``*`` between them.
 
     It reads the expression itself: what a model wrote is never run as a program.
 

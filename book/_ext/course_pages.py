@@ -197,7 +197,7 @@ class AbilitiesTable(CourseDirective):
     def run(self) -> list[nodes.Node]:
         """Write the table."""
         self.watch(COURSE, *RECORDS)
-        head = "| Asked to | Such as | Right | |\n|---|---|---|--:|"
+        head = "| Asked to | Such as | Right | Runs |\n|---|---|---|--:|"
         return self.myst("\n".join([head, *map(self.row, read_abilities())]))
 
     def row(self, ability: Ability) -> str:

@@ -10,6 +10,13 @@
     opened.forEach(details => { details.open = false; });
   });
 
+  // The search looks up the ids of modules, whose dots would be taken for classes.
+  addEventListener("DOMContentLoaded", () => {
+    if (typeof Search === "undefined") return;
+    const toText = Search.htmlToText;
+    Search.htmlToText = (html, anchor) => toText(html, anchor?.replaceAll(".", "\\."));
+  });
+
   // Code and formulas that are wider than their place scroll in it, with keys as well.
   const markWide = box => {
     const formula = box.querySelector("mjx-math"); // its words for screen readers are wider

@@ -135,9 +135,8 @@ def dpo_loss(
         policy: log-probabilities of the model ``(..., 2)``, chosen answer first.
         reference: those of the reference, same shape.
         beta: above 0.
-        smoothing: the share of pairs :math:`\epsilon` that are taken to be the wrong
-            way round: :math:`-(1 - \epsilon) \ln \sigma(\beta m) - \epsilon \ln
-            \sigma(-\beta m)`.
+        smoothing: the share of pairs that are taken to be the wrong way round: the loss
+            of a pair is the mean of both ways, with this weight for the other one.
 
     Returns:
         Nats, a scalar; ln 2 where both models are the same.

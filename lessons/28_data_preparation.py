@@ -858,8 +858,7 @@ for with_stop in (True, False):
     rolls = rollout(learn_sums(with_stop), asked, 8, stop, temperature=0)
     written[with_stop] = [signs.decode(answer) for answer in rolls.answers()]
     ended = sum(text.endswith("\n") for text in written[with_stop])
-    print(f"stop learnt: {with_stop}, {ended} of {len(asked)} answers end;", end=" ")
-    print(written[with_stop][20:24])
+    print(f"stop learnt: {with_stop}, {ended} of {len(asked)} answers end")
 
 # %% tags=["proof"]
 # @title Proof: what the text says about both
@@ -867,6 +866,13 @@ right = [[t.startswith(s) for t, (_, s) in zip(w, sums)] for w in written.values
 claim(min(map(sum, right)) >= 34, "both begin with the right sum")
 ended = [sum(text.endswith("\n") for text in texts) for texts in written.values()]
 claim(ended[0] >= 34 and ended[1] == 0, "only the first model stops")
+
+# %% [markdown]
+# And what does the second model write?
+
+# %% tags=["sample"]
+question, answer = talks[20][0]["content"], written[False][20]
+print(f"the model that never learnt its stop answers {question} with {answer}")
 
 # %% [markdown]
 # Both write the right sum. The second one then goes on with what it knows: digits.

@@ -197,7 +197,7 @@ class AbilitiesTable(CourseDirective):
     def run(self) -> list[nodes.Node]:
         """Write the table."""
         self.watch(COURSE, *RECORDS)
-        head = "| Asked to | Such as | Right | Runs |\n|---|---|---|--:|"
+        head = "| Asked to | Right | Runs | Such as |\n|---|---|--:|---|"
         return self.myst("\n".join([head, *map(self.row, read_abilities())]))
 
     def row(self, ability: Ability) -> str:
@@ -209,7 +209,7 @@ class AbilitiesTable(CourseDirective):
         bar = f'<span class="share"><span style="width: {width:.0f}%"></span></span>'
         asked = self.lesson_link(ability.lesson, ability.asked, COURSE)
         example = ability.example.replace("|", "\\|")
-        return f"| {asked} | `{example}` | {bar} | {share} |"
+        return f"| {asked} | {bar} | {share} | `{example}` |"
 
 
 class AbilitiesCommands(CourseDirective):

@@ -10,7 +10,7 @@
 # - **You will see** a model that gets no answer right get most of them right after a short tuning,
 #   and a larger model that cannot be tuned so.
 # - **Needs** lessons [13](13_generation.ipynb) and [17](17_masked_language_model.ipynb).
-# - **Takes** about 60 minutes; the notebook runs in under 45 s.
+# - **Takes** about 60 minutes, and 50 for the exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -47,8 +47,8 @@ for _ in range(6):
     print(draw_statement(rng), end="")
 
 # %% [markdown]
-# No line asks for anything. Yet a model that predicts these lines well must know how a word is
-# read backwards, how long it is, and what is in it. Does it also answer when you ask?
+# No line asks for anything. Yet to predict such lines well, a model would have to know how a word is
+# spelled, how long it is, and what is in it. Does it also answer when you ask?
 
 # %% [markdown]
 # ## The machine
@@ -107,7 +107,7 @@ print(f"loss {sum(surprises) / len(surprises):.3f}")
 # $$L = -\frac{1}{|A|} \sum_{t \in A} \ln p(x_t \mid x_1, \dots, x_{t-1})$$
 #
 # In a batch, $A$ holds the places of all rows: each token that counts has one share, whether its answer
-# is long or short. It is the loss of section 3.5 in Ouyang et al. (2022), where this is the first of
+# is long or short. Ouyang et al. (2022, section 3.5) begin with such a tuning; it is the first of their
 # three steps.
 
 # %% [markdown]
@@ -179,6 +179,8 @@ def ask(model, tokenizer, conversations, n_new=32):
 # training. What does the base say?
 
 # %% tags=["sample"]
+from pathlib import Path
+
 import lib
 from lib.train.checkpoint import load_checkpoint
 
@@ -295,7 +297,7 @@ print("the same answers, settings and losses")
 # ### The data, and what is kept for the tests
 #
 # There are ten skills. Each has eight wordings to learn with and two that are kept back. Words are kept back
-# too, and pairs of numbers. Look at some rows.
+# too. So are some pairs of numbers, from the questions only: the workbook has them all. Look at some rows.
 
 # %%
 from lib.tasks.instructions import SKILLS
@@ -307,8 +309,8 @@ for example in (Instructions().draw(rng) for _ in range(6)):
 diagrams.held_out_grid()
 
 # %% [markdown]
-# The first test asks whether the model learned the skill, or the words. The second asks whether it
-# learned what is meant, or the sentence. The workbook was made with known words only, so neither stage has
+# The first test asks whether the model learned the skill, or the words. The second, with unseen words as
+# well, asks whether it learned what is meant, or the sentence. The workbook was made with known words only, so neither stage has
 # seen a word of the tests in a statement or a question. (They do occur in Shakespeare's text.)
 
 # %% [markdown]
@@ -347,8 +349,7 @@ def table(*names, columns=("words", "wordings", "stops")):
 
 
 # %% [markdown]
-# Look at the smallest and the largest share of answers that stop, over all seeds. (*Tuned* is the right mask, with three times as many
-# steps.)
+# Look at the smallest and the largest share of answers that stop, over all seeds. (*Tuned* is the right mask.)
 
 # %%
 table("base", "no stop", columns=("stops", "last loss"))
@@ -359,7 +360,7 @@ assert min(runs["base"]["stops"]) >= 0.99 and max(runs["no stop"]["stops"]) <= 0
 print("so it stands in the table")
 
 # %% [markdown]
-# Every answer of the first stops, and hardly any of the second, whose loss falls as well. It gives its answer, and goes on until a line end
+# Every answer of the first stops, and hardly any of the second, whose loss ends nearly as low. It goes on until a line end
 # comes by chance, or until it has no room left.
 
 # %% [markdown]
@@ -383,8 +384,8 @@ before = shares_of(base)
 print({kind: f"{mean(shares):.2f}" for kind, shares in before.items()})
 
 # %% [markdown]
-# It gets nothing right. Now the tuning, on a copy. Every step draws new questions. All of it is short beside
-# the training of the base.
+# It gets nothing right. Now the tuning, on a copy, which is short beside the training of the base. Every step draws its
+# questions anew.
 
 # %% tags=["measured:wide"]
 model = GPT(base.config)
@@ -425,6 +426,7 @@ copies = [after["words"][name] for name in ("repeat", "spell", "copy")]
 claim(min(copies) >= 0.6, "copying is mostly right")
 claim(after["words"]["contains"] <= 0.8, "yes or no stays near chance")
 claim(after["words"]["sum"] <= 0.5, "sums that were never asked are mostly wrong")
+claim(max(after["words"][name] for name in ("last", "reverse")) < 0.9, "still weak")
 talks = [
     [{"role": "user", "content": example.prompt[3:-4]}]
     for example in tests["words"].test_examples[::4]
@@ -434,13 +436,23 @@ claim(stops >= 0.95, "nearly every answer ends with its stop")
 print("so it is in this run")
 
 # %% [markdown]
-# Most answers about words that it never saw are right, and eight wordings of each skill are enough to understand
-# many new ones. What it cannot do tells as much. `sum` asks for pairs of numbers that no question of the tuning had, and it fails
-# at others too (see 3 plus 4 below): it has seen them too seldom. `last` and `reverse` stand in the workbook, and are still weak in
-# this run; few questions for each skill, and one run, are a coarse measure.
-# `contains` stays near half, which is chance for a yes or a no: it never learned that, though many lines of
-# the workbook say it.
+# Most answers about words that it never saw are right, and for most skills eight wordings are enough to understand
+# two new ones. What it cannot do tells as much. `sum` asks for pairs of numbers that no question of the tuning had, and it fails
+# at others too (see 3 plus 4 below). Yet the workbook states all sums. Does the base know them? Let it complete the
+# statements:
 
+# %% tags=["measured:wide"]
+pairs = [(a, b) for a in range(10) for b in range(10)]
+begun = [tokenizer.encode(f"We know that {a} and {b} make ") for a, b in pairs]
+made = rollout(base, begun, 4, tokenizer.ids["\n"], temperature=0).answers()
+wanted = [f"{a + b}.\n" for a, b in pairs]
+knows = sum(tokenizer.decode(ids) == text for ids, text in zip(made, wanted))
+print(f"the base completes {knows} of {len(pairs)} sums rightly")
+
+# %% [markdown]
+# Only a part of them. What the base does not hold, so short a tuning does not bring out. `contains` stays near half, which is
+# chance for a yes or a no: the base never learned that, though many lines of
+# the workbook say it. `last` and `reverse` are still weak after so few steps.
 # %% [markdown]
 # Now chat with it. Change the questions; they must be in the style of the skills, it knows nothing
 # else.
@@ -498,10 +510,11 @@ print("so it stands in the table")
 # %% [markdown]
 # The same questions, the same number of steps. Without the workbook most answers are wrong, though both models have
 # learned the form: nearly all their answers end with a stop. A little the tuning does teach: most first letters
-# are right. But copying, spelling and reversing stay near 0 in both. So the first model did not learn them from
-# the questions. It learned what a question wants, and the rest was there. **Tuning elicits what the base
-# contains.** With large models it is much the same: Zhou et al. (2023) tune one on a thousand
-# conversations.
+# are right. But copying, spelling and reversing stay near 0 in both. So the first model hardly learned them from
+# the questions. It learned what a question wants, and the rest was there. **Tuning brings out what the base
+# contains, and in so few steps adds little to it.** (Which of its texts did it, the workbook or the random letters that come
+# again, these runs do not separate.) Zhou et al. (2023) found the same of a large model: a thousand chosen
+# conversations were enough to make it answer nearly as well as models that were tuned on far more.
 
 # %% [markdown]
 # ## What is lost
@@ -549,7 +562,7 @@ print(tuple(rows.inputs.shape), "->", tuple(mixed.inputs.shape))
 print(f"{rows.counted.sum()} targets in answers, {mixed.counted[16:].sum()} in replay")
 
 # %% [markdown]
-# Few rows are enough, because answers are short. Recorded, with two
+# Few rows are enough, because answers are short: the two rows have more than half of the weight. Recorded, with two
 # such rows in each batch; *text* is the loss on Shakespeare's validation text:
 
 # %%
@@ -561,18 +574,18 @@ table("base", "replay", columns=("words", "wordings", "text"))
 start = record["before"]["workbook"]["text"]
 assert min(runs["base"]["text"]) > start + 1 > max(runs["replay"]["text"]) + 0.5
 assert 0.5 < max(runs["replay"]["words"]) < min(runs["base"]["words"])
+assert min(runs["base"]["text"]) > log(tokenizer.vocab_size)
 print("so it stands in the table")
 
 # %% [markdown]
-# Without replay the loss on the old text is far above where it began. With it, it hardly moves. It is not for
-# nothing: after the same number of steps fewer answers are right.
+# Without replay the loss on the old text is far above where it began, above even that of a blind guess among all the signs that the
+# model knows. With replay it hardly moves. That is not free: after the same number of steps fewer answers are right.
 
 # %% [markdown]
 # ## Loss on everything?
 #
 # Why not let the questions count too? Then the model also learns to write questions, from the same
-# steps. This function marks all but the filling: a place counts if something that counts is still to
-# come.
+# steps. This function marks all but the filling: a place counts if it, or a later one, counted before.
 
 # %% tags=["lib:tune.sft.with_prompts"]
 def with_prompts(rows: Rows) -> Rows:
@@ -603,7 +616,7 @@ assert abs(found[0] - first) < 1e-4
 print("the same loss")
 
 # %% [markdown]
-# Here it costs answers: most tokens of a row are now the question's, and what the question wants gets a small
+# Here it costs answers, probably because most tokens of a row are now the question's, and what the question wants gets a small
 # share of each gradient. It forgets less, since there is more text to predict. With long questions, short answers
 # and few rows it can help (Shi et al. 2024). Which of the two is better is a question to measure.
 
@@ -617,7 +630,7 @@ print("so it stands in the table")
 # %% [markdown]
 # ## Predict, then run
 #
-# <details><summary>A batch has one long answer of 27 tokens and fifteen of 2. How much of the loss is the long one?</summary>
+# <details><summary>A batch has one long answer of 27 tokens and fifteen of 2. How much weight in the loss has the long answer?</summary>
 #
 # Nearly half: 27 of 57 tokens that count. The mean is over tokens, not over answers. Long answers get more weight,
 # and a data set with few long ones can be about them.
@@ -709,8 +722,8 @@ check_two_rows(batch_of)
 #
 # *core · 10 minutes* · [Solution](../solutions/29_instruction_tuning.ipynb#exercise-3-how-often-it-stops-and-how-much-it-says)
 #
-# From a list of answers, each a list of ids with one token or more, return two floats: the share that ends with
-# `stop_id`, and the mean number of tokens without that stop at the end. Some answers were cut off; they count too.
+# From a list of answers, each a list of ids with one token or more, return a pair of two floats: first the share that ends with
+# `stop_id`, then the mean number of tokens without that stop at the end. Some answers were cut off; they count too.
 #
 # <details><summary>Hint</summary>
 #
@@ -758,7 +771,7 @@ check_replay_rows(replay_rows)
 # - You built **rows of conversations in which only answers and their stops count**, and tuned a model on
 #   them with the training that you have.
 # - You built **two measures**, right answers and answers that end, on words and on wordings that were kept back.
-# - You saw that **tuning elicits what the base contains**, and that a base without it learns the form only.
+# - You saw that **tuning brings out what the base contains**, and that a base without it learns the form only.
 # - You saw **forgetting**, and that a little replay prevents most of it.
 #
 # What is still wrong: each question had one right answer. Of two polite letters, which is better? Nobody
@@ -814,18 +827,19 @@ def talk(question, answer):
 
 
 own_talks = [talk("Who are you?", "a GPT"), talk("What can you do?", "words")]
+OLD = ['Shout the word "king".', 'Spell "king" out.']
+say(model, *OLD)
 fine_tune(model, Conversations(tokenizer, own_talks).batch, SFTConfig(n_steps=30))
-say(model, "Who are you?", "What can you do?", "What are you?", 'Reverse "king".')
+say(model, "Who are you?", "What can you do?", "What are you?", *OLD)
 
 # %% [markdown]
-# Look at the last answer, too: thirty steps on two rows may cost old skills. That is the forgetting from above, and replay helps
-# here as well.
+# Compare the last two answers with the first two: thirty steps on two rows may cost old skills. That is the forgetting from above, and
+# replay helps here as well.
 
 # %% [markdown]
 # ## Deeper: more steps
 #
-# The run above is short, so that you need not wait. Recorded runs with more steps, each on new questions at every
-# step:
+# The run above is short, so that you need not wait. Recorded runs with more steps:
 
 # %%
 for name in ("short", "base", "long"):
@@ -859,5 +873,5 @@ assert all(second < first for first, second in pairs)
 print("so it stands in the table")
 
 # %% [markdown]
-# Often, but less often: it never read a question at such a distance from the start. If you want conversations of
+# Often, but less often: no row of the tuning had a question before its question. If you want conversations of
 # several turns, tune on them; `conversation_rows` is ready for that.

@@ -10,7 +10,7 @@
 # - **You will see** a model that knows the right answer and does not write it, and a judge that people agree with,
 #   and that is easily fooled.
 # - **Needs** lessons [11](11_training.ipynb), [13](13_generation.ipynb) and [28](28_data_preparation.ipynb).
-# - **Takes** about 75 minutes; the notebook runs in under 30 s.
+# - **Takes** about 75 minutes, and 40 for the exercises; the notebook runs in under 30 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -33,7 +33,7 @@ sys.path.insert(0, str(found[0]))
 # ## The question
 #
 # Through the whole course you have compared models: by their loss, by the share of right answers, by
-# winners of pairs. "The second is better" was the usual conclusion. How many questions does that take? And does the
+# winners of pairs. "The second is better" was the usual conclusion. How many questions does it take to be sure of that? And does the
 # number measure what you want to know?
 
 # %% [markdown]
@@ -47,7 +47,7 @@ diagrams.sliding_windows()
 # %% [markdown]
 # A model reads a short piece at once; a text may have a million characters. So a *window* moves over the text. How far it moves at once is
 # the [stride](../book/glossary.md#stride). It decides how much context each token gets, and what it costs. This is how the
-# first of all measures, the loss on a text, is really taken. You build it below.
+# first of all measures, the loss on a text, should be taken, and how reports take it. You build it below.
 
 # %% [markdown]
 # ## By hand
@@ -73,7 +73,7 @@ print("right of 20, twelve tests of the same model:", *found)
 #
 # $$\frac{\hat p + \frac{z^2}{2n} \pm z \sqrt{\frac{\hat p (1 - \hat p)}{n} + \frac{z^2}{4 n^2}}}{1 + \frac{z^2}{n}}$$
 #
-# In nineteen of twenty tests the true share lies inside. Such a range is a [confidence interval](../book/glossary.md#confidence-interval).
+# In about nineteen of twenty tests the true share lies inside, if the answers are independent. Such a range is a [confidence interval](../book/glossary.md#confidence-interval).
 
 # %% [markdown]
 # ## Build
@@ -107,8 +107,8 @@ for n in (20, 200, 2_000, 20_000):
 #
 # Usually both get the same ones. Then most of the chance is shared: a hard question is hard for both. Look at the
 # *differences*, question by question. If both models are equally good, each difference could as well have had the other sign. So
-# give all differences random signs, often, and count how often chance alone goes as far as what was found. This share is
-# the [p-value](../book/glossary.md#p-value).
+# give all differences random signs, often, and count how often chance alone goes as far as what was found, in either direction. This share is
+# the [p-value](../book/glossary.md#p-value). (The difference that was found counts as one more draw; so no p-value is 0.)
 
 # %% tags=["naive:evaluate.intervals.paired_p_value"]
 import torch
@@ -131,7 +131,7 @@ a = [True] * 140 + [False] * 60
 nested = [True] * 126 + [False] * 74
 apart = [False] * 40 + [True] * 126 + [False] * 34
 for name, b in (("the same failures", nested), ("partly others", apart)):
-    print(f"{name:17} A {sum(a)}, B {sum(b)}, p-value {paired_p_value(a, b):.3f}")
+    print(f"{name:17} A {sum(a)}, B {sum(b)}, p-value {paired_p_value(a, b):.4f}")
 
 # %% [markdown]
 # The same two shares, and in one case hardly any doubt, in the other a difference that chance makes often. Two separate
@@ -177,7 +177,8 @@ print("the same numbers")
 # ### The loss of a long text
 #
 # Now the windows. The first one counts for all its targets, every later one for the new ones only. With a small stride each target has
-# nearly a full window before it, and the model reads everything many times.
+# nearly a full window before it, and the model reads everything many times. In the code, `ends` are the targets at which the windows end, and
+# `new` says how many of its targets each window counts.
 
 # %% tags=["naive:evaluate.perplexity.sliding_losses"]
 @torch.no_grad()
@@ -192,6 +193,8 @@ def sliding_losses(model, ids, length, stride):
     return torch.cat([row[length - n :] for row, n in zip(losses, new)])
 
 
+ends = [*range(6, 11, 2), 11]  # the picture: windows of 6, stride 2, 11 targets
+print("ends", ends, "new", [end - before for before, end in zip([0, *ends], ends)])
 # %% [markdown]
 # From losses, two numbers are made. [Perplexity](../book/glossary.md#perplexity) is $e$ to the mean loss: among how many equally likely tokens
 # a model seems to choose. It depends on what a token is. *Bits per byte* do not: the bits of all tokens together, divided by the bytes of the text.
@@ -206,7 +209,7 @@ def bits_per_byte(losses, text):
 
 
 # %% [markdown]
-# A text in other alphabets has more bytes than characters. Let a model need one bit for each character:
+# A letter with an accent takes two bytes, and so does each Cyrillic one. Let a model need one bit for each character:
 
 # %%
 for text in ("cafe", "café", "кафе"):
@@ -221,11 +224,14 @@ for text in ("cafe", "café", "кафе"):
 
 # %% tags=["corpus", "hide-input"]
 # @title The text and the trained model
+from pathlib import Path
+
+import lib
 from lib.text.batches import split_text
 from lib.text.corpus import load_corpus
 from lib.train.checkpoint import load_checkpoint
 
-root = Path(library.__file__).parents[2]
+root = Path(lib.__file__).parents[1]
 checkpoint = load_checkpoint(root / "data" / "base.safetensors")
 base, tokenizer = checkpoint.model.eval(), checkpoint.tokenizer
 corpus = load_corpus()
@@ -316,9 +322,9 @@ print("the same probabilities")
 #
 # ### Does it know what it does not know?
 #
-# A model gives probabilities. If it is sure by eight tenths, it should be right in eight of ten such cases: then it is
+# A model gives probabilities. If it says 0.8, it should be right in eight of ten such cases: then it is
 # [calibrated](../book/glossary.md#calibration). Sort its predictions into bins by their confidence, and compare in each bin the mean
-# confidence with the share of right ones. The mean gap is the *expected calibration error*.
+# confidence with the share of right ones. The mean of these gaps, each weighted by the number of predictions in its bin, is the *expected calibration error*.
 
 # %% tags=["lib:evaluate.calibration.Bin"]
 from typing import NamedTuple
@@ -366,12 +372,17 @@ for name, factor in (("as trained", 1), ("logits doubled", 2)):
 # Bin by bin, beside a model that would be exactly as often right as it says:
 
 # %% mystnb={"image": {"alt": "Share of right guesses against confidence, in ten bins. The trained model stays near the diagonal. With doubled logits the curve lies below it: the model is less often right than it says."}} tags=["corpus"]
-lines = {name: [b.accuracy for b in bins] for name, bins in tables.items()}
-places = [b.confidence for b in tables["as trained"]]
-curves = {"honest": places, "as trained": lines["as trained"]}
-if len(lines["logits doubled"]) == len(places):
-    curves["logits doubled"] = lines["logits doubled"]
-plot.line_chart(curves, "confidence", "share right", x=places)
+import matplotlib.pyplot as plt
+
+figure, ax = plt.subplots(figsize=(5, 3.6))
+ax.plot([0, 1], [0, 1], "--", color="gray", label="honest")
+for name, bins in tables.items():
+    x, y = zip(*[(each.confidence, each.accuracy) for each in bins])
+    ax.plot(x, y, marker="o", label=name)
+ax.set(xlabel="confidence", ylabel="share right")
+ax.legend()
+plt.close(figure)
+figure
 
 # %% tags=["same:evaluate.calibration.reliability", "same:evaluate.calibration.calibration_error", "proof", "corpus"]
 # @title Proof: the library's bins are the same; the doubled logits are less honest
@@ -410,13 +421,13 @@ for stride in (128, 32):
     print(f"stride {stride:3}: {len(losses)} targets, loss {losses.mean():.3f}")
 
 # %% [markdown]
-# There are three thousand targets in this part. With the stride 32 the bug counts most of them four times, with much context and with little, so the smaller stride gains
+# There are three thousand targets in this part (the last few, which fill no window, are missing in the first line). With the stride 32 the bug counts most of them four times, with much context and with little, so the smaller stride gains
 # nothing. *Count your targets.* The same kind of bug averages the means of windows of unequal length.
 
 # %% [markdown]
 # ## Experiment: what a number hides
 #
-# ### It knows, and does not write
+# ### It recognises, and does not write
 #
 # Tests with several choices are often scored by *likelihood*: which choice gives the model the most probability? Let the GPT
 # choose between the true continuation of a text and three from elsewhere, and then let it write. The control chooses without seeing the text before.
@@ -449,18 +460,23 @@ ranked = (score(before, after).argmax(dim=1) == 0).tolist()
 blind = (score(line_break, after).argmax(dim=1) == 0).tolist()
 written = generate(base, before, 16, temperature=0)[:, -16:]
 wrote = (written == after[:, 0]).all(dim=1).tolist()
+own = score(before, torch.stack([written, *after[:, :3].unbind(1)], dim=1))
+liked = (own[:, 0] >= own[:, 1]).sum().item()  # its own text, the true one
 for name, right in (("ranks it first", ranked), ("blind", blind), ("writes it", wrote)):
     low, high = wilson_interval(sum(right), 100)
-    print(f"{name:14} {sum(right) / 100:.2f}, with chance {low:.2f} to {high:.2f}")
+    print(f"{name:14} {sum(right) / 100:.2f}, interval {low:.2f} to {high:.2f}")
+print(f"finds its own text at least as likely as the true one: {liked} of 100")
 
 # %% tags=["corpus", "proof"]
 # @title Proof: what the text says about likelihood and writing
 claim(sum(ranked) >= 50, "it ranks the right one first in most cases")
 claim(sum(blind) <= 40, "without the text before it does not")
 claim(sum(wrote) <= 5, "and it hardly ever writes it")
+claim(liked >= 80, "its own text is nearly always likelier")
 
 # %% [markdown]
-# In most cases the model ranks the right continuation first, and it hardly ever writes it: among all texts of this length there are many that it likes better. Blind, it
+# In most cases the model ranks the right continuation first, and it hardly ever writes it: what it writes is nearly always likelier to it than the true text. (The cut may be inside
+# a word, so spelling alone helps it to recognise; and to write all sixteen characters alike is hard.) Blind, it
 # chooses about as often right as chance, so it does use the text. Both numbers are true. **Ask which of them somebody reports**, and what a user will
 # experience. And either may be memory: look for the questions in the training text, as in lesson [28](28_data_preparation.ipynb). (Whole answers that must be written are the *exact match* of lesson [24](24_reasoning.ipynb); for translations there is BLEU, lesson [16](16_translation.ipynb).)
 #
@@ -468,7 +484,7 @@ claim(sum(wrote) <= 5, "and it hardly ever writes it")
 #
 # For free text there is often no right answer to compare with. Then a second model judges: of two answers, which is better? Build a small one. An answer states
 # facts, some of which are right. The judge cannot check all: it notices a right fact with probability .7. It also sees how long the answer is, and whether it
-# *says* that it is right. From pairs that people have judged (more right facts win), it learns a weight for each of the three.
+# *claims* to be right. From pairs that people have judged (more right facts win), it learns a weight for each of the three.
 
 # %%
 def draw_answers(n, generator, careful):
@@ -476,8 +492,8 @@ def draw_answers(n, generator, careful):
     noticed = torch.binomial(facts, torch.full_like(facts, 0.7), generator)
     noise = torch.randn(n, 2, generator=generator)
     length = 2 * facts * careful + 2 * noise
-    praise = torch.rand(n, 2, generator=generator) < 0.3 + 0.1 * facts * careful
-    seen = torch.stack([noticed, length, praise.float()], dim=-1)  # (n, 2, 3)
+    claims = torch.rand(n, 2, generator=generator) < 0.3 + 0.1 * facts * careful
+    seen = torch.stack([noticed, length, claims.float()], dim=-1)  # (n, 2, 3)
     unequal = facts[:, 0] != facts[:, 1]
     return facts[unequal], seen[unequal]
 
@@ -499,9 +515,9 @@ def learn_judge(facts, seen, n_steps=300):
 
 
 # %% [markdown]
-# `careful` is 1 where people who know more also write more, and 0 in the control, where length and praise say nothing. Train a judge on either kind of
-# pairs. Then test both twice: on new pairs of the usual kind, and with an *attack*, an answer without a single right fact, long and full of praise, against an honest
-# one with three.
+# `careful` is 1 where people who know more also write more, and 0 in the control, where length and claims say nothing. Train a judge on either kind of
+# pairs. Then test both twice: on new pairs of the usual kind, and with an *attack*, an answer without a single right fact that is long and claims to be right, against an honest
+# one with three, two of which the judge notices.
 
 # %% tags=["measured"]
 judged = {}
@@ -514,7 +530,7 @@ for name, careful in (("usual pairs", 1), ("control", 0)):
     attack, honest = torch.tensor([[0.0, 16.0, 1.0], [2.0, 6.0, 0.0]])
     fooled = bool(attack @ weights > honest @ weights)
     judged[name] = agrees, fooled
-    print(f"{name:12} agrees with people {agrees:.2f}, fooled: {fooled}")
+    print(f"{name:12} agrees with people {agrees:.3f}, fooled: {fooled}")
 
 # %% tags=["proof"]
 # @title Proof: what the text says about the judges
@@ -523,13 +539,12 @@ claim(usual[0] > 0.85 and usual[0] > control[0] - 0.03, "it agrees with people")
 claim(usual[1] and not control[1], "only the judge of the usual pairs is fooled")
 
 # %% [markdown]
-# **Agreement with people does not show it.** The judge that is fooled agrees with them at least as well as the other. On ordinary answers length goes with knowledge, so it has learned to trust length. An answer that is *written for* the judge breaks this
-# link. A model that is tuned on its verdicts does just that, and answers grow longer. (Zheng et al., 2023, section 3.3, find large judges to prefer long answers, the first of two, and
-# their own style.) So: exchange the places, compare at equal length, let people check a sample, and *never tune on the judge that you report*.
+# **Agreement with people does not show it.** The judge that is fooled agrees with them as well as the other, or better. On ordinary answers length goes with knowledge, so it has learned to trust length. An answer that is *written for* the judge breaks this
+# link. A model that is tuned on its verdicts tends to do just that, and answers grow longer. (Zheng et al., 2023, section 3.3, find that large judges often prefer the first of two, and long answers.) So: exchange the places, compare at equal length, let people check a sample, and *never tune on the judge that you report*.
 #
 # ### One seed against five
 #
-# Two small models, one slightly wider, were trained with twenty seeds each; recorded with `python book/_tools/seeds.py`. On average the wider one is better. How often does one run of each say the opposite? And
+# Two small models, one with a feed-forward network twice as wide, were trained with twenty seeds each; recorded with `python book/_tools/seeds.py`. On average the wider one is better. How often does one run of each say the opposite? And
 # the means of five?
 
 # %% tags=["hide-input"]
@@ -543,7 +558,7 @@ for name, each in runs.items():
     print(f"{name:7} {each['parameters']:,} parameters, {losses.mean():.3f}, {spread}")
 
 # %% [markdown]
-# Draw so many runs of each at random, and compare the means:
+# Draw that many runs of each at random, and compare the means:
 
 # %%
 narrow, wide = (runs[name]["losses"] for name in ("narrow", "wide"))
@@ -561,7 +576,7 @@ print("so it stands in the table")
 
 # %% [markdown]
 # One run of each picks the wrong model in more than one of five cases; five runs of each hardly ever. (The draws come from the same twenty runs, so for more seeds they would look too good.) Also, the
-# better model has more parameters here: whether *width* is worth them is another question. Say how many seeds you ran, and show each of them.
+# better model has more parameters here: whether *width* is worth them is another question. Say how many seeds you ran, and how far they lie apart.
 
 # %% [markdown]
 # ## Predict, then run
@@ -600,7 +615,7 @@ from lib.checks.lesson_31 import check_byte_losses, check_needed, check_swapped_
 #
 # *warm-up · 10 minutes* · [Solution](../solutions/31_evaluation.ipynb#exercise-1-how-many-questions)
 #
-# A share near `p` shall be measured to plus or minus `half`. With the standard error of the formula and $z = 1.96$, return the smallest number of questions
+# A share near `p`, between 0 and 1, is to be measured to plus or minus `half`. With the standard error of the formula and the given `z`, return the smallest number of questions
 # that is enough, an int.
 #
 # <details><summary>Hint</summary>
@@ -619,9 +634,9 @@ def needed(p, half, z=1.96):
 check_needed(needed)
 
 # %% [markdown]
-# ### Exercise 2: Two tokenizers
+# ### Exercise 2: Several documents
 #
-# *core · 15 minutes* · [Solution](../solutions/31_evaluation.ipynb#exercise-2-two-tokenizers)
+# *core · 15 minutes* · [Solution](../solutions/31_evaluation.ipynb#exercise-2-several-documents)
 #
 # Several documents were read by a model: `documents` is a list of pairs, a text and the tensor of its losses in nats. Return the bits per byte of all of them together,
 # a float. A document without text and losses adds nothing.
@@ -647,7 +662,7 @@ check_byte_losses(byte_losses)
 # *core · 15 minutes* · [Solution](../solutions/31_evaluation.ipynb#exercise-3-a-judge-asked-twice)
 #
 # `judge(first, second)` returns 1 if it prefers the first answer, 2 for the second. It may prefer a *place*. Ask it in both orders for each pair `(a, b)` in `pairs`. If both verdicts
-# name the same answer, that one wins; otherwise, and with two equal answers, it is a tie, worth one half. Return the win rate of the a's.
+# name the same answer, that one wins; otherwise it is a tie, worth one half. Two equal answers are always a tie, whatever the judge says. Return the win rate of the a's.
 #
 # <details><summary>Hint</summary>
 #
@@ -725,7 +740,8 @@ claim(error < errors[1], "the temperature makes it more honest")
 print("the same temperature")
 
 # %% [markdown]
-# The doubled logits are halved again, and a little more, since the model itself is a little too sure. No guess has changed.
+# The doubled logits are halved again, and a little more, since the model itself is a little too sure. No guess has changed. (The error is that of
+# half as many guesses, on another half; so it is not exactly that of the undoubled model.)
 
 # %% [markdown]
 # ## Deeper: how much of a summary is there?
@@ -825,4 +841,4 @@ for written in ("The fool laughed.\nThe queen gave him the crown.", "a fool", ""
 print("the same scores")
 
 # %% [markdown]
-# The library's numbers are those of Google's `rouge-score`, also where a text is blank.
+# The library's numbers are those of Google's `rouge-score` without stemming, also where a text is blank: `tests/test_evaluation.py` compares them.

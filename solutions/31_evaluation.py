@@ -52,9 +52,9 @@ print([needed(0.7, half) for half in (0.05, 0.02, 0.01)])
 # Tests of a hundred questions are common, and tell models apart that differ by a tenth.
 
 # %% [markdown]
-# ## Exercise 2: Two tokenizers
+# ## Exercise 2: Several documents
 #
-# [Exercise](../lessons/31_evaluation.ipynb#exercise-2-two-tokenizers)
+# [Exercise](../lessons/31_evaluation.ipynb#exercise-2-several-documents)
 
 
 # %%
@@ -80,7 +80,8 @@ check_byte_losses(byte_losses)
 def swapped_judge(pairs, judge):
     points = 0.0
     for a, b in pairs:
-        points += ((judge(a, b) == 1) + (judge(b, a) == 2)) / 2
+        wins = (judge(a, b) == 1) + (judge(b, a) == 2)
+        points += wins / 2 if a != b else 0.5
     return points / len(pairs)
 
 

@@ -21,6 +21,7 @@ import re
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -58,6 +59,7 @@ def scripts() -> list[Path]:
     ]
 
 
+@cache
 def meaning(source: str) -> str:
     """Return what Python source does: comments, docstrings and layout left out."""
     tree = ast.parse(source)
@@ -88,6 +90,7 @@ def library(source: str) -> set[Path]:
     return found
 
 
+@cache
 def imported(source: str) -> set[str]:
     """Return the modules of the library that source names in its imports."""
     names: set[str] = set()
@@ -256,10 +259,12 @@ def main() -> int:
     os.environ |= {"COURSE_QUIET": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     os.environ["COURSE_STRICT"] = "1"  # no notebook is stored whose claims do not hold
     built = _recorded()
-    changed = [s for s in scripts() if built.get(pair(s)) != digest(s)]
+    chosen = [Path(name).resolve() for name in names]
+    if not names:
+        chosen = [s for s in scripts() if built.get(pair(s)) != digest(s)]
     with ProcessPoolExecutor(AT_ONCE) as pool:
         waiting = {}
-        for script in [Path(name).resolve() for name in names] or changed:
+        for script in chosen:
             now, old = digest(script), built.get(pair(script), {})
             if old.get("run") == now["run"] and not names:
                 reword(script)

@@ -36,11 +36,14 @@ N_OLD = 25_601  # of Tiny Shakespeare's validation, to see what is forgotten
 BATCH_SIZE = 8
 RECIPE = TrainConfig(n_steps=100, schedule="linear", n_warmup=10)
 LAST = ("blocks.3", "final_norm", "head")
+HEAD = ("final_norm", "head")
 RUNS: dict[str, tuple[float, tuple[str, ...] | LoRAConfig | None]] = {
     "full": (1e-3, None),
     "last block": (3e-3, LAST),
-    "head": (5e-3, ("final_norm", "head")),
+    "head": (5e-3, HEAD),
     "scratch": (3e-3, None),
+    **{f"last block at {rate}": (rate, LAST) for rate in (3e-4, 1e-3)},
+    **{f"head at {rate}": (rate, HEAD) for rate in (1e-3, 2e-2)},
     "rank 4, alpha 8": (5e-3, LoRAConfig(4, 8)),
     **{f"rank 4 at {rate}": (rate, LoRAConfig(4, 8)) for rate in (1e-3, 2e-3)},
     **{f"full at {rate}": (rate, None) for rate in (1e-4, 3e-4, 3e-3, 1e-2, 3e-2)},

@@ -41,7 +41,7 @@ VARIANTS = {  # what is changed, which base is tuned, and how many seeds
     "short": ({"n_steps": 400}, "workbook", 3),
     "long": ({"n_steps": 1_000}, "workbook", 3),
     "all tokens": ({"answers_only": False}, "workbook", 3),
-    "no stop": ({"n_steps": 200}, "workbook", 1),  # the stop does not count
+    "no stop": ({}, "workbook", 3),  # the stop does not count
     "replay": ({"n_replay": 2}, "workbook", 3),
     "Shakespeare": ({}, "Shakespeare", 2),
     "no base": ({}, "none", 2),

@@ -65,7 +65,9 @@ def _expect_count(answer: object, model: GPT, rank: int, targets: tuple) -> None
     right = sum(rank * (p.in_features + p.out_features) for p in named)
     hints = _count_mistakes(model, named, rank)
     hints.pop(right, None)
-    words = "Each layer that matches has r (d_in + d_out) numbers more."
+    hints.pop(0, None)
+    words = "Each layer that matches has r (d_in + d_out) numbers more; any ending of "
+    words += "its whole name counts, such as `proj` of `blocks.0.attention.q_proj`."
     expect(
         given == right,
         f"With rank {rank} and {targets} it is {right}; yours: {given:g}. "
@@ -108,7 +110,7 @@ def _count_mistakes(model: GPT, named: list[nn.Linear], rank: int) -> dict[int, 
 def check_merged(merge_two) -> str:
     """Takes a function of a weight, two adapters and a share."""
     for d_out, d_in, ranks, alphas, share in (
-        (5, 7, (2, 4), (8.0, 3.0), 0.25),
+        (5, 7, (2, 4), (9.0, 7.0), 0.25),
         (6, 4, (3, 3), (2.0, 5.0), 0.8),
         (4, 4, (4, 1), (1.0, 6.0), 1.0),
         (3, 8, (2, 3), (4.0, 4.0), 0.0),
@@ -163,6 +165,17 @@ def _merge_mistakes(weight: Tensor, first: tuple, second: tuple, share: float) -
         "The rank is `len(a)`; `len(b)` is the size of the output.": weight
         + share * _product(first, len(weight))
         + (1 - share) * _product(second, len(weight)),
+        "`//` cuts off what is behind the comma: divide alpha by the rank with `/`.": (
+            weight
+            + share * (first[2] // ranks[0]) * (first[1] @ first[0])
+            + (1 - share) * (second[2] // ranks[1]) * (second[1] @ second[0])
+        ),
+        "Each adapter has an alpha of its own.": weight
+        + share * _product(first)
+        + (1 - share) * _product((*second[:2], first[2])),
+        "`share` is missing: yours mixes half and half.": _mixed(
+            weight, first, second, 0.5
+        ),
         "The second adapter is missing.": weight + share * _product(first),
         "The weight counts in full, whatever the shares.": share * weight
         + right
@@ -182,6 +195,9 @@ def _mixed_matrices(first: tuple, second: tuple, share: float) -> tuple:
 
 # Exercise 3
 
+TERMS = (
+    "Take the first `rank` terms of the SVD: columns of u, and rows of vh, in float32."
+)
 SIZES = ((6, 9, 2, 5.0), (8, 5, 3, 1.0), (5, 5, 1, 3.0), (4, 7, 4, 8.0))
 
 
@@ -221,7 +237,7 @@ def _expect_best(
         error <= best + 1e-4 * (1 + best),
         f"With rank {rank} the best leaves an error of {best:.3f}; yours leaves "
         f"{error:.3f}. "
-        + hint_for_tensor(product, hints, "Take the first `rank` terms of the SVD."),
+        + hint_for_tensor(product, hints, TERMS),
     )
 
 

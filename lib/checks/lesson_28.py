@@ -63,7 +63,14 @@ def _hint_for_marks(given: str, shown: str) -> str:
         right.rstrip(".")[:-1] + "." * (len(shown) - len(right.rstrip(".")) + 1): (
             "The stop, its last token, belongs to the answer."
         ),
-        "." * len(shown): "The last answer may have tokens behind it: go on to a True.",
+        "." * len(shown): (
+            "The last answer may have tokens behind it: go on to a True."
+            if shown.endswith(".")
+            else "The last run of True is the answer: keep it."
+        ),
+        "." * (len(right.rstrip(".")) - 1) + right[len(right.rstrip(".")) - 1 :]: (
+            "Keep the whole last run of True, not its last token alone."
+        ),
         shown[: shown.find("^") + 1] + "^" * (len(shown) - shown.find("^") - 1): (
             "Questions between two answers do not count."
         ),
@@ -80,6 +87,7 @@ STREAMS = (
     ([[1, 2, 9, 3], [9, 9, 4, 4], [1, 1, 1, 1]], 9),
     ([[3, 3, 3, 1, 3], [1, 2, 1, 3, 1]], 3),
     ([[7]], 7),
+    ([[4] * 300, [0] * 300], 0),
 )
 
 
@@ -101,15 +109,19 @@ def check_stream(stream) -> str:
             given = tensor(given, tuple(ids.shape), name)
             if not torch.equal(given.double(), right.double()):
                 row = (given != right).any(dim=1).nonzero()[0].item()
+                lists = [str(each[row].tolist()) for each in (ids, right, given)]
+                shown, wanted, own = (s if len(s) < 99 else f"{s[:99]}..." for s in lists)
                 raise Mistake(
-                    f"{name} of {ids[row].tolist()} with end_id={end_id} are "
-                    f"{right[row].tolist()}, not {given[row].tolist()}. "
+                    f"{name} of {shown} with end_id={end_id} are {wanted}, not {own}. "
                     + hint_for_tensor(given, _stream_mistakes(ids, end_id), OTHERWISE)
                 )
     expect(
         not any(given.is_floating_point() for given in answer),
         "Numbers of documents, and positions, are integers: yours are floats.",
     )
+    kinds = [str(given.dtype).removeprefix("torch.") for given in answer]
+    words = f"Both tensors have the type int64, as `ids`; yours are {kinds}: in a long "
+    expect(kinds == ["int64"] * 2, words + "row small integers run over.")
     return "Each document starts anew, and every row does too."
 
 
@@ -133,6 +145,7 @@ def _stream_mistakes(ids: Tensor, end_id: int) -> dict[str, Tensor]:
     flat, places = _documents_and_positions(ids.view(1, -1), end_id)
     documents, positions = _documents_and_positions(ids, end_id)
     return {
+        "The number of the document is wanted first, then the position.": positions,
         "The token `end_id` still belongs to the document that it ends.": is_end.cumsum(
             1
         ),
@@ -148,7 +161,6 @@ def _stream_mistakes(ids: Tensor, end_id: int) -> dict[str, Tensor]:
         "Positions begin at 0, not at 1.": positions + 1,
         "Documents are counted from 0, not from 1.": documents + 1,
         "That is where the ends are. How many ends came before?": is_end,
-        "The number of the document is wanted first, then the position.": positions,
         "Sums go along a row: `dim=1`.": is_end.cumsum(0) - is_end,
     }
 
@@ -164,6 +176,8 @@ CASES = (
     (1.0, 12, 1.0),
     (0.5, 2, 0.75),
     (0.4, 60, 0.3),
+    (0.01, 128, 0.5),
+    (0.5, 128, 1 - (1 - 0.5**4) ** 32 + 5e-4),
 )
 
 
@@ -182,8 +196,8 @@ def check_fewest_bands(fewest_bands) -> str:
             continue
         expect(
             answer is not None,
-            f"{where} {right} bands are enough, but yours found none: `least` itself "
-            "is enough.",
+            f"{where} {right} bands are enough, but yours found none: did you try every "
+            "divisor, 1 and n_hashes included? And `least` itself is enough.",
         )
         expect(
             type(answer) is int,

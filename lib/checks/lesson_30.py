@@ -50,7 +50,7 @@ def _expect_near(given: Tensor, right: Tensor, hints: dict, otherwise: str) -> N
     place = tuple((~near).nonzero()[0].tolist())
     raise Mistake(
         f"The first wrong number, at {place if len(place) > 1 else place[0]}, is "
-        f"{given[place].item():.4f}, not {right[place].item():.4f}. "
+        f"{given[place].item():.6g}, not {right[place].item():.6g}. "
         + hint_for_tensor(given, hints, otherwise)
     )
 
@@ -108,12 +108,15 @@ def check_win_table(win_table) -> str:
 @exercise
 def check_answer_sums(answer_sums) -> str:
     """Takes a function of logits, ids and written."""
-    sizes = ((3, 7, 5, 2), (1, 4, 9, 2), (4, 5, 3, 2), (2, 6, 5, 100), (2, 200, 65, 2))
+    sizes = (
+        *((3, 7, 5, 2), (1, 4, 9, 2), (4, 5, 3, 2)),
+        *((2, 6, 5, 100), (2, 200, 65, 2), (3, 2, 5, 2)),
+    )
     for n_rows, length, n_ids, scale in sizes:
         logits = scale * _noise(n_rows, length, n_ids, seed=length)
         places = torch.Generator().manual_seed(n_ids)
         ids = torch.randint(n_ids, (n_rows, length), generator=places)
-        starts = torch.arange(n_rows)[:, None] % (length - 2) + 1
+        starts = torch.arange(n_rows)[:, None] % max(length - 2, 1) + 1
         ends = (starts + 1 + torch.arange(n_rows)[:, None] % 2).clamp(max=length)
         steps = torch.arange(length)
         written = (steps >= starts) & (steps < ends.clamp(max=length))
@@ -125,6 +128,9 @@ def check_answer_sums(answer_sums) -> str:
         _expect_untouched(before, given_ones, "logits ids written")
         right, hints = _sums(leaf, ids, written)
         otherwise = "Log-softmax, the tokens that came, the marks, and a sum."
+        words = "With large logits your answer is not finite: a softmax rounds to 0, "
+        words += "whose logarithm is -inf. Use log_softmax."
+        expect(bool(given.isfinite().all()), words)
         _expect_near(given, right, hints, otherwise)
         _expect_gradient(given, right, [leaf])
     return "One number for each answer."
@@ -260,13 +266,14 @@ def _some_pairs(seed: int) -> list[tuple[list[int], list[int], list[int]]]:
             [*reversed(answer)],
         ][kind % 5]
         pairs.append((prompt, answer, other))
+    pairs += [([5], [1], [1, 0]), ([7], [1, 12], [11, 2]), ([50_000], [3], [4])]
     return [*pairs, pairs[3]]  # the same pair twice: both stay
 
 
 def _expect_kept(answer: object, pairs: list, max_length: int) -> None:
     expect(
         isinstance(answer, tuple) and len(answer) == 2,
-        "Return two things: the pairs that are kept, and a number.",
+        "Return a tuple of two: the pairs that are kept, and a number.",
     )
     kept, n_out = answer
     expect(isinstance(kept, list), "The kept pairs must be a list.")
@@ -315,5 +322,17 @@ def _kept_hint(kept: list, right: list, pairs: list, length: int) -> str:
             "Keep pairs that come twice.",
         ),
         (pairs, "Some pairs have two equal rows; leave them out."),
+        (
+            [p for p in pairs if p[1][: length - len(p[0])] != p[2][: length - len(p[0])]],
+            "A prompt longer than a row leaves no room: max_length - len(prompt) is "
+            "negative then, and a slice counts from the end.",
+        ),
     ]
-    return next((words for wrong, words in hints if kept == wrong), "Look again.")
+    missing = next((pair for pair in right if pair not in kept), None)
+    extra = next((pair for pair in kept if pair not in right), None)
+    otherwise = "Look again."
+    if missing:
+        otherwise = f"{missing} is missing: its rows differ."
+    elif extra:
+        otherwise = f"{extra} is kept: its rows are equal."
+    return next((words for wrong, words in hints if kept == wrong), otherwise)

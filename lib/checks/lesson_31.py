@@ -14,16 +14,20 @@ __all__ = ["check_needed", "check_byte_losses", "check_swapped_judge"]
 
 # Exercise 1
 
-SHARES = ((0.5, 0.05), (0.7, 0.02), (0.9, 0.01), (0.3, 0.02), (0.2, 0.5), (0.5, 0.245))
+SHARES = (
+    *((0.5, 0.05), (0.7, 0.02), (0.9, 0.01), (0.3, 0.02), (0.2, 0.5), (0.5, 0.245)),
+    *((0.05, 0.6), (0.5, 0.05, 2.576), (0.8, 0.03, 1.0)),
+)
 
 
 @exercise
 def check_needed(needed) -> str:
     """Takes a function of p and half."""
-    for p, half in SHARES:
-        answer = returned(needed(p, half))
-        right = _needed(p, half)
-        where = f"For p={p} and half={half}"
+    for case in SHARES:
+        answer = returned(needed(*case))
+        right = _needed(*case)
+        words = zip(("p", "half", "z"), case, strict=False)
+        where = "For " + ", ".join(f"{name}={value}" for name, value in words)
         expect(
             type(answer) is int,
             f"{where} the number of questions is an int; yours is {answer!r}.",
@@ -31,7 +35,7 @@ def check_needed(needed) -> str:
         expect(
             answer == right,
             f"{where} it takes {right} questions, not {answer}. "
-            + hint_for(answer, _needed_mistakes(p, half), "n = z**2 p (1 - p) / h**2."),
+            + hint_for(answer, _needed_mistakes(*case), "n = z**2 p (1 - p) / h**2."),
         )
     return "Half the width takes four times the questions."
 
@@ -40,23 +44,25 @@ def _exact(p: float, half: float, z: float = 1.96) -> float:
     return z * z * p * (1 - p) / half**2
 
 
-def _needed(p: float, half: float) -> int:
-    return math.ceil(_exact(p, half))
+def _needed(p: float, half: float, z: float = 1.96) -> int:
+    return math.ceil(_exact(p, half, z))
 
 
-def _needed_mistakes(p: float, half: float) -> dict[float, str]:
-    n = _exact(p, half)
+def _needed_mistakes(p: float, half: float, z: float = 1.96) -> dict[float, str]:
+    n = _exact(p, half, z)
     wrong = {
+        math.ceil(_exact(p, half)): "Use the argument `z`, not always 1.96.",
         math.floor(n): "Round up: with fewer the range is too wide.",
         math.ceil(n) + 1: "That is one more than is needed.",
         math.ceil(n / 4): "`half` is plus or minus: half of the width, not all of it.",
         math.ceil(4 * n): "`half` is plus or minus: not the whole width.",
-        math.ceil(_exact(0.5, half)): "Use the share `p`, not always one half.",
-        math.ceil(_exact(p, half, 1)): "The factor z = 1.96 is missing.",
-        math.ceil(n / 1.96): "z is squared too.",
-        math.ceil(1.96 * math.sqrt(p * (1 - p)) / half): "Square it: n is in a root.",
+        math.ceil(_exact(0.5, half, z)): "Use the share `p`, not always one half.",
+        math.ceil(_exact(p, half, 1)): "The factor z is missing.",
+        math.ceil(n / z): "z is squared too.",
+        math.ceil(z * math.sqrt(p * (1 - p)) / half): "Square it: n is in a root.",
     }
-    return {value: words for value, words in wrong.items() if value != _needed(p, half)}
+    right = _needed(p, half, z)
+    return {value: words for value, words in wrong.items() if value != right}
 
 
 # Exercise 2
@@ -138,13 +144,18 @@ def _byte_mistakes(documents: list[tuple[str, Tensor]]) -> dict[float, str]:
 
 
 class _Judge:
-    """A judge of numbers. Where they are close it takes the same place in any order."""
+    """A judge of numbers. Where they are close it takes the same place in any order.
+
+    Asked about two equal ones, it changes its mind every time.
+    """
 
     def __init__(self, margin: float, place: int) -> None:
         self.margin, self.place, self.asked = margin, place, []
 
     def __call__(self, first: float, second: float) -> int:
         self.asked.append((first, second))
+        if first == second:
+            return 1 + len(self.asked) % 2
         if abs(first - second) <= self.margin:
             return 1 if (first + second) % 2 == self.place else 2
         return 1 if first > second else 2
@@ -152,10 +163,11 @@ class _Judge:
 
 JUDGES = ((2.0, 0), (0.0, 0), (2.0, 1), (9.0, 0), (9.0, 1))
 PAIRS = (
-    [(9, 1), (8, 2), (7, 0), (6, 1), (1, 7), (3, 3), (2, 4), (5, 3), (1, 2)],
+    [(9, 1), (8, 2), (7, 0), (6, 1), (1, 7), (2, 4), (5, 3), (1, 2)],
     [(1, 2), (7, 3), (0, 6), (9, 1), (2, 8)],
     [(6, 0)],
     [(0, 5), (1, 2)],
+    [(9, 1), (0, 7), (9, 1), (9, 1), (4, 4), (4, 4), (2, 8)],
 )
 
 
@@ -168,10 +180,10 @@ def check_swapped_judge(swapped_judge) -> str:
             given = python_number(swapped_judge(own, judge))
             expect(own == pairs, "Your function changed the list `pairs` itself.")
             for a, b in pairs:
-                expect(
-                    (a, b) in judge.asked and (b, a) in judge.asked,
-                    "Ask the judge in both orders, about each pair.",
-                )
+                both = (a, b) in judge.asked and (b, a) in judge.asked
+                words = "Ask the judge in both orders, about each pair. (`and` and "
+                words += "`or` do not ask the second time if the first decides.)"
+                expect(both or a == b, words)
             points = [_points(a, b, margin) for a, b in pairs]
             right = sum(points) / len(pairs)
             hints = _judge_mistakes(pairs, points, margin, place)
@@ -195,6 +207,8 @@ def _judge_mistakes(
     second = [_Judge(margin, place)(b, a) == 1 for a, b in pairs]
     decided = [p for p in points if p != 0.5]
     wrong = {
+        sum(a > b for a, b in pairs) / n: "Count the judge's verdicts, not your own.",
+        100 * right: "That is in percent: return a share, 0 to 1.",
         sum(first) / n: "That is the verdict of one order only.",
         (n - sum(second)) / n: "That is the verdict of the other order only.",
         (sum(first) + sum(second)) / (2 * n): (

@@ -4,11 +4,32 @@
 the message that it must get. The right answers are the solutions.
 """
 
+import copy
+
 import torch
 
 from lib.text.batches import random_batch
 
 # Exercise 1
+
+
+def all_but_the_rest(model, n):
+    model.tokens.requires_grad_(False)
+    model.blocks[:n].requires_grad_(False)
+    model.blocks[n:].requires_grad_(True)
+    return count(model)
+
+
+def positions_too(model, n):
+    model.requires_grad_(True)
+    freeze(*(part for part in (model.tokens, model.positions) if part), *model.blocks[:n])
+    return count(model)
+
+
+def on_a_copy(model, n):
+    model = copy.deepcopy(model).requires_grad_(True)
+    freeze(model.tokens, *model.blocks[:n])
+    return count(model)
 
 
 def count(model):
@@ -147,6 +168,24 @@ def without_head(before, after):
     return found
 
 
+def what_learns(before, after):
+    names = {n for n, p in after.named_parameters() if p.requires_grad}
+    moved = ((n, (b - a).norm() / a.norm()) for n, a, b in pairs(before, after))
+    return {n: share.item() for n, share in moved if n in names}
+
+
+def freezes_both(before, after):
+    before.requires_grad_(False), after.requires_grad_(False)
+    return {n: ((b - a).norm() / a.norm()).item() for n, a, b in pairs(before, after)}
+
+
+def sums_of_sizes(before, after):
+    return {
+        n: ((b - a).abs().sum() / a.abs().sum()).item()
+        for n, a, b in pairs(before, after)
+    }
+
+
 def in_place(before, after):
     return {n: (b.sub_(a).norm() / a.norm()).item() for n, a, b in pairs(before, after)}
 
@@ -202,6 +241,29 @@ def last_place_missing(new, old, size, n_old, T, generator):
     return by_hand(new, old, size - n_old, n_old, T, generator, less=1)
 
 
+def larger_numbers(new, old, size, n_old, T, generator):
+    inputs, _ = both(new, old, size, n_old, T, generator)
+    return inputs, inputs + 1
+
+
+def float_targets(new, old, size, n_old, T, generator):
+    inputs, targets = both(new, old, size, n_old, T, generator)
+    return inputs, targets.float()
+
+
+def short_integers(new, old, size, n_old, T, generator):
+    return tuple(x.int() for x in both(new, old, size, n_old, T, generator))
+
+
+def one_after_the_other(new, old, size, n_old, T, generator):
+    parts = []
+    for text, n in ((old, n_old), (new, size - n_old)):
+        room = len(text) - T
+        start = torch.randint(room, (1,), generator=generator)
+        parts.append(windows(text, (start + torch.arange(n)) % room, T))
+    return tuple(torch.cat(each) for each in zip(*parts))
+
+
 def all_rows_alike(new, old, size, n_old, T, generator):
     return by_hand(new, old, size - n_old, n_old, T, generator, alike=True)
 
@@ -237,6 +299,9 @@ WRONG = {
         (as_a_tensor, "Return an int"),
         (nothing_returned, "is a `return` missing"),
         (set_to_zero, "must stay as they are"),
+        (all_but_the_rest, "Let everything learn first"),
+        (positions_too, "does not learn"),
+        (on_a_copy, "no copy"),
     ],
     "check_drift": [
         (undivided, "Divide by the norm of what it was before"),
@@ -244,7 +309,10 @@ WRONG = {
         (squared, "take the root"),
         (difference_of_norms, "Subtract the matrices"),
         (number_by_number, "Take both norms first"),
-        (means, "Norms, not means"),
+        (means, "sum of squares"),
+        (what_learns, "One entry for each parameter"),
+        (freezes_both, "You froze parts"),
+        (sums_of_sizes, "sum of squares"),
         (largest, "not the largest"),
         (tensors_in_it, "not a Python float"),
         (a_list, "Return a dictionary"),
@@ -254,14 +322,18 @@ WRONG = {
     "check_mixed_batch": [
         (new_first, "must come from `old`"),
         (counts_swapped, "must come from `old`"),
-        (targets_not_shifted, "one token later"),
+        (targets_not_shifted, "one place further"),
+        (larger_numbers, "not larger numbers"),
+        (float_targets, "of the type int64"),
+        (short_integers, "of the type int64"),
+        (one_after_the_other, "the same distance"),
         (own_seed, "there are places 0 to"),
         (no_generator, "use `generator`"),
         (last_place_missing, "there are places 0 to"),
         (all_rows_alike, "start at the same place"),
         (size_rows_of_each, "must have the shape"),
         (one_tensor, "Return two tensors"),
-        (as_floats, "whole numbers"),
+        (as_floats, "of the type int64"),
         (text_changed, "itself"),
     ],
 }

@@ -124,6 +124,10 @@ def lists(ids, end_id):
     return tuple(each.tolist() for each in right_stream(ids, end_id))
 
 
+def small_integers(ids, end_id):
+    return tuple(each.to(torch.int16) for each in right_stream(ids, end_id))
+
+
 def only_documents(ids, end_id):
     return right_stream(ids, end_id)[0]
 
@@ -178,6 +182,13 @@ def all_if_none(similarity, n_hashes, least):
     return search(usual)(similarity, n_hashes, least) or n_hashes
 
 
+def at_most_64(similarity, n_hashes, least):
+    for b in range(1, min(n_hashes, 64) + 1):
+        if n_hashes % b == 0 and usual(similarity, b, n_hashes // b) >= least:
+            return b
+    return None
+
+
 def powers_of_two(similarity, n_hashes, least):
     b = 1
     while b <= n_hashes:
@@ -213,6 +224,7 @@ WRONG = {
         (only_documents, "Return two tensors"),
         (changes_ids, "changed `ids` itself"),
         (floats, "are integers"),
+        (small_integers, "have the type int64"),
     ],
     "check_fewest_bands": [
         (search(lambda s, b, r: 1 - (1 - s**b) ** r), "not"),
@@ -220,6 +232,8 @@ WRONG = {
         (search(usual, enough=lambda p, least: p > least), "`least` itself"),
         (search(lambda s, b, r: (1 - s**r) ** b), "For similarity"),
         (search(lambda s, b, r: s**r), "For similarity"),
+        (search(usual, enough=lambda p, least: p >= least - 1e-3), "it is 64"),
+        (at_most_64, "did you try every divisor"),
         (length_of_band, "how long a band is"),
         (most_bands, "look for the smallest number"),
         (as_float, "an int"),

@@ -18,6 +18,16 @@ def template(question, answer, stop="\n\n"):
     return given + answer + stop, [False] * len(given) + [True] * len(answer + stop)
 
 
+def header_searched(question, answer):
+    text, _ = template(question, answer)
+    start = text.index("### Answer\n") + 11
+    return text, [False] * start + [True] * (len(text) - start)
+
+
+def question_stripped(question, answer):
+    return template(question.strip(), answer)
+
+
 def without_stop(question, answer):
     return template(question, answer, stop="")
 
@@ -305,6 +315,15 @@ def half_always(n_answers, width, percent):
     return -(-n_answers // width)
 
 
+def in_floats(n_answers, width, percent):
+    share = percent / 100
+    return math.ceil(share * n_answers / ((1 - share) * width))
+
+
+def odds_in_floats(n_answers, width, percent):
+    return math.ceil(n_answers * (percent / (100 - percent)) / width)
+
+
 def printed_rows(n_answers, width, percent):
     -(-percent * n_answers // ((100 - percent) * width))
 
@@ -321,6 +340,8 @@ WRONG = {
         (question_marked, "You marked the question"),
         (opening_marked, "What stands before the answer is given"),
         (searched, "Only the answer and its stop"),
+        (header_searched, "the model does not write it"),
+        (question_stripped, "The text must be"),
         (numbers, "must be True or False"),
         (a_tensor, "the marks a list"),
         (stripped, "The stop is missing"),
@@ -370,6 +391,8 @@ WRONG = {
         (nearest, "Round up"),
         (at_least_one, "one too many"),
         (half_always, "it takes"),
+        (in_floats, "compute in whole numbers"),
+        (odds_in_floats, "one more row"),
         (printed_rows, "returned None"),
     ],
 }

@@ -125,6 +125,16 @@ def from_the_fourth_on(logits, ids, written):
     return logs[:, 2:].sum(dim=1)
 
 
+def softmax_and_log(logits, ids, written):
+    logs = picked(logits[:, :-1].softmax(dim=-1).log(), ids[:, 1:])
+    return logs.masked_fill(~written[:, 1:], 0.0).sum(dim=1)
+
+
+def squeezed(logits, ids, written):
+    logs = logits[:, :-1].log_softmax(dim=-1).gather(-1, ids[:, 1:, None])
+    return (logs.squeeze() * written[:, 1:]).sum(dim=-1)
+
+
 # Exercise 3
 
 
@@ -271,6 +281,28 @@ def other_lengths_only(pairs, max_length):
     return keep(pairs, differ)
 
 
+def as_texts(pairs, max_length):
+    def text(row):
+        return "".join(map(str, row))
+
+    return keep(pairs, lambda pair: len({*map(text, rows(pair, max_length))}) == 2)
+
+
+def filled_up(pairs, max_length):
+    def filled(row):
+        return (*row, *[0] * (max_length - len(row)))
+
+    return keep(pairs, lambda pair: len({*map(filled, rows(pair, max_length))}) == 2)
+
+
+def rest_of_the_answer(pairs, max_length):
+    def differ(pair):
+        room = max_length - len(pair[0])
+        return pair[1][:room] != pair[2][:room]
+
+    return keep(pairs, differ)
+
+
 def a_share(pairs, max_length):
     kept, number = right_kept(pairs, max_length)
     return kept, number / max(1, len(pairs))
@@ -303,6 +335,8 @@ WRONG = {
         (cut_off, "nothing would learn"),
         (cleared_in_place, "changed `ids` itself"),
         (from_the_fourth_on, "the marks, and a sum"),
+        (softmax_and_log, "Use log_softmax"),
+        (squeezed, "the marks, and a sum"),
     ],
     "check_pair_losses": [
         (swapped, "are swapped"),
@@ -329,10 +363,13 @@ WRONG = {
         (cut_pairs, "uncut"),
         (all_of_them, "leave them out"),
         (number_kept, "pairs were left out; you say"),
-        (no_number, "Return two things"),
+        (no_number, "Return a tuple of two"),
         (in_place, "changed `pairs` itself"),
         (once_only, "come twice"),
-        (other_lengths_only, "Look again"),
+        (other_lengths_only, "is missing: its rows differ"),
+        (as_texts, "is missing: its rows differ"),
+        (filled_up, "is missing: its rows differ"),
+        (rest_of_the_answer, "counts from the end"),
         (a_share, "must be an int"),
     ],
 }

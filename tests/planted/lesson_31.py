@@ -47,6 +47,14 @@ def not_squared(p, half):
     return math.ceil(1.96 * math.sqrt(p * (1 - p)) / half)
 
 
+def ignores_z(p, half, z=1.96):
+    return math.ceil(exact(p, half))
+
+
+def at_least_two(p, half, z=1.96):
+    return max(2, math.ceil(exact(p, half, z)))
+
+
 def a_float(p, half):
     return float(math.ceil(exact(p, half)))
 
@@ -113,9 +121,13 @@ def drops_empty(documents):
 # Exercise 3
 
 
-def win_rate(points):
+def win_rate(points, equal=0.5):
+    def of_pair(a, b, judge):
+        found = points(judge(a, b), judge(b, a))
+        return found if a != b or equal is None else equal
+
     def swapped_judge(pairs, judge):
-        return sum(points(judge(a, b), judge(b, a)) for a, b in pairs) / len(pairs)
+        return sum(of_pair(a, b, judge) for a, b in pairs) / len(pairs)
 
     return swapped_judge
 
@@ -129,7 +141,7 @@ def one_order(pairs, judge):
 
 
 def ties_left_out(pairs, judge):
-    points = [right(judge(a, b), judge(b, a)) for a, b in pairs]
+    points = [right(judge(a, b), judge(b, a)) if a != b else 0.5 for a, b in pairs]
     decided = [p for p in points if p != 0.5]
     return sum(decided) / len(decided) if decided else 0.5
 
@@ -146,6 +158,28 @@ def empties_the_list(pairs, judge):
     return points / n
 
 
+def once_each(pairs, judge):
+    found = {}
+    for a, b in pairs:
+        found[a, b] = right(judge(a, b), judge(b, a)) if a != b else 0.5
+    return sum(found.values()) / len(found)
+
+
+def in_percent(pairs, judge):
+    return 100 * win_rate(right)(pairs, judge)
+
+
+def asks_itself(pairs, judge):
+    for a, b in pairs:
+        judge(a, b), judge(b, a)
+    return sum(a > b for a, b in pairs) / len(pairs)
+
+
+def short_cut(pairs, judge):
+    won = sum(judge(a, b) == 1 and judge(b, a) == 2 for a, b in pairs)
+    return won / len(pairs)
+
+
 def as_tensor(pairs, judge):
     return torch.tensor(win_rate(right)(pairs, judge))
 
@@ -157,7 +191,9 @@ WRONG = {
         (always_half, "not always one half"),
         (whole_width, "not the whole width"),
         (width_halved, "half of the width"),
-        (without_z, "z = 1.96 is missing"),
+        (without_z, "z is missing"),
+        (ignores_z, "Use the argument `z`"),
+        (at_least_two, "one more than is needed"),
         (z_once, "z is squared"),
         (not_squared, "Square it"),
         (a_float, "is an int"),
@@ -183,6 +219,11 @@ WRONG = {
         (win_rate(lambda one, two: one == 1 and two == 2), "A tie is worth one half"),
         (win_rate(lambda one, two: one == 1 or two == 2), "not a win"),
         (win_rate(lambda one, two: 1 - right(one, two)), "of the b's"),
+        (win_rate(right, equal=None), "The win rate is"),
+        (once_each, "The win rate is"),
+        (in_percent, "in percent"),
+        (asks_itself, "The win rate is"),
+        (short_cut, "do not ask the second time"),
         (ties_left_out, "Ties stay in"),
         (not_a_share, "Divide by the number of pairs"),
         (empties_the_list, "changed the list `pairs`"),

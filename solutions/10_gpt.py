@@ -24,18 +24,20 @@ assert found, f"lib/ not found: run `git clone {url}` and open this lesson in it
 sys.path.insert(0, str(found[0]))
 
 # %%
+import math
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from lib.attention import MultiHeadAttention
 from lib.checks.lesson_10 import (
     check_count_by_formula,
     check_shared_names,
     check_split_c_attn,
-    check_widest,
+    check_start_anew,
 )
-from lib.models.gpt import GPT
+from lib.models.gpt import GPT, GPTConfig
 from lib.models.presets import PRESETS
 
 # %% [markdown]
@@ -148,53 +150,39 @@ assert same
 # processor busier than three small ones. The numbers are the same.
 
 # %% [markdown]
-# ## Exercise 4: As wide as the money lasts
+# ## Exercise 4: GPT-2's own start
 #
-# [Exercise](../lessons/10_gpt.ipynb#exercise-4-as-wide-as-the-money-lasts)
-#
-# Halving needs no root, so nothing is rounded: double an upper bound until it is too
-# wide, then halve the range between what fits and what does not.
+# [Exercise](../lessons/10_gpt.ipynb#exercise-4-gpt-2s-own-start)
 
 
 # %%
-def gpt2_size(V, T, L, D):
-    return V * D + T * D + L * (12 * D * D + 13 * D) + 2 * D
-
-
-def widest(budget, vocab_size, context_length, n_layers, n_heads):
-    sizes = vocab_size, context_length, n_layers
-    fits, too_wide = 0, 1  # in multiples of n_heads
-    while gpt2_size(*sizes, too_wide * n_heads) <= budget:
-        too_wide *= 2
-    while too_wide - fits > 1:
-        middle = (fits + too_wide) // 2
-        if gpt2_size(*sizes, middle * n_heads) <= budget:
-            fits = middle
+@torch.no_grad()
+def start_anew(model, generator):
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            std = 0.01 if name.startswith("positions") else 0.02
+            if name.endswith(("out_proj.weight", "down.weight")):
+                std /= math.sqrt(2 * len(model.blocks))
+            nn.init.normal_(parameter, std=std, generator=generator)
         else:
-            too_wide = middle
-    return fits * n_heads
+            parameter.fill_(1 if name.endswith("gain") else 0)
+    return model
 
 
 # %% tags=["exercise"]
-check_widest(widest)
+check_start_anew(start_anew)
 
 # %% [markdown]
-# Spend GPT-2's budget, 124,439,808 parameters, on fewer or more blocks. How wide is the
-# model, and what does the table cost?
+# Why a smaller number for the positions? Compare what each of the two tables brings into the stream of
+# a fresh GPT of 64 numbers: the length of a token vector, and that of a position vector.
 
-# %% mystnb={"image": {"alt": "Line chart of the width over the number of blocks, for one budget. The width falls from 1,272 at three blocks to 420 at 48, steeply at first."}}
-from lib.show import plot
-
-depths = (3, 6, 12, 24, 48)
-widths = [widest(124_439_808, 50_257, 1_024, L, 12) for L in depths]
-for L, D in zip(depths, widths):
-    print(f"{L:2} blocks: {D:5,} wide, tokens {50_257 * D / 124_439_808:.0%}")
-assert widths[2] == 768
-plot.line_chart({"width": widths}, "blocks", "d_model", x=depths)
+# %%
+sizes = dict(d_model=64, n_layers=2, d_ff=256, context_length=64)
+model = start_anew(GPT(GPTConfig(**sizes)), torch.Generator().manual_seed(0))
+for name in ("tokens", "positions.table"):
+    table = model.get_submodule(name).weight
+    print(f"{name:15} vectors of length {table.norm(dim=-1).mean():.3f}")
 
 # %% [markdown]
-# *The same budget buys a wide, shallow model or a narrow, deep one.*
-#
-# At twelve blocks you get exactly 768 back. The shallow model spends more than half of
-# its budget on the token table. Which shape learns best is another question; lesson 22
-# measures how much the shape matters.
+# At the start a token says twice as much as its place. OpenAI's papers give no reason; trained
+# models choose their own lengths.

@@ -20,10 +20,12 @@ from cells import expect_none
 from notebooks import ROOT
 from safetensors import safe_open
 
+from lib.models import count_parameters
 from lib.models.gpt import GPT
 from lib.models.presets import preset_config
 from lib.show import diagrams
 from lib.show.diagrams.core import Diagram
+from lib.show.diagrams.gpt import COUNTS, ROWS
 from lib.show.diagrams.residual import STAGES
 from lib.show.diagrams.runs import PARTS
 from lib.show.diagrams.scheme import DARK, LIGHT
@@ -44,6 +46,7 @@ CALLS = [
     *("layer_norm()", "layer_norm((-100.0, 1.0))", "layer_norm((0.1, 0.2, 0.4))"),
     "norm_places()",
     *(f"depth_paths({n})" for n in range(1, 5)),
+    *("gpt_names()", "gpt2_parameters()", "gpt2_file()"),
     "run_state()",
     "replaced_parts()",
     "rotation()",
@@ -427,6 +430,24 @@ def test_each_path_is_drawn_once(n: int) -> None:
     lines = re.findall(r'd="M96 ([\d.]+) L384 \1"', svg)
     assert len(set(lines)) == len(lines) == 2**n
     assert len(list(parse(svg).iter(f"{SVG}rect"))) - 1 == n * 2**n / 2
+
+
+def test_the_names_in_the_picture_are_those_of_the_model() -> None:
+    model = GPT(preset_config("demo", final_norm=True))
+    for name, kind, _, _ in ROWS:
+        part = getattr(model, name, None) or getattr(model.blocks[0], name)
+        assert kind.removeprefix("nn.") in type(part).__name__
+
+
+def test_the_areas_are_the_parameters_of_gpt2() -> None:
+    with torch.device("meta"):
+        model = GPT(preset_config("gpt2"))
+    block = model.blocks[0]
+    assert COUNTS["tokens"] == model.tokens.weight.numel()
+    assert COUNTS["positions"] == count_parameters(model.positions)
+    assert COUNTS["attention"] == 12 * count_parameters(block.attention)
+    assert COUNTS["feed-forward"] == 12 * count_parameters(block.ffn)
+    assert sum(COUNTS.values()) == count_parameters(model)
 
 
 def test_a_run_consists_of_what_its_checkpoint_holds(tmp_path) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import operator
-import time
+import copy
+import math
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from lib.attention import MultiHeadAttention
-from lib.checks import Mistake, exercise, expect, hint_for_tensor, number, returned
+from lib.checks import Mistake, exercise, expect, hint_for_tensor, returned, tensor
 from lib.models import count_parameters
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.presets import PRESETS, preset_config
@@ -21,7 +22,7 @@ __all__ = [
     "check_count_by_formula",
     "check_shared_names",
     "check_split_c_attn",
-    "check_widest",
+    "check_start_anew",
 ]
 
 TINY = preset_config(
@@ -34,15 +35,19 @@ TINY = preset_config(
     context_length=7,
     head_bias=False,
 )
-ON = {"attention_bias": True, "final_norm": True, "head_bias": True}
+SWITCHES = ("attention_bias", "final_norm", "head_bias", "tie_weights")
+
+
+# Exercise 1
 
 
 @exercise
 def check_count_by_formula(count_by_formula) -> str:
     """Takes a function of a configuration."""
-    cases = [TINY, *(replace(TINY, **{name: True}) for name in ON)]
-    cases += [replace(TINY, tie_weights=True), replace(TINY, n_layers=5, n_heads=1)]
-    cases += [PRESETS["demo"], replace(TINY, **ON), PRESETS["toy"], PRESETS["gpt2"]]
+    plain = replace(TINY, tie_weights=True, head_bias=False)
+    cases = [plain, *_switched(plain), replace(plain, n_layers=5, n_heads=1)]
+    cases += [*_switched(replace(TINY, d_ff=12, n_layers=1, context_length=30))]
+    cases += [PRESETS[name] for name in ("demo", "toy", "gpt2", "gpt2-xl")]
     for config in cases:
         with torch.device("meta"):
             right = count_parameters(GPT(config))
@@ -50,10 +55,23 @@ def check_count_by_formula(count_by_formula) -> str:
             given = _integer(count_by_formula(config))
         expect(
             given == right,
-            f"{config} has {right:,} parameters; yours: {given:,}. "
+            f"With {_named(config)} there are {right:,} parameters; yours: {given:,}. "
             + _count_hint(given - right, config),
         )
-    return "Every configuration comes out, up to GPT-2."
+    return "Every configuration comes out, up to GPT-2's largest."
+
+
+def _named(config: GPTConfig) -> str:
+    """Return the sizes and switches that a count depends on."""
+    sizes = ("vocab_size", "d_model", "n_heads", "n_layers", "d_ff", "context_length")
+    return ", ".join(f"{name}={getattr(config, name)}" for name in sizes + SWITCHES)
+
+
+def _switched(config: GPTConfig) -> list[GPTConfig]:
+    """Return a configuration with its four switches in all positions that exist."""
+    found = [dict(zip(SWITCHES, on)) for on in product((False, True), repeat=4)]
+    found = [c for c in found if not (c["head_bias"] and c["tie_weights"])]
+    return [replace(config, **switches) for switches in found]
 
 
 def _no_model(*args, **kwargs) -> None:
@@ -61,40 +79,45 @@ def _no_model(*args, **kwargs) -> None:
 
 
 def _integer(answer: object) -> int:
-    """Return the reader's integer, of whatever kind; `Mistake` for a fraction."""
-    try:
-        return operator.index(returned(answer))
-    except TypeError:
-        kind = type(answer).__name__
-    raise Mistake(f"Return an integer; yours is a {kind}: {answer!r}.")
+    """Return the reader's integer; `Mistake` for anything else."""
+    kind = type(returned(answer)).__name__
+    expect(type(answer) is int, f"Return an integer; yours is a {kind}: {answer!r}.")
+    return answer
 
 
 def _count_hint(excess: int, c: GPTConfig) -> str:
     """Say what was left out or counted too much, if the difference tells."""
     V, D, F, L, T = c.vocab_size, c.d_model, c.d_ff, c.n_layers, c.context_length
+    asked = excess < 0  # a part is missing: its switch must be on
     parts = {
         "the positions": T * D,
-        "the biases of the attention (attention_bias)": c.attention_bias * 4 * L * D,
-        "the last norm (final_norm), gain and bias": 2 * D,
-        "half of the last norm: a norm has a gain and a bias": D,
-        "the bias of the head (head_bias)": V,
+        "the biases of the attention (attention_bias)": (
+            (c.attention_bias == asked) * 4 * L * D
+        ),
+        "the last norm (final_norm), gain and bias": (c.final_norm == asked) * 2 * D,
+        "half of the last norm: a norm has a gain and a bias": c.final_norm * D,
+        "the bias of the head (head_bias)": (c.head_bias == asked) * V,
         "one table of V x D; a tied head (tie_weights) has none of its own": V * D,
         "half of each block's norms: each has a gain and a bias": 2 * L * D,
         "the norms of the blocks": 4 * L * D,
         "the biases of the feed-forward networks": L * (F + D),
-        "one of the two biases of the feed-forward networks": L * F,
+        "one of the two biases of the feed-forward networks, F": L * F,
+        "one of the two biases of the feed-forward networks, D": L * D,
         "all blocks but one": (L - 1) * (4 * D * D + 2 * D * F + F + 5 * D),
         "one of the four matrices of the attention": L * D * D,
+        "the matrices of the attention once more for each head; heads share the four "
+        "of D x D": 4 * L * D * D * (c.n_heads - 1),
         "a part of the feed-forward networks; d_ff need not be 4 x d_model": (
             L * (4 * D - F) * (2 * D + 1)
         ),
     }
-    if c.attention_bias is False and excess == 4 * L * D:
-        return "Too much: the biases of the attention; attention_bias is False here."
     for part, size in parts.items():
         if size and abs(excess) == abs(size):
             return f"{'Too much' if excess > 0 else 'Missing'}: {part}."
     return "Build the sum row by row, and print each row."
+
+
+# Exercise 2
 
 
 @exercise
@@ -107,6 +130,8 @@ def check_shared_names(shared_names) -> str:
         "a GPT whose head is another parameter in the same memory": _same_memory(),
         "a stack in which one layer stands three times": _thrice(),
         "a model in which two pairs are shared": _two_pairs(),
+        "two layers that hold the same numbers": _equal_layers(),
+        "a model without parameters": nn.ReLU(),
     }
     for what, model in cases.items():
         before = [p.detach().clone() for p in model.parameters()]
@@ -146,6 +171,12 @@ def _two_pairs() -> nn.Module:
     model = GPT(replace(TINY, tie_weights=True))
     model.blocks[1].ffn.up.weight = model.blocks[0].ffn.up.weight
     return model
+
+
+def _equal_layers() -> nn.Module:
+    layers = nn.Linear(2, 2), nn.Linear(2, 2)
+    layers[1].load_state_dict(layers[0].state_dict())
+    return nn.Sequential(*layers)
 
 
 def _groups(model: nn.Module) -> set[tuple[str, ...]]:
@@ -201,13 +232,17 @@ def _shared_hint(given: set, right: set, model: nn.Module) -> str:
     return "Some shared parameter is missing."
 
 
+# Exercise 3
+
+
 @exercise
 def check_split_c_attn(split_c_attn) -> str:
     """Takes a function of weight, bias."""
-    for d_model, seed in ((6, 0), (4, 1), (32, 2)):
-        generator = torch.Generator().manual_seed(seed)
-        weight = torch.randn(d_model, 3 * d_model, generator=generator)
-        bias = torch.randn(3 * d_model, generator=generator)
+    kinds = (6, torch.float32), (4, torch.float64), (1, torch.float32)
+    for d_model, dtype in (*kinds, (32, torch.bfloat16), (8, torch.float32)):
+        generator = torch.Generator().manual_seed(d_model)
+        weight = torch.randn(d_model, 3 * d_model, generator=generator).to(dtype)
+        bias = torch.randn(3 * d_model, generator=generator).to(dtype)
         before = weight.clone(), bias.clone()
         given = returned(split_c_attn(weight, bias))
         expect(
@@ -216,7 +251,7 @@ def check_split_c_attn(split_c_attn) -> str:
         )
         _check_keys(given)
         _check_entries(given, weight, bias)
-        attention = MultiHeadAttention(d_model, 2)
+        attention = MultiHeadAttention(d_model, 1).to(dtype)
         attention.load_state_dict(given, strict=False)
     return "The six tensors fit, and give the same queries, keys and values."
 
@@ -239,18 +274,19 @@ def _check_entries(given: dict, weight: Tensor, bias: Tensor) -> None:
         columns = weight[:, i * d_model : (i + 1) * d_model]
         right = {"weight": columns.T, "bias": bias[i * d_model : (i + 1) * d_model]}
         for kind, wanted in right.items():
-            name, tensor = f"{x}_proj.{kind}", given[f"{x}_proj.{kind}"]
-            expect(
-                isinstance(tensor, Tensor) and tensor.shape == wanted.shape,
-                f"{name} must be a tensor of shape {tuple(wanted.shape)}; yours: "
-                f"{tuple(getattr(tensor, 'shape', ()))}.",
-            )
+            name, entry = f"{x}_proj.{kind}", given[f"{x}_proj.{kind}"]
+            piece = tensor(entry, tuple(wanted.shape), name)
             hint = hint_for_tensor(
-                tensor, _split_mistakes(weight, bias, i, kind), "Which columns is it?"
+                piece, _split_mistakes(weight, bias, i, kind), "Which columns is it?"
             )
             expect(
-                torch.allclose(tensor.double(), wanted.double(), atol=1e-6),
+                torch.allclose(piece.double(), wanted.double(), atol=1e-6),
                 f"{name} has the right shape but not the right numbers. {hint}",
+            )
+            expect(
+                piece.dtype == weight.dtype,
+                f"{name} has the dtype {piece.dtype}; keep that of the weight, "
+                f"{weight.dtype}.",
             )
 
 
@@ -277,58 +313,124 @@ def _split_mistakes(weight: Tensor, bias: Tensor, i: int, kind: str) -> dict:
     return mistakes
 
 
-def _size(d_model: int, V: int, T: int, L: int) -> int:
-    return (V + T) * d_model + L * (12 * d_model**2 + 13 * d_model) + 2 * d_model
+# Exercise 4
 
 
 @exercise
-def check_widest(widest) -> str:
-    """Takes a function of budget, vocab_size, context_length, n_layers, n_heads."""
-    sizes = [
-        (50_257, 1_024, 12, 12),
-        (65, 64, 3, 4),
-        (65, 32, 1, 1),
-        (2_048, 256, 8, 8),
-    ]
-    start = time.process_time()
-    for V, T, L, H in sizes:
-        for width in (0, H, 16 * H, 64 * H):
-            exact = _size(width, V, T, L)
-            for budget in {exact, max(exact - 1, 1), exact + 1}:
-                _check_width(widest, budget, V, T, L, H)
-    for width in (25_000, 1_000_000, 41_666_600):  # 3.6e11, 5.8e14, 1e18 parameters
-        exact = _size(width, 50_257, 1_024, 48)
-        for budget in (exact - 1, exact, 124_439_808, 10**18):
-            _check_width(widest, budget, 50_257, 1_024, 48, 25)
+def check_start_anew(start_anew) -> str:
+    """Takes a function of a model and a generator."""
+    wide = replace(TINY, vocab_size=97, d_model=48, d_ff=64, context_length=80)
+    for options in (
+        dict(n_layers=3, attention_bias=True, final_norm=True, tie_weights=True),
+        dict(n_layers=8, head_bias=True),
+    ):
+        config = replace(wide, **options)
+        model = _used_model(config)
+        names = [n for n, _ in model.named_parameters(remove_duplicate=False)]
+        objects = dict(model.named_parameters())
+        given = start_anew(model, torch.Generator().manual_seed(1))
+        _expect_the_model(given, model, names, objects)
+        for name, parameter in model.named_parameters():
+            _check_drawn(name, parameter.detach(), config)
+        _check_generator(start_anew, config)
+    return "Each number starts as in OpenAI's code."
+
+
+def _used_model(config: GPTConfig) -> GPT:
+    """Return a model whose numbers are all far from those of a start."""
+    model = GPT(config)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, mean=0.5)
+    return model
+
+
+def _expect_the_model(
+    given: object, model: GPT, names: list[str], objects: dict[str, nn.Parameter]
+) -> None:
     expect(
-        time.process_time() - start < 5,
-        "The answers are right, but slow: a large budget needs larger steps.",
+        given is model, "Change the model that you are given, in place, and return it."
     )
-    return "Not one parameter too many, for budgets up to a billion billions."
+    found = dict(model.named_parameters())
+    same = found.keys() == objects.keys()
+    same = same and all(found[name] is objects[name] for name in found)
+    listed = [n for n, _ in model.named_parameters(remove_duplicate=False)]
+    expect(
+        same and listed == names,
+        "A parameter was put in the place of another: with that, tied weights are no "
+        "longer tied. Change the numbers in place.",
+    )
+    expect(
+        all(parameter.requires_grad for parameter in found.values()),
+        "Some parameters no longer want a gradient: the model could not learn.",
+    )
 
 
-def _check_width(widest, budget: int, V: int, T: int, L: int, H: int) -> None:
-    low, high = 0, 1  # in units of H: low fits, high does not
-    while _size(high * H, V, T, L) <= budget:
-        high *= 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        fits = _size(middle * H, V, T, L) <= budget
-        low, high = (middle, high) if fits else (low, middle)
-    right, given = low * H, number(widest(budget, V, T, L, H))
-    asked = (
-        f"For budget={budget:,}, vocab_size={V}, context_length={T}, n_layers={L}, "
-        f"n_heads={H} the answer is {right:,}; yours: {given:,.12g}."
-    )
-    expect(given % H == 0, f"{asked} It must be a multiple of n_heads.")
-    if given > right:
-        need = _size(int(given), V, T, L)
-        last_bit = " A root of floats is not exact." if need - budget < 10 else ""
+def _check_drawn(name: str, numbers: Tensor, config: GPTConfig) -> None:
+    """Compare the numbers of one parameter with how they should have been drawn."""
+    if numbers.dim() == 1:
+        value = 0.0 if name.endswith("bias") else 1.0
+        what = "Biases start at 0" if value == 0 else "The gain of a norm starts at 1"
         expect(
-            False,
-            f"{asked} A model that wide has {need:,} parameters: too many."
-            + (last_bit if budget > 2**53 else ""),
+            bool((numbers == value).all()),
+            f"{name} is not {value:g} everywhere: it starts with {numbers[0]:.4g}. "
+            f"{what}, whatever the model held before.",
         )
-    at_budget = _size(right, V, T, L) == budget
-    edge = " It has exactly as many parameters as allowed." if at_budget else ""
-    expect(given == right, f"{asked} A wider model fits.{edge}")
+        return
+    n = config.n_layers
+    last = name.endswith(("out_proj.weight", "down.weight"))
+    right = 0.01 if name.startswith("positions") else 0.02
+    right /= math.sqrt(2 * n) if last else 1
+    std = numbers.double().std().item()
+    expect(
+        abs(std / right - 1) < 0.08,
+        f"With {n} blocks {name} has the standard deviation {std:.4f}; it must be near "
+        f"{right:.4f}. {_std_hint(std, name, last, n)}",
+    )
+    far = numbers.double().abs().max().item() / std
+    expect(
+        abs(numbers.double().mean().item()) < 5 * right / math.sqrt(numbers.numel()),
+        f"The mean of {name} is not 0.",
+    )
+    expect(far > 2.2, f"{name} is not drawn from a bell curve; nn.init.normal_ does.")
+
+
+def _std_hint(std: float, name: str, last: bool, n: int) -> str:
+    """Name the slip that gives this standard deviation."""
+    slips = {
+        0.02 / math.sqrt(n): "There are 2 n parts that write, two in each block.",
+        0.02 / (2 * n): "Divide by the *root* of 2 n.",
+        0.02 / math.sqrt(2): "n is the number of blocks of the model.",
+        0.02 / math.sqrt(24): "n is the number of blocks of *this* model, not 12.",
+        0.02: "It writes into the stream: divide by the root of 2 n.",
+    }
+    if not last:
+        slips = {
+            0.02: "OpenAI draws the positions with 0.01.",
+            0.01: "Only the positions have 0.01.",
+            0.02 / math.sqrt(2 * n): "It does not write into the stream: no root here.",
+            0.01 / math.sqrt(2 * n): "It does not write into the stream: no root here.",
+        }
+    for wrong, words in slips.items():
+        if abs(std / wrong - 1) < 0.08:
+            return words
+    if std > 0.5:
+        return "These numbers were not drawn anew."
+    return "nn.init.normal_ takes the standard deviation, not the variance, as `std`."
+
+
+def _check_generator(start_anew, config: GPTConfig) -> None:
+    model = _used_model(config)
+    drawn = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(len(drawn))
+        other = start_anew(copy.deepcopy(model), torch.Generator().manual_seed(seed))
+        drawn.append([p.detach() for p in other.parameters() if p.dim() == 2])
+    expect(
+        all(map(torch.equal, drawn[0], drawn[1])),
+        "The same generator gave other numbers: hand `generator` to every draw.",
+    )
+    expect(
+        not any(map(torch.equal, drawn[0], drawn[2])),
+        "Another generator gave the same numbers: use the one that is passed in, and "
+        "set no seed of your own.",
+    )

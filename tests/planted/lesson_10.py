@@ -1,11 +1,14 @@
 """Wrong answers to the exercises of lesson 10, which their checks must reject.
 
-`WRONG` has an entry for each check of lib/checks/lesson_10.py: three wrong answers or
+`WRONG` has an entry for each check of lib/checks/lesson_10.py: eight wrong answers or
 more, each with a few words of the message that it must get. The right answers are the
 solutions.
 """
 
+import math
+
 import torch
+from torch import nn
 
 from lib.models import count_parameters
 from lib.models.gpt import GPT
@@ -21,6 +24,8 @@ def counting(
     four: bool = False,
     blocks: bool = True,
     always_biased: bool = False,
+    ffn_biases: int = 2,
+    per_head: bool = False,
 ):
     """A count with one mistake in it."""
 
@@ -28,7 +33,8 @@ def counting(
         V, D, F, T = c.vocab_size, c.d_model, c.d_ff, c.context_length
         F = 4 * D if four else F
         biases = 4 * D if always_biased else c.attention_bias * attention_bias * 4 * D
-        block = 4 * D * D + biases + 2 * D * F + F + D + norms * D
+        block = 4 * D * D * (c.n_heads if per_head else 1) + biases + norms * D
+        block += 2 * D * F + (0, F, F + D)[ffn_biases]
         total = V * D + (T * D if positions else 0)
         total += block * (c.n_layers if blocks else 1)
         total += c.final_norm * final_norm * D
@@ -104,44 +110,95 @@ def split_rows(weight, bias):
     return entries
 
 
+def split_as_float(weight, bias):
+    return {n: t.float() for n, t in splitting()(weight, bias).items()}
+
+
+def split_only_the_first_bias(weight, bias):
+    entries = splitting()(weight, bias)
+    return entries | {f"{x}_proj.bias": bias[: len(weight)] for x in "qkv"}
+
+
+def split_in_place(weight, bias):
+    entries = {n: t.clone() for n, t in splitting()(weight, bias).items()}
+    weight.zero_()
+    return entries
+
+
+def split_lists(weight, bias):
+    return {n: t.tolist() for n, t in splitting()(weight, bias).items()}
+
+
 def split_tuple(weight, bias):
     return weight.T.chunk(3)
 
 
-def size(D, V, T, L):
-    return (V + T) * D + L * (12 * D * D + 13 * D) + 2 * D
+LAST = ("out_proj.weight", "down.weight")
 
 
-def search(fits, multiple: bool = True, extra: int = 0):
-    """A width found by halving, with one mistake in it."""
+def starting(
+    places: float = 0.01,
+    table: float = 0.02,
+    last: tuple = LAST,
+    root=lambda n: math.sqrt(2 * n),
+    biases: bool = True,
+    gains: float | None = 1.0,
+    draw=nn.init.normal_,
+    seed: int | None = None,
+    own: bool = True,
+    result: bool = True,
+):
+    """A start with one mistake in it."""
 
-    def widest(budget, V, T, L, H):
-        step = H if multiple else 1
-        low, high = 0, 1
-        while fits(size(high * step, V, T, L), budget):
-            high *= 2
-        while high - low > 1:
-            middle = (low + high) // 2
-            if fits(size(middle * step, V, T, L), budget):
-                low = middle
-            else:
-                high = middle
-        return (low + extra) * step
+    def start_anew(model, generator):
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
+        for name, p in model.named_parameters():
+            std = places if name.startswith("positions") else table
+            std /= root(len(model.blocks)) if name.endswith(last) else 1
+            with torch.no_grad():
+                if p.dim() == 2:
+                    draw(p, 0.0, std, generator=generator if own else None)
+                elif name.endswith("bias") and biases:
+                    p.zero_()
+                elif name.endswith("gain") and gains is not None:
+                    p.fill_(gains)
+        return model if result else None
 
-    return widest
-
-
-def rule_of_thumb(budget, V, T, L, H):
-    return int((budget / (12 * L)) ** 0.5) // H * H
+    return start_anew
 
 
-def float_root(budget, V, T, L, H):
-    a, b = 12 * L, V + T + 13 * L + 2
-    return int((-b + (b * b + 4 * a * budget) ** 0.5) / (2 * a)) // H * H
+def evenly(p, mean, std, generator):
+    """Numbers of the right size that are drawn evenly."""
+    half = std * math.sqrt(3)
+    return nn.init.uniform_(p, -half, half, generator=generator)
 
 
-def at_least_one(budget, V, T, L, H):
-    return max(H, search(lambda size, budget: size <= budget)(budget, V, T, L, H))
+def shifted(p, mean, std, generator):
+    return nn.init.normal_(p, std, std, generator=generator)
+
+
+def with_variance(p, mean, std, generator):
+    return nn.init.normal_(p, mean, std**2, generator=generator)
+
+
+def untie(model, generator):
+    model = starting()(model, generator)
+    model.head.weight = nn.Parameter(model.tokens.weight.detach().clone())
+    return model
+
+
+def a_new_model(model, generator):
+    return starting()(GPT(model.config), generator)
+
+
+def also_the_parts_inside(model, generator):
+    last = ("proj.weight", "up.weight", "down.weight")
+    return starting(last=last)(model, generator)
+
+
+def frozen(model, generator):
+    return starting()(model, generator).requires_grad_(False)
 
 
 WRONG = {
@@ -158,6 +215,10 @@ WRONG = {
         (counting(blocks=False), "Missing: all blocks but one"),
         (lambda config: None, "None"),
         (lambda config: float(counting()(config)), "Return an integer"),
+        (lambda config: torch.tensor(counting()(config)), "Return an integer"),
+        (counting(ffn_biases=0), "Missing: the biases of the feed-forward"),
+        (counting(ffn_biases=1), "Missing: one of the two biases"),
+        (counting(per_head=True), "once more for each head"),
         (building, "Build no model"),
     ],
     "check_shared_names": [
@@ -182,16 +243,34 @@ WRONG = {
         (splitting(cut=lambda t: t.chunk(3, dim=0)), "shape"),
         (split_rows, "reshape does not turn"),
         (split_tuple, "Return a dictionary"),
+        (split_as_float, "keep that of the weight"),
+        (split_only_the_first_bias, "k_proj.bias has the right shape"),
+        (split_in_place, "You changed"),
+        (split_lists, "must be a tensor"),
         (lambda weight, bias: splitting()(weight.mul_(2), bias), "You changed"),
     ],
-    "check_widest": [
-        (search(lambda size, budget: size < budget), "exactly as many"),
-        (search(lambda size, budget: size <= budget, extra=1), "too many"),
-        (search(lambda size, budget: size <= budget, multiple=False), "multiple"),
-        (search(lambda size, budget: 2 * size <= budget), "A wider model fits"),
-        (rule_of_thumb, "too many"),
-        (float_root, "A root of floats"),
-        (at_least_one, "too many"),
-        (lambda *sizes: torch.tensor(7.5), "multiple of n_heads"),
+    "check_start_anew": [
+        (starting(places=0.02), "positions with 0.01"),
+        (starting(table=0.01), "Only the positions"),
+        (starting(last=()), "It writes into the stream"),
+        (starting(last=("out_proj.weight",)), "It writes into the stream"),
+        (starting(root=math.sqrt), "There are 2 n parts"),
+        (starting(root=lambda n: 2 * n), "the *root* of 2 n"),
+        (starting(root=lambda n: math.sqrt(24)), "not 12"),
+        (starting(root=lambda n: math.sqrt(2)), "blocks of the model"),
+        (also_the_parts_inside, "no root here"),
+        (starting(biases=False), "Biases start at 0"),
+        (starting(gains=None), "gain of a norm starts at 1"),
+        (starting(gains=0.0), "gain of a norm starts at 1"),
+        (starting(draw=evenly), "bell curve"),
+        (starting(draw=shifted), "is not 0"),
+        (starting(draw=with_variance), "not the variance"),
+        (starting(own=False), "hand `generator` to every draw"),
+        (starting(seed=0), "use the one that is passed in"),
+        (starting(result=False), "and return it"),
+        (a_new_model, "in place, and return it"),
+        (untie, "no longer tied"),
+        (frozen, "could not learn"),
+        (lambda model, generator: model, "were not drawn anew"),
     ],
 }

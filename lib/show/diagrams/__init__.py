@@ -13,6 +13,7 @@ from lib.show.diagrams.embeddings import clock_hands, embedding_lookup
 from lib.show.diagrams.evaluation import sliding_windows
 from lib.show.diagrams.experts import places, routed
 from lib.show.diagrams.feed_forward import corners, widen
+from lib.show.diagrams.gpt import gpt2_file, gpt2_parameters, gpt_names
 from lib.show.diagrams.gradients import computation_graph, shared_node
 from lib.show.diagrams.induction import induction
 from lib.show.diagrams.instructions import held_out_grid, tuned_row
@@ -52,6 +53,9 @@ __all__ = [
     "layer_norm",
     "norm_places",
     "depth_paths",
+    "gpt_names",
+    "gpt2_parameters",
+    "gpt2_file",
     "run_state",
     "replaced_parts",
     "rotation",

@@ -46,8 +46,8 @@ from lib.show import diagrams
 diagrams.replaced_parts()
 
 # %% [markdown]
-# You built SwiGLU in lesson [08](08_feed_forward.ipynb) and shared key heads in lesson 13. Leaving out
-# biases needs no code. Three parts are new: [RMSNorm](../book/glossary.md#rmsnorm),
+# You built SwiGLU in lesson [08](08_feed_forward.ipynb). With shared key heads, several query heads use
+# the keys of one. Leaving out biases needs no code. Three parts are new: [RMSNorm](../book/glossary.md#rmsnorm),
 # [rotary positions](../book/glossary.md#rotary-positions) and
 # [QK-norm](../book/glossary.md#qk-norm).
 

@@ -290,6 +290,37 @@ def test_writing_ends_before_a_stop(command, trained):
     )
 
 
+def test_writing_with_a_draft(command, trained):
+    path = ROOT / "data/gpt-mini.safetensors"
+    words = ["--prompt", "To", "--device", "cpu", "--length", 30]
+    status, output, error = command(generate_command, path, *words, "--draft", path)
+    assert status == 0 and output.startswith("To") and len(output) == 2 + 30 + 1
+    n_accepted, n_drafted = re.match(r"accepted (\d+) of (\d+) drafted", error).groups()
+    assert n_accepted == n_drafted and error.endswith(" in 6 passes\n")
+    greedy = command(generate_command, path, *words, "--strategy", "greedy")[1]
+    draft = ["--strategy", "greedy", "--draft", path]
+    assert command(generate_command, path, *words, *draft)[1] == greedy
+
+
+def test_a_draft_that_does_not_fit(command, trained):
+    path = ROOT / "data/gpt-mini.safetensors"
+    words = [trained, "--length", 3, "--draft", path]
+    status, _, error = command(generate_command, *words)
+    assert status == 1 and "--draft has another vocabulary" in error
+    translator = ROOT / "data/translator.safetensors"
+    status, _, error = command(generate_command, path, "--draft", translator)
+    assert status == 1 and "holds no language model but a translator" in error
+    for other in (
+        ["--chat"],
+        ["--no-cache"],
+        ["--stop", "x"],
+        ["--repetition-penalty", 2],
+    ):
+        status, _, error = command(generate_command, *words, *other)
+        assert status == 1 and error.startswith(f"error: {other[0]}")
+        assert error.endswith("does not go with --draft")
+
+
 def test_several_samples_are_set_apart(command, trained):
     words = ["--samples", 3, "--length", 10, "--seed", 1, "--prompt", "be"]
     output = command(generate_command, trained, *words)[1]

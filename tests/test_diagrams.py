@@ -48,6 +48,7 @@ CALLS = [
     *(f"depth_paths({n})" for n in range(1, 5)),
     *("gpt_names()", "gpt2_parameters()", "gpt2_file()"),
     "run_state()",
+    *("writing_loop()", "cache_step()", "prefill_decode()", "speculation()"),
     "replaced_parts()",
     "rotation()",
     "blockwise()",

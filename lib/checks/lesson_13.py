@@ -32,28 +32,41 @@ def check_nucleus_size(nucleus_size) -> str:
     """Takes a function of probabilities, p."""
     unsure, sure = [0.05, 0.5, 0.15, 0.3], [0.01, 0.02, 0.95, 0.02]
     rows = torch.tensor([unsure, sure, [0.25] * 4])  # sums equal to p only in the last
-    for p in (0.1, 0.4, 0.7, 0.9, 0.98, 0.75):
-        before = rows.clone()
-        given = returned(nucleus_size(rows, p))
-        expect(torch.equal(rows, before), "You changed `probabilities`; make a copy.")
-        expect(
-            isinstance(given, Tensor) and given.shape == (3,),
-            "Return one number for each row, a tensor of shape (B,).",
-        )
-        right = _sizes(rows, p)
-        expect(
-            torch.equal(given.long(), right),
-            f"For p={p} and the rows {[rounded(row) for row in rows]} top-p keeps "
-            f"{right.tolist()} tokens, you return {given.tolist()}. "
-            + hint_for_tensor(
-                given, _size_mistakes(rows, p), "How many sums are still below p?"
-            ),
-        )
-        expect(
-            not given.is_floating_point(),
-            "A number of tokens is an integer; yours are floats.",
-        )
+    generator = torch.Generator().manual_seed(0)
+    wide = torch.randn(2, 9, generator=generator).softmax(dim=-1)
+    cases = [(rows, p) for p in (0.1, 0.4, 0.7, 0.9, 0.98, 0.75)]
+    cases += [(wide, 0.95), (rows[:1], 0.7), (rows.double(), 0.9)]
+    cases += [(torch.tensor([[0.0, 1.0, 0.0]]), 0.99)]
+    for probabilities, p in cases:
+        before = probabilities.clone()
+        given = returned(nucleus_size(probabilities, p))
+        same = torch.equal(probabilities, before)
+        expect(same, "You changed `probabilities`; make a copy.")
+        _expect_sizes(given, probabilities, p)
     return "A sure model needs one token, an unsure one many."
+
+
+def _expect_sizes(given: object, rows: Tensor, p: float) -> None:
+    """Check the sizes of all rows."""
+    expect(
+        isinstance(given, Tensor) and given.shape == (len(rows),),
+        "Return one number for each row, a tensor of shape (B,). For probabilities of "
+        f"shape {tuple(rows.shape)} that is ({len(rows)},).",
+    )
+    right = _sizes(rows, p)
+    hint = hint_for_tensor(
+        given, _size_mistakes(rows, p), "How many sums are still below p?"
+    )
+    expect(
+        torch.equal(given.double(), right.double()),
+        f"For p={p} and the rows {[rounded(row) for row in rows]} top-p keeps "
+        f"{right.tolist()} tokens, you return {given.tolist()}. {hint}",
+    )
+    expect(
+        given.dtype == torch.long,
+        "A number of tokens is an integer, and torch counts in int64; yours has the "
+        f"dtype {given.dtype}.",
+    )
 
 
 def _sizes(rows: Tensor, p: float, descending: bool = True) -> Tensor:
@@ -63,6 +76,7 @@ def _sizes(rows: Tensor, p: float, descending: bool = True) -> Tensor:
 
 def _size_mistakes(rows: Tensor, p: float) -> dict[str, Tensor]:
     right = _sizes(rows, p)
+    first = rows[0].sort(descending=True).values
     return {
         "The token that reaches p belongs to the set as well: one more.": right - 1,
         "A sum equal to p is enough: count the sums that are *below* p.": (
@@ -74,6 +88,15 @@ def _size_mistakes(rows: Tensor, p: float) -> dict[str, Tensor]:
         "You compare each probability with p; compare their running sum.": (
             (rows >= p).sum(-1)
         ),
+        "You compare each probability with p; compare the running *sum*.": (
+            (rows < p).sum(-1) + 1
+        ),
+        "Every row has its own size; you give the first one's to all.": (
+            ((first.cumsum(-1) < p).sum() + 1).expand(len(rows))
+        ),
+        "You add up over the rows; each row stands for itself: dim=-1.": (
+            (rows.sort(dim=-1, descending=True).values.cumsum(0) < p).sum(-1) + 1
+        ),
     }
 
 
@@ -81,9 +104,13 @@ def _size_mistakes(rows: Tensor, p: float) -> dict[str, Tensor]:
 def check_keep_min_p(keep_min_p) -> str:
     """Takes a function of logits, min_p."""
     generator = torch.Generator().manual_seed(0)
-    for min_p in (0.05, 0.3, 1.0):
-        logits = 2 * torch.randn(3, 8, generator=generator)
+    cases = [(3, 8, m, torch.float32) for m in (0.05, 0.3, 1.0)]
+    cases += [(1, 5, 0.2, torch.float32), (2, 30, 0.1, torch.float64)]
+    cases += [(2, 4, 1e-9, torch.float32)]  # nothing falls away
+    for n_rows, width, min_p, dtype in cases:
+        logits = 2 * torch.randn(n_rows, width, generator=generator).to(dtype)
         logits[0] += 5.0  # rows differ in level, and that must not matter
+        logits[0, 1] = -math.inf  # another rule has dropped it already
         before = logits.clone()
         given = returned(keep_min_p(logits, min_p))
         expect(torch.equal(logits, before), "You changed `logits` itself; make a copy.")
@@ -91,17 +118,29 @@ def check_keep_min_p(keep_min_p) -> str:
             isinstance(given, Tensor) and given.shape == logits.shape,
             "Return logits of the shape of the given ones, (B, V).",
         )
-        right = _min_p(logits, min_p)
-        given = given.float()
-        good = torch.isclose(given, right).all(dim=-1)  # (3,)
-        row = int(good.int().argmin())  # the first that is wrong
+        _expect_min_p(given, logits, min_p)
         expect(
-            bool(good.all()),
-            f"With min_p={min_p} row {row} of the logits, {rounded(logits[row])}, must "
-            f"become {rounded(right[row])}, yours is {rounded(given[row])}. "
-            + _min_p_hint(given, logits, min_p),
+            given.dtype == dtype,
+            f"The given logits are {dtype}, yours {given.dtype}: keep their dtype.",
+        )
+        expect(
+            given.data_ptr() != logits.data_ptr(),
+            "You return the given tensor itself; return a new one.",
         )
     return "min_p=1 leaves the likeliest token alone: greedy."
+
+
+def _expect_min_p(given: Tensor, logits: Tensor, min_p: float) -> None:
+    """Check the logits, and name the first row that is wrong."""
+    right, given = _min_p(logits, min_p).double(), given.double()
+    good = torch.isclose(given, right).all(dim=-1)  # (B,)
+    row = int(good.int().argmin())  # the first that is wrong
+    expect(
+        bool(good.all()),
+        f"With min_p={min_p} row {row} of the logits, {rounded(logits[row])}, must "
+        f"become {rounded(right[row])}, yours is {rounded(given[row])}. "
+        + _min_p_hint(given, logits, min_p),
+    )
 
 
 def _min_p(logits: Tensor, min_p: float) -> Tensor:
@@ -111,10 +150,12 @@ def _min_p(logits: Tensor, min_p: float) -> Tensor:
 
 
 def _min_p_hint(given: Tensor, logits: Tensor, min_p: float) -> str:
-    right = _min_p(logits, min_p)
+    right = _min_p(logits, min_p).double()
     drop = right.isinf()
     low = given.isfinite() & (given < -100)
-    if torch.equal(low, drop) and torch.allclose(given[~drop], right[~drop]):
+    if torch.equal(low | given.isinf(), drop) and torch.allclose(
+        given[~drop], right[~drop]
+    ):
         return "The right ones fall away, but not quite: use minus infinity."
     mistakes = _min_p_mistakes(logits, min_p)
     return hint_for_tensor(given, mistakes, "Compare with the row's largest.")
@@ -122,7 +163,6 @@ def _min_p_hint(given: Tensor, logits: Tensor, min_p: float) -> str:
 
 def _min_p_mistakes(logits: Tensor, min_p: float) -> dict[str, Tensor]:
     p, right = logits.softmax(dim=-1), _min_p(logits, min_p)
-    drop = right.isinf()
     largest = p.max(dim=-1, keepdim=True).values
     return {
         "The likeliest token fell away: at least min_p times means >=.": (
@@ -137,14 +177,29 @@ def _min_p_mistakes(logits: Tensor, min_p: float) -> dict[str, Tensor]:
         "probability.": logits.masked_fill(p < min_p * p.max(), -math.inf),
         "The bar is min_p itself; it must be min_p times the largest probability of "
         "the row.": logits.masked_fill(p < min_p, -math.inf),
+        "Your softmax runs over the rows; it must run over the vocabulary, dim=-1.": (
+            _min_p(logits.T, min_p).T
+        ),
+    } | _min_p_results(logits, right)
+
+
+def _min_p_results(logits: Tensor, right: Tensor) -> dict[str, Tensor]:
+    """The right tokens, returned in a wrong form."""
+    p, drop = logits.softmax(dim=-1), right.isinf()
+    return {
         "You return probabilities; return logits.": p.masked_fill(drop, 0.0),
         "You return probabilities; return logits, unchanged where kept.": (
             right.softmax(dim=-1)
+        ),
+        "You return logarithms of probabilities; return the logits unchanged.": (
+            right.log_softmax(dim=-1)
         ),
         "What falls away must be minus infinity; a logit of 0 can still be drawn.": (
             logits.masked_fill(drop, 0.0)
         ),
         "You keep what should fall away.": logits.masked_fill(~drop, -math.inf),
+        "The result is the given logits: does `masked_fill` return a new tensor that "
+        "you throw away?": logits,
     }
 
 
@@ -152,43 +207,58 @@ def _min_p_mistakes(logits: Tensor, min_p: float) -> dict[str, Tensor]:
 def check_texts_that_fit(texts_that_fit) -> str:
     """Takes a function of config, n_bytes, bytes_per_number."""
     sizes = {"d_model": 48, "n_heads": 6, "n_layers": 5, "context_length": 100}
-    for n_kv_heads, width in ((None, 4), (2, 4), (1, 2)):
-        config = preset_config("demo", n_kv_heads=n_kv_heads, **sizes)
-        kv = n_kv_heads or config.n_heads
-        one = 2 * 5 * kv * 8 * 100 * width
-        for n_bytes in (7 * one + one // 2, 3 * one, one - 1):
-            given = number(texts_that_fit(config, n_bytes, width))
-            right = n_bytes // one
-            hint = hint_for(
-                given, _fit_mistakes(config, kv, n_bytes, width), "Count one text."
-            )
+    other = {"d_model": 64, "n_heads": 4, "n_layers": 3, "context_length": 50}
+    cases = [(sizes, None, 4), (sizes, 2, 4), (sizes, 1, 2), (other, 2, 1)]
+    for changes, n_kv_heads, width in cases:
+        config = preset_config("demo", n_kv_heads=n_kv_heads, **changes)
+        one = _bytes_of_one(config, width)
+        for n_bytes in (7 * one + one // 2, 3 * one, one - 1, 10**17 * one - 1):
+            answer = texts_that_fit(config, n_bytes, width)
+            given, right = number(answer), n_bytes // one
+            hint = hint_for(given, _fit_mistakes(config, n_bytes, width), "Count one.")
+            said = ", ".join(f"{name}={value}" for name, value in changes.items())
             expect(
-                given == right,
-                f"With {n_bytes:,} bytes, n_kv_heads={n_kv_heads}, d_model=48, "
-                "n_heads=6, n_layers=5, context_length=100 and "
+                given == right or (right > 2**53 and math.isclose(given, right)),
+                f"With {n_bytes:,} bytes, n_kv_heads={n_kv_heads}, {said} and "
                 f"{width} bytes per number, {right} texts fit; you return {given:g}. "
                 f"{hint}",
+            )
+            expect(
+                type(answer) is int,
+                "A number of texts is an `int`; yours has the type "
+                f"{type(answer).__name__}. `//` divides and rounds down.",
+            )
+            expect(
+                answer == right,
+                f"With {n_bytes:,} bytes {right:,} texts fit, you return {answer:,}. "
+                "A float rounds large numbers: `//` between ints does not.",
             )
     return "One text is 2 * layers * heads * numbers * positions * bytes."
 
 
-def _fit_mistakes(
-    config: GPTConfig, kv: int, n_bytes: int, width: int
-) -> dict[float, str]:
+def _bytes_of_one(config: GPTConfig, width: int) -> int:
+    """Return the bytes of the full cache of one text."""
+    kv = config.n_kv_heads or config.n_heads
+    numbers = kv * (config.d_model // config.n_heads)
+    return 2 * config.n_layers * numbers * config.context_length * width
+
+
+def _fit_mistakes(config: GPTConfig, n_bytes: int, width: int) -> dict[float, str]:
     """Return what known mistakes give, later ones first where they agree."""
-    numbers = 2 * 5 * kv * 8 * 100  # one text
-    one = numbers * width
+    c, one = config, _bytes_of_one(config, width)
+    kv, numbers = c.n_kv_heads or c.n_heads, one // width
     whole = "Only whole texts count: round down."
     shared = "There are n_kv_heads heads, not n_heads, of d_model // n_heads numbers."
     heads = "A head has d_model // n_heads numbers, not d_model."
     return {
         n_bytes // (numbers * 4): "Use the bytes_per_number that is passed in.",
         n_bytes // numbers: "Multiply by the bytes of one number.",
-        n_bytes // (one * config.n_heads // kv): shared,
-        n_bytes // (2 * 5 * kv * 48 * 100 * width): heads,
-        n_bytes // (one // 100): "Each text has a key at every position.",
-        n_bytes // (one // 5): "Every layer has a cache of its own.",
+        n_bytes // (one * c.n_heads // kv): shared,
+        n_bytes // (one * c.n_heads): heads,
+        n_bytes // (one // c.context_length): "Each text has a key at every position.",
+        n_bytes // (one // c.n_layers): "Every layer has a cache of its own.",
         n_bytes // (one // 2): "Keys *and* values are kept: twice as much.",
+        n_bytes * 8 // one: "n_bytes are bytes already, not bits.",
         -(-n_bytes // one): whole,
         n_bytes / one: whole,
     }
@@ -220,35 +290,45 @@ def check_write_until(write_until) -> str:
     state = torch.get_rng_state()
     try:
         for seed in range(8):
-            _check_writing(write_until, _Watched(seed).eval(), seed)
+            n_rows, length = ((4, 5), (1, 3), (3, 1))[seed % 3]
+            _check_writing(write_until, _Watched(seed).eval(), seed, n_rows, length)
     finally:
         torch.set_rng_state(state)
     return "Each row ends where it should, and no token is read twice."
 
 
 @torch.no_grad()
-def _check_writing(write_until, model: _Watched, seed: int) -> None:
+def _check_writing(
+    write_until, model: _Watched, seed: int, n_rows: int, length: int
+) -> None:
+    """Check one model and prompt, with several stops and limits."""
     generator = torch.Generator().manual_seed(seed)
-    ids, n_new = torch.randint(7, (4, 5), generator=generator), 12
-    for stop_id in (3, int(ids[0, 2])):
+    ids = torch.randint(7, (n_rows, length), generator=generator)
+    for stop_id, n_new in ((3, 12), (int(ids[0, length // 2]), 12), (0, 1)):
         free, right = _written(model, ids, n_new, stop_id)
-        model.n_read = 0
-        given = returned(write_until(model, ids.clone(), n_new, stop_id))
-        n_steps = right.size(1) - 5
+        model.n_read, before = 0, ids.clone()
+        given = returned(write_until(model, ids, n_new, stop_id))
+        expect(torch.equal(ids, before), "You changed `ids` itself; make a copy.")
+        n_steps = right.size(1) - length
         expect(
-            isinstance(given, Tensor) and given.dim() == 2 and len(given) == 4,
+            isinstance(given, Tensor) and given.dim() == 2 and len(given) == n_rows,
             "Return one tensor (B, T + n).",
+        )
+        expect(
+            given.dtype == torch.long,
+            f"Ids are int64, as the prompts are; yours have the dtype {given.dtype}.",
         )
         hint = _writing_hint(given, ids, free, right, stop_id)
         expect(torch.equal(given, right), f"The tokens are not right. {hint}")
         expect(
-            model.n_read <= 5 + n_steps,
+            model.n_read <= length + n_steps,
             f"The texts are right, but the model was given {model.n_read} tokens per "
-            f"row, and {5 + n_steps - 1} are enough: the prompt once, then each new "
-            "token once. Use the cache.",
+            f"row, and {length + n_steps - 1} are enough: the prompt once, then each "
+            "new token once. Use the cache.",
         )
 
 
+@torch.no_grad()
 def _written(
     model: _Watched, ids: Tensor, n_new: int, stop_id: int
 ) -> tuple[Tensor, Tensor]:
@@ -277,7 +357,7 @@ def _writing_hint(
         if length > right.size(1):
             return (
                 f"All rows are done after {right.size(1) - T} steps, yours go on to "
-                f"{length - T}: stop when `done.all()`."
+                f"{length - T}: stop when `done.all()`, and never beyond n_new."
             )
         if len(firsts) and length - T == int(firsts.min()) + 1:
             return "You stop when the first row is done; wait for all of them."
@@ -289,5 +369,6 @@ def _writing_hint(
         return "A row that has chosen stop_id goes on with other tokens."
     return (
         "Take the likeliest token of the *last* position, look for stop_id among the "
-        "new tokens only, and feed the cache each token once."
+        "new tokens only, fill finished rows with stop_id, and feed the cache each "
+        "token once."
     )

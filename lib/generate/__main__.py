@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from lib.command_line import run_command
 from lib.device import choose_device
 from lib.generate import stream_text
 from lib.generate.chat import TEMPLATES, reply
+from lib.generate.speculative import speculative_generate
 from lib.shapes import require_sizes
 from lib.text.bpe import BPETokenizer
 from lib.text.tokenizer import CharTokenizer
@@ -45,6 +47,9 @@ def generate_command(
     chat: Annotated[
         bool, Option("--chat", help="Answer each line, as lib.tune taught it.")
     ] = False,
+    draft: Annotated[
+        Path | None, Option(help="A smaller model that proposes tokens.")
+    ] = None,
     samples: Annotated[int, Option(help="Texts to write.")] = 1,
     cache: Annotated[bool, Option(help="Keep keys and values.")] = True,
     seed: Annotated[int | None, Option(help="Same seed, same text.")] = None,
@@ -67,22 +72,59 @@ def generate_command(
         prompt = _first_prompt(checkpoint.tokenizer)
     generator = torch.Generator(where)
     generator.manual_seed(seed) if seed is not None else generator.seed()
+    if draft is not None:
+        penalty = None if repetition_penalty == 1 else repetition_penalty
+        flags = {"chat": chat or None, "no_cache": None if cache else True}
+        _refuse("draft", **flags, stop=stop, repetition_penalty=penalty)
+        options |= {"generator": generator, "n_tokens": length}
+        _speculate(checkpoint, draft, prompt, samples, options)
+        return
     options |= {"repetition_penalty": repetition_penalty, "use_cache": cache}
     if chat:
-        for name, value in (("prompt", prompt), ("stop", stop)):
-            if value is not None:
-                raise ValueError(f"--{name} {value!r} does not go with --chat")
+        _refuse("chat", prompt=prompt, stop=stop)
         _chat(checkpoint, length, options | {"generator": generator})
         return
     write = partial(stream_text, model, checkpoint.tokenizer, prompt, length, stop)
     for number in range(samples):
-        pieces = write(generator=generator, **options)
-        first = next(pieces)  # wrong input is refused before anything is shown
-        typer.echo("-" * 40 + "\n" if number else "", nl=False)
-        typer.echo(prompt + first, nl=False)
-        for piece in pieces:
-            typer.echo(piece, nl=False)
-        typer.echo()
+        _show(prompt, write(generator=generator, **options), number)
+
+
+def _show(prompt: str, pieces: Iterator[str], number: int) -> None:
+    """Show a text as it comes, behind a line if it is not the first."""
+    first = next(pieces)  # wrong input is refused before anything is shown
+    typer.echo("-" * 40 + "\n" if number else "", nl=False)
+    typer.echo(prompt + first, nl=False)
+    for piece in pieces:
+        typer.echo(piece, nl=False)
+    typer.echo()
+
+
+def _refuse(option: str, **given: object) -> None:
+    """Refuse options that do not go with another one; None is not given."""
+    for name, value in given.items():
+        if value is not None:
+            flag = f"--{name.replace('_', '-')}"
+            flag += "" if value is True else f" {value!r}"
+            raise ValueError(f"{flag} does not go with --{option}")
+
+
+def _speculate(
+    checkpoint: Checkpoint, path: Path, prompt: str, samples: int, options: dict
+) -> None:
+    """Write texts with a model that proposes tokens; say how many were accepted."""
+    draft, device = load_for_command("generate", path), options["generator"].device
+    tokenizer = checkpoint.tokenizer
+    if tokenizer.to_dict() != draft.tokenizer.to_dict():
+        raise ValueError("--draft has another vocabulary: both must have the same one")
+    if not prompt:
+        raise ValueError("prompt='' is empty; give the model something to go on from")
+    models = checkpoint.model, draft.model.to(device)
+    ids = torch.tensor([tokenizer.encode(prompt)], device=device)
+    for number in range(samples):
+        run = speculative_generate(*models, ids, **options)
+        _show("", iter([tokenizer.decode(run.ids[0].tolist())]), number)
+        share = f"{run.n_accepted} of {run.n_drafted} drafted tokens"
+        typer.echo(f"accepted {share}, in {run.n_passes} passes", err=True)
 
 
 def _chat(checkpoint: Checkpoint, length: int, options: dict) -> None:

@@ -13,6 +13,12 @@ from lib.show.diagrams.embeddings import clock_hands, embedding_lookup
 from lib.show.diagrams.evaluation import sliding_windows
 from lib.show.diagrams.experts import places, routed
 from lib.show.diagrams.feed_forward import corners, widen
+from lib.show.diagrams.generation import (
+    cache_step,
+    prefill_decode,
+    speculation,
+    writing_loop,
+)
 from lib.show.diagrams.gpt import gpt2_file, gpt2_parameters, gpt_names
 from lib.show.diagrams.gradients import computation_graph, shared_node
 from lib.show.diagrams.induction import induction
@@ -57,6 +63,10 @@ __all__ = [
     "gpt2_parameters",
     "gpt2_file",
     "run_state",
+    "writing_loop",
+    "cache_step",
+    "prefill_decode",
+    "speculation",
     "replaced_parts",
     "rotation",
     "blockwise",

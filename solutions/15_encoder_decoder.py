@@ -36,7 +36,7 @@ from lib.checks.lesson_15 import (
     check_write_again,
 )
 from lib.checks.claims import claim
-from lib.models.encoder_decoder import Transformer, TransformerConfig
+from lib.models.encoder_decoder import Transformer
 from lib.show import plot
 from lib.text.tokenizer import pad_batch
 from lib.train.settings import TrainConfig
@@ -101,9 +101,9 @@ plot.heat_map(mask.float(), names, names, *axes, (5, 4.4), label="allowed")
 # cross-attention: source and target share the same weights.
 
 # %% [markdown]
-# ## Exercise 3: Write without a cache
+# ## Exercise 3: Write a whole batch
 #
-# [Exercise](../lessons/15_encoder_decoder.ipynb#exercise-3-write-without-a-cache)
+# [Exercise](../lessons/15_encoder_decoder.ipynb#exercise-3-write-a-whole-batch)
 
 
 # %%
@@ -124,9 +124,9 @@ def write_again(model, src, max_len):
 check_write_again(write_again)
 
 # %% [markdown]
-# How much work is saved by the caches, for a target of 50 tokens? Count the positions
-# that go through the decoder, and the source positions that are projected to keys and
-# values in each block, for a source of 50.
+# How much work do the library's caches save, for a source and a target of 50 tokens? Count
+# the positions that go through the decoder, and the source positions that become keys and
+# values in each block.
 
 # %%
 n = 50
@@ -166,11 +166,11 @@ def sequence_loss(model, src, tgt):
 
 torch.manual_seed(0)
 generator = torch.Generator().manual_seed(0)
-sizes = {"d_model": 32, "n_heads": 1, "n_encoder_layers": 1, "n_decoder_layers": 2}
-sizes |= {"d_ff": 64, "dropout": 0.0, "context_length": 64}
-sorter = Transformer(TransformerConfig(13, 13, **sizes))
-how = {"learning_rate": 5e-3, "betas": (0.9, 0.98), "schedule": "linear"}
-training = Training(sorter, TrainConfig(250, n_warmup=30, **how), sequence_loss)
+sizes = dict(src_vocab_size=13, tgt_vocab_size=13, d_model=32, n_heads=1, d_ff=64)
+sizes |= dict(n_encoder_layers=1, n_decoder_layers=1, dropout=0.0)
+recipe = dict(optimizer="muon", learning_rate=0.005, schedule="linear", n_warmup=10)
+sorter = Transformer(**sizes)
+training = Training(sorter, TrainConfig(350, **recipe), sequence_loss)
 losses = train(training, next_batch)
 print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f} nats")
 

@@ -20,11 +20,14 @@ from cells import expect_none
 from notebooks import ROOT
 from safetensors import safe_open
 
+from lib.attention import causal_mask, padding_mask
 from lib.models import count_parameters
+from lib.models.encoder_decoder import Transformer
 from lib.models.gpt import GPT
 from lib.models.presets import preset_config
 from lib.show import diagrams
 from lib.show.diagrams.core import Diagram
+from lib.show.diagrams.encoder_decoder import SOURCE, TARGET, allowed
 from lib.show.diagrams.gpt import COUNTS, ROWS
 from lib.show.diagrams.residual import STAGES
 from lib.show.diagrams.runs import PARTS
@@ -49,6 +52,7 @@ CALLS = [
     *("gpt_names()", "gpt2_parameters()", "gpt2_file()"),
     "run_state()",
     *("writing_loop()", "cache_step()", "prefill_decode()", "speculation()"),
+    *("encoder_decoder()", "decoder_inputs()", "pad_masks()"),
     "replaced_parts()",
     "rotation()",
     "blockwise()",
@@ -465,6 +469,31 @@ def test_a_run_consists_of_what_its_checkpoint_holds(tmp_path) -> None:
     assert sorted(itertools.chain(*found.values())) == sorted(names)
     words = {word.rstrip("*") for word in words_of(diagrams.run_state())}
     assert set(prefixes) <= words
+
+
+def test_the_transformer_is_drawn_with_the_names_of_its_classes() -> None:
+    model = Transformer(src_vocab_size=9, tgt_vocab_size=9, d_model=8, n_heads=2)
+    kinds = {type(module).__name__ for module in model.modules()}
+    words = " ".join(words_of(diagrams.encoder_decoder())).split()
+    assert kinds - {"Transformer", "ModuleList", "Block", "Dropout"} <= {
+        *words,
+        "Identity",
+    }
+
+
+def test_the_masks_drawn_are_those_of_the_model() -> None:
+    ids = {"_": 0, "<": 1, ">": 2, "d": 3, "o": 4, "t": 5}
+    source, target = (
+        torch.tensor([[ids[token] for token in word]]) for word in (SOURCE, TARGET)
+    )
+    seen = padding_mask(source, 0)[0, 0].expand(5, 5)
+    own = causal_mask(5) & padding_mask(target, 0)[0, 0]
+    for rows, columns, mask in (
+        (SOURCE, SOURCE, seen),
+        (TARGET, TARGET, own),
+        (TARGET, SOURCE, seen),
+    ):
+        assert allowed(rows, columns) == mask.tolist()
 
 
 # The rules' own test: drawings that are broken

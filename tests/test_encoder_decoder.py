@@ -4,7 +4,7 @@ and writes the same with a cache as without.
 
 import math
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lib.attention import causal_mask
+from lib.checks.lesson_15 import check_sorter
 from lib.generate.targets import generate_targets
 from lib.models import build_model, config_from_dict, config_to_dict, count_parameters
 from lib.models.encoder_decoder import (
@@ -451,3 +452,110 @@ def test_inputs_that_do_not_fit(call, message):
 def test_special_tokens_differ():
     with pytest.raises(ValueError, match="'pad_id': 2.*must differ"):
         TransformerConfig(pad_id=2)
+
+
+# Sizes by name, and writing as a method
+
+
+def test_sizes_by_name_make_the_configuration():
+    sizes = {"src_vocab_size": 30, "tgt_vocab_size": 20, **SMALL}
+    model = Transformer(**sizes)
+    assert model.config == TransformerConfig(**sizes)
+    with torch.device("meta"):
+        assert Transformer().config == TransformerConfig()
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: Transformer(30), "config=30 must be a TransformerConfig; sizes are"),
+        (lambda: Transformer(TransformerConfig(), d_ff=9), "was given, and d_ff too"),
+        (lambda: Transformer(n_wings=2), "n_wings"),
+    ],
+)
+def test_a_configuration_of_another_kind(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-40, 0.5, 0.8, 2.0])
+def test_the_method_writes_what_the_function_writes(temperature):
+    model, drawn = make_model(), {}
+    for write in (Transformer.generate, generate_targets):
+        options = {"generator": seeded(3)}
+        drawn[write] = write(model, source(), 9, temperature, **options)
+    one, other = drawn.values()
+    assert torch.equal(one, other) and one.dtype == torch.int64
+
+
+def test_the_method_draws_with_the_probabilities_of_the_model():
+    model = with_a_bias(make_model(), eos_id=-1e4)
+    src = source()[:1].repeat(4_000, 1)
+    written = model.generate(src, 1, 0.5, generator=seeded())
+    logits = model(src[:1], torch.tensor([[BOS]]))[0, -1].detach()
+    logits[PAD] = -math.inf
+    expected = (logits / 0.5).softmax(dim=-1)
+    shares = written.flatten().bincount(minlength=9) / len(src)
+    assert_near(shares, expected, atol=0.04)
+
+
+def test_another_choice_may_replace_the_draw():
+    model, seen = make_model(), []
+
+    def choose(logits, ids):
+        seen.append((tuple(logits.shape), ids.size(1)))
+        assert (logits[:, PAD] == -math.inf).all()
+        return torch.full((len(logits), 1), 4)
+
+    assert (model.generate(source(), 3, choose=choose) == 4).all()
+    assert seen == [((3, 9), 1), ((3, 9), 2), ((3, 9), 3)]
+
+
+@pytest.mark.parametrize("temperature", [-1, math.inf, math.nan])
+def test_a_temperature_that_cannot_be(temperature):
+    model = make_model().train()
+    with pytest.raises(ValueError, match="temperature=.* must be 0 or more"):
+        model.generate(source(), 3, temperature)
+    assert model.training
+
+
+def test_damaged_weights_are_named():
+    model = make_model()
+    model.decoder.blocks[0].ffn.down.weight.data[0, 0] = math.nan
+    with pytest.raises(ValueError, match="its weights are damaged"):
+        model.generate(source(), 3)
+
+
+# What the check of the last exercise says of a trained model
+
+
+SORTED = {
+    "writes words backwards": lambda word: word[::-1],
+    "copies the word": str,
+    "end of the alphabet": lambda word: "".join(sorted(word, reverse=True)),
+    "twice stay twice": lambda word: "".join(sorted(set(word))),
+    "it does not end": lambda word: "".join(sorted(word)) + "?",
+    "shifted by one": lambda word: "?",
+    "train longer": lambda word: "".join(sorted(word[:5])) + word[5:],
+    "your loss counts the padding": lambda word: "".join(sorted(word)),
+}
+
+
+@pytest.mark.parametrize("words", SORTED)
+def test_a_model_that_does_not_sort_is_told_why(words, monkeypatch):
+    model = Transformer(src_vocab_size=13, tgt_vocab_size=13, **SMALL | {"d_ff": 4})
+    model.head.weight = nn.Parameter(torch.zeros(13, 12))
+    model.config = replace(model.config, tie_weights=False)
+    last = model.decoder.blocks[-1].ffn_norm
+    nn.init.zeros_(last.gain)
+    nn.init.ones_(last.bias)
+    model.head.weight.data[PAD] = 1.0  # padding is likeliest everywhere
+    monkeypatch.setattr(
+        "lib.checks.lesson_15._written_texts",
+        lambda _, texts: [SORTED[words](text) for text in texts],
+    )
+    verdict = check_sorter.run(model)
+    assert verdict.status == "wrong" and words in verdict.message, verdict.message
+    model.head.weight.data[PAD] = -1.0
+    if words == "your loss counts the padding":
+        assert check_sorter.run(model).status == "correct"

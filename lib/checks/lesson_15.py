@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import combinations
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from lib.attention import causal_mask, padding_mask
 from lib.checks import Mistake, exercise, expect, hint_for, returned
-from lib.generate.targets import generate_targets
 from lib.models.encoder_decoder import Decoder, Transformer, TransformerConfig
 from lib.text.tokenizer import pad_batch
 
@@ -25,11 +27,13 @@ __all__ = [
 @exercise
 def check_decoder_block_parameters(decoder_block_parameters) -> str:
     """Takes a function of d_model, d_ff, attention_bias."""
-    for d_model, d_ff, bias in ((8, 20, False), (512, 2048, False), (8, 20, True)):
+    sizes = ((8, 20), (512, 2048), (6, 30))
+    for d_model, d_ff, bias in [(*pair, b) for b in (False, True) for pair in sizes]:
         with torch.device("meta"):
             decoder = Decoder(d_model, 1, 1, d_ff, attention_bias=bias)
         right = sum(p.numel() for p in decoder.blocks[0].parameters())
-        given = _whole(decoder_block_parameters(d_model, d_ff, bias))
+        with _no_modules():
+            given = _whole(decoder_block_parameters(d_model, d_ff, bias))
         mistakes = _bias_mistakes if bias else _block_mistakes
         hint = hint_for(given, mistakes(d_model, d_ff), "Add up its parts.")
         expect(
@@ -40,13 +44,30 @@ def check_decoder_block_parameters(decoder_block_parameters) -> str:
     return "Two attentions, one feed-forward network, three norms."
 
 
+@contextmanager
+def _no_modules() -> Iterator[None]:
+    """Refuse to build a module meanwhile."""
+
+    def refuse(self: nn.Module, *args: object, **kwargs: object) -> None:
+        raise Mistake(
+            f"You build a {type(self).__name__}; add its numbers up in a formula of "
+            "d_model and d_ff instead."
+        )
+
+    with mock.patch.object(nn.Module, "__init__", refuse):
+        yield
+
+
 def _whole(answer: object) -> int:
     """Return the reader's count; `Mistake` where it is no whole number."""
+    answer, kind = returned(answer), type(answer).__name__
+    right = not isinstance(answer, Tensor | bool)
     try:
-        return operator.index(returned(answer))
+        number = operator.index(answer)
     except TypeError:
-        kind = type(answer).__name__
-        raise Mistake(f"Return a whole number, an int; yours is a {kind}.") from None
+        right = False
+    expect(right, f"Return a whole number, an int; yours is a {kind}.")
+    return number
 
 
 def _block_mistakes(d: int, f: int) -> dict[float, str]:
@@ -89,12 +110,17 @@ def _bias_mistakes(d: int, f: int) -> dict[float, str]:
 def check_prefix_mask(prefix_mask) -> str:
     """Takes a function of ids, n_source, pad_id."""
     ids = torch.tensor([[4, 5, 6, 7, 8, 9], [6, 7, 5, 4, 1, 1], [3, 4, 5, 6, 7, 1]])
+    square = torch.tensor([[5, 6, 2], [4, 9, 9], [3, 4, 9]])
     cases = (
-        (ids, torch.tensor([3, 2, 1]), 1),
-        (ids[1:], torch.tensor([4, 2]), 1),
-        (ids.where(ids != 1, torch.tensor(0)), torch.tensor([1, 3, 5]), 0),
+        (ids, [3, 2, 1], 1),
+        (ids[1:], [4, 2], 1),
+        (ids.where(ids != 1, torch.tensor(0)), [1, 3, 5], 0),
+        (square, [1, 1, 2], 9),
+        (square[:1, :1], [1], 9),
+        (ids[:2, :5].int(), [5, 3], 1),
     )
-    for rows, n_source, pad_id in cases:
+    for rows, lengths, pad_id in cases:
+        n_source = torch.tensor(lengths, dtype=rows.dtype)
         before = rows.clone(), n_source.clone()
         given = returned(prefix_mask(rows, n_source, pad_id))
         expect(
@@ -108,7 +134,8 @@ def check_prefix_mask(prefix_mask) -> str:
 def _check_mask(given: object, ids: Tensor, n_source: Tensor, pad_id: int) -> None:
     B, T = ids.shape
     shape = (B, 1, T, T)
-    expect(isinstance(given, Tensor), "Return a tensor.")
+    kind = type(given).__name__
+    expect(isinstance(given, Tensor), f"Return a bool tensor; yours is a {kind}.")
     expect(
         tuple(given.shape) == shape,
         f"For ids of shape {(B, T)} the mask must have the shape {shape}, yours has "
@@ -138,7 +165,16 @@ def _masks(
     places, n = torch.arange(T), n_source[:, None, None, None]
     source, beyond = places < n, places <= n
     right = (causal | source) & tokens
-    return right, {
+    mistakes = _wrong_rules(causal, source, beyond, tokens)
+    return right, mistakes | _wrong_places(ids, n, pad_id)
+
+
+def _wrong_rules(
+    causal: Tensor, source: Tensor, beyond: Tensor, tokens: Tensor
+) -> dict[str, Tensor]:
+    """Return the masks of rules that are wrong, by words that name the mistake."""
+    right = (causal | source) & tokens
+    return {
         "That is the opposite: True must mean that looking is allowed.": ~right,
         "Padding is looked at. Use `pad_id`; it need not be 0.": causal | source,
         "The source is read from left to right only; inside the source everyone may "
@@ -154,14 +190,37 @@ def _masks(
         ),
         "A position may look at j if j is in the past *or* in the source; you ask for "
         "both.": causal & source & tokens,
+    }
+
+
+def _wrong_places(ids: Tensor, n: Tensor, pad_id: int) -> dict[str, Tensor]:
+    """Return the masks of rows, columns or lengths that are wrong, by words."""
+    T = ids.size(1)
+    causal, tokens, places = causal_mask(T), padding_mask(ids, pad_id), torch.arange(T)
+    source = places < n
+    right = (causal | source) & tokens
+    larger, smaller = (ids > pad_id)[:, None, None], (ids < pad_id)[:, None, None]
+    ordered = "Compare with pad_id by `!=`: it may be smaller or larger than other ids."
+    one = "Every row has its own source: n_source[b] belongs to ids[b]."
+    return {
         "Rows and columns are exchanged: the row looks, the column is looked at.": (
             right.transpose(-2, -1)
         ),
         "Rows of the source see everything. It is the *column* that must belong to the "
         "source.": (causal | source.mT) & tokens,
-        "Columns decide about padding, not rows.": (
+        "Columns decide about padding, not rows: padded rows look, too.": (
             (causal | source) & tokens.transpose(-2, -1)
         ),
+        "Each source is one token too short: columns 0 .. n_source - 1 belong to it.": (
+            (causal | (places < n - 1)) & tokens
+        ),
+        "A position must see itself, too: j <= i.": (
+            (causal.tril(-1) | source) & tokens
+        ),
+        ordered: (causal | source) & larger,
+        f"{ordered} ": (causal | source) & smaller,
+        one: (causal | source[:1]) & tokens,
+        f"{one} ": (causal | source.any(dim=0)) & tokens,
     }
 
 
@@ -177,7 +236,11 @@ class _Watched(Transformer):
         super().__init__(TransformerConfig(6, 6, **parts, **layers, **sizes, **ids))
         for parameter in self.parameters():  # with these it writes different tokens
             nn.init.normal_(parameter, std=0.4)
-        self.n_read = 0
+        self.n_read = self.n_decoded = 0
+
+    def decode(self, *args, **kwargs) -> Tensor:
+        self.n_decoded += 1
+        return super().decode(*args, **kwargs)
 
     def encode(self, src: Tensor) -> tuple[Tensor, Tensor]:
         self.n_read += 1
@@ -186,7 +249,7 @@ class _Watched(Transformer):
     def begin(self, *_) -> tuple:
         raise Mistake(
             "Write the loop yourself, with `encode` and `decode` only: without "
-            "`generate_targets`, and `begin` makes caches."
+            "`generate`, and `begin` makes caches."
         )
 
 
@@ -197,31 +260,46 @@ def check_write_again(write_again) -> str:
     try:
         for seed in (39, 25, 30, 38, 58):  # rows of different lengths
             for max_len in (10, 3):
-                _check_writing(write_again, _Watched(seed).eval(), seed, max_len)
+                _check_writing(write_again, seed, max_len)
+        for size, max_len in (((1, 5), 6), ((6, 2), 1), ((3, 9), 12)):
+            _check_writing(write_again, 39, max_len, size)
     finally:
         torch.set_rng_state(state)
     return "The same tokens as with the caches, and the source is read once."
 
 
 @torch.no_grad()
-def _check_writing(write_again, model: _Watched, seed: int, max_len: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    src = torch.randint(0, 3, (4, 5), generator=generator)
-    src[1, 3:] = model.config.pad_id
+def _check_writing(
+    write_again, seed: int, max_len: int, size: tuple[int, int] = (4, 5)
+) -> None:
+    model, generator = _Watched(seed).eval(), torch.Generator().manual_seed(seed)
+    src = torch.randint(0, 3, size, generator=generator)
+    src[1:2, 3:] = model.config.pad_id
     _, right = _written(model, src, max_len)
-    model.n_read = 0
-    given = returned(write_again(model, src.clone(), max_len))
+    model.n_read, model.n_decoded, before = 0, 0, src.clone()
+    given = returned(write_again(model, src, max_len))
+    n_read, n_decoded = model.n_read, model.n_decoded
+    expect(torch.equal(src, before), "You changed `src`; make new tensors.")
     expect(
-        isinstance(given, Tensor) and given.dim() == 2 and len(given) == 4,
-        "Return one tensor (B, L).",
+        isinstance(given, Tensor) and given.dim() == 2 and len(given) == len(src),
+        f"Return one tensor (B, L), here with B={len(src)}.",
     )
     if not torch.equal(given, right):
         hint = _writing_hint(given, model, src, max_len)
         raise Mistake(f"The tokens are not right. {hint}")
     expect(
-        model.n_read == 1,
-        f"The tokens are right, but the encoder ran {model.n_read} times, and once is "
+        given.dtype == src.dtype,
+        f"The tokens are right, but they are {given.dtype}; ids are {src.dtype}.",
+    )
+    expect(
+        n_read == 1,
+        f"The tokens are right, but the encoder ran {n_read} times, and once is "
         "enough: call `encode` before the loop.",
+    )
+    expect(
+        n_decoded == right.size(1),
+        f"The tokens are right, but `decode` ran {n_decoded} times for "
+        f"{right.size(1)} tokens: stop as soon as `ended.all()`.",
     )
 
 
@@ -267,11 +345,15 @@ def _uses_ids_of_the_page(given: Tensor, model: _Watched, src: Tensor, n: int) -
 def _writing_hint(given: Tensor, model: _Watched, src: Tensor, max_len: int) -> str:
     """Return words for the likely mistake."""
     c, (free, right) = model.config, _written(model, src, max_len)
+    if given.size(1) == 0:
+        return "You return no token at all."
     if (given[:, 0] == c.bos_id).all() and torch.equal(given[:, 1:], right):
         return "Return what comes after the start token, not the start token itself."
     same = min(given.size(1), right.size(1))
     if torch.equal(given[:, :same], right[:, :same]):
         return _length_hint(given.size(1), right.size(1), max_len)
+    if (given == given[:1]).all() and not (right == right[:1]).all():
+        return "All rows get the same tokens: take the argmax of each row, over V."
     wrong_fill = _filling_hint(given, free, c)
     if wrong_fill:
         return wrong_fill
@@ -325,16 +407,11 @@ LETTERS = "adeilnorst"  # ids 3 .. 12
 
 @exercise
 def check_sorter(sorter) -> str:
-    """Takes a trained Transformer."""
-    expect(
-        hasattr(sorter, "begin") and not isinstance(sorter, type),
-        "Give me the trained model, not its name or its class: an object that "
-        "`Transformer(...)` made.",
-    )
-    words = _words(200)
-    rows = [[*(3 + LETTERS.index(letter) for letter in word), 2] for word in words]
-    written = generate_targets(sorter, pad_batch(rows), max_len=12, temperature=0)
-    texts = [_text(row) for row in written.tolist()]
+    """Takes a trained Transformer, or a function that returns one."""
+    if callable(sorter) and not isinstance(sorter, nn.Module | type):
+        sorter = returned(sorter())
+    model, words = _twin(sorter), _words(200)
+    texts = _written_texts(model, words)
     right = ["".join(sorted(word)) for word in words]
     share = sum(a == b for a, b in zip(texts, right)) / len(words)
     hint = _sorting_hint(words, texts)
@@ -343,7 +420,64 @@ def check_sorter(sorter) -> str:
         f"{share:.0%} of 200 words are right, for example {words[0]} -> {texts[0]}. "
         f"{hint}",
     )
+    padding = _padding_after_the_end(model, words, right)
+    expect(
+        padding < 0.5,
+        f"The words are right, but after <eos> the model predicts <pad> with "
+        f"probability {padding:.2f}: your loss counts the padding. Set ignore_index.",
+    )
     return f"{share:.0%} of 200 words are sorted without a mistake."
+
+
+def _twin(sorter: object) -> Transformer:
+    """Return a plain Transformer with the weights of the reader's model."""
+    kind = type(sorter).__name__
+    expect(
+        type(sorter) is Transformer,
+        f"Give me the trained model itself, a Transformer of the library, not its name "
+        f"or its class or another kind of object; yours is a {kind}.",
+    )
+    c = sorter.config
+    sizes = c.src_vocab_size, c.tgt_vocab_size
+    expect(sizes == (13, 13), f"This page has 13 tokens; your vocabularies: {sizes}.")
+    ids = c.pad_id, c.bos_id, c.eos_id
+    expect(ids == (0, 1, 2), f"<pad>, <bos>, <eos> are 0, 1, 2; yours are {ids}.")
+    expect(
+        c.context_length >= 12,
+        f"context_length={c.context_length} is too short for words of eight letters.",
+    )
+    state, twin = torch.get_rng_state(), Transformer(c)
+    torch.set_rng_state(state)
+    try:
+        twin.load_state_dict(sorter.state_dict())
+    except RuntimeError as error:
+        said = "Its parts are not those of a Transformer of its configuration"
+        raise Mistake(f"{said}: {str(error).splitlines()[-1].strip()}") from None
+    return twin.eval()
+
+
+def _ids(word: str) -> list[int]:
+    return [*(3 + LETTERS.index(letter) for letter in word), 2]
+
+
+def _written_texts(model: Transformer, words: list[str]) -> list[str]:
+    """Return what a model writes for each word."""
+    src = pad_batch([_ids(word) for word in words])
+    return [_text(row) for row in model.generate(src, 12, temperature=0).tolist()]
+
+
+@torch.no_grad()
+def _padding_after_the_end(
+    model: Transformer, words: list[str], right: list[str]
+) -> float:
+    """Return the mean probability of padding once a target has ended."""
+    found = []
+    for length in range(3, 9):
+        pairs = [(w, t) for w, t in zip(words, right) if len(w) == length]
+        src = torch.tensor([_ids(word) for word, _ in pairs])
+        tgt = torch.tensor([[1, *_ids(text)] for _, text in pairs])
+        found.append(model(src, tgt)[:, -1].softmax(dim=-1)[:, 0])  # (pairs,)
+    return torch.cat(found).mean().item()
 
 
 def _words(n_words: int) -> list[str]:

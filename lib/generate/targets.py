@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 
-import torch
 from torch import Tensor
 
 from lib.generate.sampling import choose_next
 from lib.models.encoder_decoder import Transformer
-from lib.module import in_mode
 
 __all__ = ["generate_targets"]
 
 
-@torch.no_grad()
 def generate_targets(
     model: Transformer,
     src: Tensor,
@@ -22,7 +19,7 @@ def generate_targets(
     temperature: float = 0.8,
     **options,
 ) -> Tensor:
-    """Write a target for each source, token by token.
+    """Write a target for each source as `Transformer.generate` does, with options.
 
     Args:
         model: it is in evaluation mode while it writes.
@@ -43,15 +40,5 @@ def generate_targets(
 
     Home lesson: 15_encoder_decoder
     """
-    c = model.config
-    with in_mode(model, training=False):
-        memory, mask, cache = model.begin(src, max_len)
-        ids = src.new_full((len(src), 1), c.bos_id)
-        ended = torch.zeros_like(ids, dtype=torch.bool)
-        while ids.size(1) <= max_len and not ended.all():
-            logits = model.decode(ids[:, -1:], memory, mask, cache)[:, -1]  # (B, V)
-            logits[:, c.pad_id] = -math.inf  # it stands after the end only
-            chosen = choose_next(logits, ids, temperature, **options)
-            chosen = chosen.masked_fill(ended, c.pad_id)
-            ids, ended = torch.cat([ids, chosen], dim=1), ended | (chosen == c.eos_id)
-    return ids[:, 1:]
+    choose = partial(choose_next, temperature=temperature, **options)
+    return model.generate(src, max_len, choose=choose)

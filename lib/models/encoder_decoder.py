@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,9 @@ from torch.nn import functional as F
 
 from lib.attention import KVCache, MultiHeadAttention, padding_mask
 from lib.block import Block
+from lib.device import at_least_float32
 from lib.ffn import FeedForward
+from lib.module import in_mode
 from lib.norm import LayerNorm
 from lib.position import SinusoidalPositions
 from lib.shapes import require_between, require_sizes
@@ -19,6 +23,7 @@ from lib.shapes import require_between, require_sizes
 __all__ = ["Encoder", "Decoder", "TransformerConfig", "Transformer"]
 
 Pairs = list[tuple[Tensor, Tensor]]  # keys and values of a source, for each block
+Choose = Callable[[Tensor, Tensor], Tensor]  # logits, ids so far -> the next ids
 
 
 class _Stack(nn.Module):
@@ -199,13 +204,15 @@ class Transformer(nn.Module):
     """The encoder-decoder of "Attention Is All You Need".
 
     Args:
-        config: sizes and parts.
+        config: sizes and parts; None for those given by name.
+        sizes: fields of `TransformerConfig`, instead of a configuration.
 
     Shapes:
         src ``(B, S)``, tgt ``(B, T)``, filled up with ``pad_id`` at the end -> logits
         ``(B, T, V)`` of the token that follows each target token.
 
     Raises:
+        TypeError: for a configuration of another kind, or together with sizes.
         ValueError: if heads do not divide, or an input is longer than
             ``context_length``.
 
@@ -214,9 +221,9 @@ class Transformer(nn.Module):
     Home lesson: 15_encoder_decoder
     """
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig | None = None, **sizes) -> None:
         super().__init__()
-        c = self.config = config
+        c = self.config = _one_configuration(config, sizes)
         self.source = nn.Embedding(c.src_vocab_size, c.d_model)
         self.target = nn.Embedding(c.tgt_vocab_size, c.d_model)
         self.positions = SinusoidalPositions(c.context_length, c.d_model)
@@ -263,6 +270,68 @@ class Transformer(nn.Module):
         require_between(1, self.config.context_length, max_len=max_len)
         memory, mask = self.encode(src)
         return self.decoder.read(memory), mask, self.decoder.new_cache(max_len)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        src: Tensor,
+        max_len: int = 50,
+        temperature: float = 0.8,
+        generator: torch.Generator | None = None,
+        choose: Choose | None = None,
+    ) -> Tensor:
+        """Write a target for each source, token by token, in evaluation mode.
+
+        A ``temperature`` of 0 is greedy, and ``choose`` replaces the draw: it takes
+        logits ``(B, V)`` and the ids so far, and returns ids ``(B, 1)``. The result is
+        ``(B, L)`` without the start token, L <= ``max_len``: each row ends with
+        ``eos_id``, or where ``max_len`` is reached, and is filled up with ``pad_id``.
+        """
+        c, draw = self.config, partial(_draw, temperature, generator)
+        choose = draw if choose is None else choose
+        with in_mode(self, training=False):
+            memory, mask, cache = self.begin(src, max_len)
+            ids = src.new_full((len(src), 1), c.bos_id)
+            ended = torch.zeros_like(ids, dtype=torch.bool)
+            while ids.size(1) <= max_len and not ended.all():
+                logits = self.decode(ids[:, -1:], memory, mask, cache)[:, -1]  # (B, V)
+                logits[:, c.pad_id] = -math.inf  # it stands after the end only
+                chosen = choose(logits, ids).masked_fill(ended, c.pad_id)
+                ids = torch.cat([ids, chosen], dim=1)
+                ended = ended | (chosen == c.eos_id)
+        return ids[:, 1:]
+
+
+def _one_configuration(
+    config: TransformerConfig | None, sizes: dict
+) -> TransformerConfig:
+    """Return the configuration of a model, from one or from sizes by name."""
+    if config is None:
+        return TransformerConfig(**sizes)
+    if not isinstance(config, TransformerConfig):
+        raise TypeError(
+            f"config={config!r} must be a TransformerConfig; sizes are given by name, "
+            "as in Transformer(src_vocab_size=10_000)"
+        )
+    if sizes:
+        raise TypeError(f"config was given, and {', '.join(sizes)} too; give one")
+    return config
+
+
+def _draw(
+    temperature: float, generator: torch.Generator | None, logits: Tensor, ids: Tensor
+) -> Tensor:
+    """Choose a token for each row of logits; `sample_next` says how."""
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature={temperature} must be 0 or more, and finite")
+    best = at_least_float32(logits.amax(dim=-1, keepdim=True))  # (B, 1)
+    if not best.isfinite().all():
+        raise ValueError("the model's logits are not numbers: its weights are damaged")
+    if temperature == 0:
+        return logits.argmax(dim=-1, keepdim=True)
+    least = torch.finfo(best.dtype).tiny
+    sharp = (at_least_float32(logits) - best) / max(temperature, least)
+    return torch.multinomial(sharp.softmax(dim=-1), 1, generator=generator)
 
 
 @torch.no_grad()

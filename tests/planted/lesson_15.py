@@ -8,10 +8,11 @@ solutions.
 from types import SimpleNamespace
 
 import torch
-from torch.nn import functional as F
+from torch import nn
 
 from lib.attention import causal_mask, padding_mask
 from lib.generate.targets import generate_targets
+from lib.models.encoder_decoder import Decoder, Transformer
 
 LETTERS = "adeilnorst"
 
@@ -49,6 +50,12 @@ def divided(d_model, d_ff, attention_bias):
     return block()(2 * d_model, d_ff, attention_bias) / 2
 
 
+def built(d_model, d_ff, attention_bias):
+    """A count of a model that is built for it."""
+    decoder = Decoder(d_model, 1, 1, d_ff, attention_bias=attention_bias)
+    return sum(p.numel() for p in decoder.blocks[0].parameters())
+
+
 def masks(combine, shape=lambda mask: mask):
     """A prefix mask with one mistake in it."""
 
@@ -63,6 +70,15 @@ def masks(combine, shape=lambda mask: mask):
 
 def one_too_many(ids, n_source, pad_id):
     return masks(lambda c, s, t: (c | s) & t)(ids, n_source + 1, pad_id)
+
+
+prefix = masks(lambda c, s, t: (c | s) & t)  # without a mistake
+
+
+def larger_than_pad(ids, n_source, pad_id):
+    return masks(lambda c, s, t: (c | s) & (ids > pad_id)[:, None, None])(
+        ids, n_source, pad_id
+    )
 
 
 def page_padding(ids, n_source, pad_id):
@@ -114,53 +130,63 @@ def writer(
     return write_again
 
 
-class Sorter:
-    """A model that follows a rule, for words in the ids of the lesson."""
+def always_all_steps(model, src, max_len):
+    """Right tokens, by max_len steps, trimmed at the end."""
+    tokens = writer(end=False)(model, src, max_len)
+    longest = int((tokens != model.config.pad_id).sum(dim=1).max())
+    return tokens[:, :longest]
+
+
+def empties_the_source(model, src, max_len):
+    tokens = writer()(model, src, max_len)
+    src.zero_()
+    return tokens
+
+
+def one_token_for_all(model, src, max_len):
+    """The argmax over the whole batch, instead of each row."""
+    with torch.no_grad():
+        c, (memory, mask) = model.config, model.encode(src)
+        ids = torch.full((len(src), 1), c.bos_id)
+        for _ in range(max_len):
+            best = model.decode(ids, memory, mask)[:, -1].amax(dim=0).argmax()
+            ids = torch.cat([ids, best.expand(len(src), 1)], dim=1)
+    return ids[:, 1:]
+
+
+# Exercise 4
+
+SIZES = dict(src_vocab_size=13, tgt_vocab_size=13, d_model=8, n_heads=1, d_ff=8)
+SIZES |= dict(n_encoder_layers=1, n_decoder_layers=1)
+
+
+class SortsWithPython:
+    """An object that looks like a model and sorts with Python."""
 
     config = SimpleNamespace(pad_id=0, bos_id=1, eos_id=2)
 
-    def __init__(self, rule, end: bool = True):
-        self.rule, self.end = rule, end
-
-    def modules(self):
-        return []
-
-    def train(self, mode):
-        pass
-
-    def begin(self, src, max_len):
-        rows = []
-        for ids in src.tolist():
-            word = "".join(LETTERS[i - 3] for i in ids if i > 2)
-            letters = [3 + LETTERS.index(letter) for letter in self.rule(word)]
-            rows.append((letters + [2 if self.end else 1] * max_len)[:max_len])
-        self.coming = iter(torch.tensor(rows).T)  # the tokens of each step
-        return None, None, None
-
-    def decode(self, ids, memory, memory_mask, cache):
-        return F.one_hot(next(self.coming), 13).float().unsqueeze(1)
+    def generate(self, src, max_len, temperature):
+        rows = [sorted(i for i in ids if i > 2) + [2] for ids in src.tolist()]
+        return torch.tensor([(row + [0] * max_len)[:max_len] for row in rows])
 
 
-def ordered(word):
-    return "".join(sorted(word))
+class SortsInside(Transformer):
+    """A Transformer whose `generate` sorts with Python."""
+
+    generate = SortsWithPython.generate
 
 
-def half_ordered(word):
-    return ordered(word[:5]) + word[5:]
+class OfThePage(nn.Module):
+    """The small version of the lesson."""
+
+    def encode(self, src):
+        return src, src
 
 
-class Endless(Sorter):
-    """A model that sorts and then goes on with letters, as without <eos>."""
-
-    def __init__(self):
-        super().__init__(lambda word: (ordered(word) + "t" * 12)[:12], end=False)
-
-
-class Silent(Sorter):
-    """A model that writes the start token again and again."""
-
-    def __init__(self):
-        super().__init__(lambda word: "", end=False)
+def other_parts():
+    model = Transformer(**SIZES)
+    model.encoder = nn.Identity()
+    return model
 
 
 WRONG = {
@@ -176,6 +202,9 @@ WRONG = {
         (partly_biased(6), "All four projections"),
         (partly_biased(2), "All four projections"),
         (divided, "yours is a float"),
+        (built, "You build a Decoder"),
+        (lambda *sizes: torch.tensor(block()(*sizes)), "yours is a Tensor"),
+        (lambda *sizes: str(block()(*sizes)), "yours is a str"),
         (block(layers=6), "the whole stack of six"),
         (lambda d_model, d_ff, attention_bias: d_model, "Add up its parts"),
         (lambda d_model, d_ff, attention_bias: None, "returned None"),
@@ -194,7 +223,14 @@ WRONG = {
         (masks(lambda c, s, t: (c | s) & t, lambda m: m.int()), "must be bool"),
         (page_padding, "Use `pad_id`"),
         (one_too_many, "one token too long"),
-        (first_source_only, "yours says the opposite"),
+        (first_source_only, "Every row has its own source"),
+        (lambda ids, n, pad: prefix(ids, n.amax(0, True), pad), "Every row has its"),
+        (lambda ids, n, pad: prefix(ids, n - 1, pad), "one token too short"),
+        (masks(lambda c, s, t: (c | s) & t & t.mT), "padded rows look, too"),
+        (masks(lambda c, s, t: (c.tril(-1) | s) & t), "must see itself"),
+        (larger_than_pad, "by `!=`"),
+        (lambda ids, n, pad: prefix(ids.clamp_(min=0).add_(0), n.sub_(1), pad), "make"),
+        (lambda ids, n, pad: prefix(ids, n, pad).tolist(), "yours is a list"),
     ],
     "check_write_again": [
         (writer(once=False), "before the loop"),
@@ -217,16 +253,23 @@ WRONG = {
         ),
         (lambda m, src, n: m.begin(src, n), "`begin` makes caches"),
         (lambda m, src, n: writer()(m, src, n)[0], "one tensor (B, L)"),
+        (lambda m, src, n: m.generate(src, n, temperature=0), "the loop yourself"),
+        (always_all_steps, "stop as soon as `ended.all()`"),
+        (empties_the_source, "You changed `src`"),
+        (lambda m, src, n: writer()(m, src, n).int(), "they are torch.int32"),
+        (lambda m, src, n: writer()(m, src, n).float(), "they are torch.float32"),
+        (one_token_for_all, "the argmax of each row"),
     ],
     "check_sorter": [
-        (Sorter(lambda word: word[::-1]), "writes words backwards"),
-        (Sorter(str), "copies the word"),
-        (Sorter(lambda word: ordered(word)[::-1]), "end of the alphabet"),
-        (Sorter(lambda word: "".join(sorted(set(word)))), "twice stay twice"),
-        (Sorter(ordered, end=False), "it does not end"),
-        (Sorter(half_ordered), "do sources and targets end"),
-        (Silent(), "shifted by one"),
-        (Endless(), "do targets end with <eos>"),
         ("sorter", "not its name or its class"),
+        (Transformer, "not its name or its class"),
+        (SortsWithPython(), "yours is a SortsWithPython"),
+        (SortsInside(**SIZES), "yours is a SortsInside"),
+        (OfThePage(), "a Transformer of the library"),
+        (Transformer(**SIZES), "0% of 200 words are right"),
+        (Transformer(**SIZES | {"src_vocab_size": 10}), "This page has 13 tokens"),
+        (Transformer(**SIZES, pad_id=2, eos_id=0), "<pad>, <bos>, <eos> are 0, 1, 2"),
+        (Transformer(**SIZES, context_length=8), "too short for words of eight"),
+        (other_parts(), "Its parts are not those"),
     ],
 }

@@ -10,6 +10,11 @@ from lib.show.diagrams.block import depth_paths, layer_norm, norm_places
 from lib.show.diagrams.core import Diagram
 from lib.show.diagrams.data import packed_row, signature_bands
 from lib.show.diagrams.embeddings import clock_hands, embedding_lookup
+from lib.show.diagrams.encoder_decoder import (
+    decoder_inputs,
+    encoder_decoder,
+    pad_masks,
+)
 from lib.show.diagrams.evaluation import sliding_windows
 from lib.show.diagrams.experts import places, routed
 from lib.show.diagrams.feed_forward import corners, widen
@@ -67,6 +72,9 @@ __all__ = [
     "cache_step",
     "prefill_decode",
     "speculation",
+    "encoder_decoder",
+    "decoder_inputs",
+    "pad_masks",
     "replaced_parts",
     "rotation",
     "blockwise",

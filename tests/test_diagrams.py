@@ -36,6 +36,9 @@ from lib.train import Training
 from lib.train.checkpoint import save_checkpoint
 from lib.train.settings import TrainConfig
 
+# The merges that make " brother", as lesson 14 learns them, without those between.
+BROTHER = [("h", "e"), (" ", "b"), ("o", "t"), ("he", "r"), ("ot", "her")]
+BROTHER += [(" b", "r"), (" br", "other")]
 CALLS = [
     *("life_of_a_model()", "shifted_windows()", "shifted_windows('abc')"),
     *("shifted_windows('<to be>')", "bigram_table()"),
@@ -53,6 +56,10 @@ CALLS = [
     "run_state()",
     *("writing_loop()", "cache_step()", "prefill_decode()", "speculation()"),
     *("encoder_decoder()", "decoder_inputs()", "pad_masks()"),
+    "tokenizer_path()",
+    f"merge_tree(' brother', {BROTHER})",
+    *("merge_tree('<&>a', [('<', '&')])", "merge_tree('of', [])"),
+    "merge_tree('aaaaaaaa', [('a', 'a'), ('aa', 'aa'), ('aaaa', 'aaaa')])",
     "replaced_parts()",
     "rotation()",
     "blockwise()",
@@ -331,6 +338,9 @@ def test_lines_can_be_seen_and_words_read_on_soft_areas(scheme) -> None:
         ("layer_norm(range(5))", "values=range(0, 5) must be 2 to 4 numbers that"),
         ("depth_paths(0)", "n_layers=0 must be 1 to 4"),
         ("depth_paths(5)", "n_layers=5 must be 1 to 4"),
+        ("merge_tree('a', [])", "word='a' must be 2 to 8 letters without accents"),
+        ("merge_tree('é' * 2, [])", "word='éé' must be 2 to 8 letters"),
+        ("merge_tree('a' * 9, [])", "word='aaaaaaaaa' must be 2 to 8 letters"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(call: str, words: str) -> None:
@@ -344,6 +354,21 @@ def test_what_cannot_be_drawn_is_named(call: str, words: str) -> None:
 def words_of(diagram: Diagram) -> list[str]:
     """The texts of a drawing, in the order in which they were written."""
     return [text.text for text in parse(diagram.svg()).iter(f"{SVG}text")]
+
+
+def test_a_merge_tree_is_what_encoding_does() -> None:
+    """The tokens and the numbers in it are those of the merges, in their order."""
+    others = [("x", "y"), *BROTHER[:3], ("r", "o"), *BROTHER[3:]]
+    for merges in (BROTHER, others):
+        words = words_of(draw(f"merge_tree(' brother', {merges})"))
+        shown = words[:-1]  # the last line says what the numbers are
+        assert shown[:8] == [*"␣brother"]
+        tokens = dict(zip(shown[8::2], map(int, shown[9::2]), strict=True))
+        assert tokens == {
+            (a + b).replace(" ", "␣"): merges.index((a, b)) + 1 for a, b in BROTHER
+        }
+    words = words_of(draw("merge_tree('aaa', [('a', 'a')])"))
+    assert words[3:5] == ["aa", "1"]  # the first two, and one is left
 
 
 def as_numbers(words: list[str]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from lib.models.hf_files import (
     require_names,
     write_folder,
 )
+from lib.text.bpe import BPETokenizer
 
-__all__ = ["gpt2_config", "load_gpt2", "export_gpt2"]
+__all__ = ["gpt2_config", "load_gpt2", "load_gpt2_tokenizer", "export_gpt2"]
 
 PAGE = "https://huggingface.co/openai-community/{}/resolve/{}/"
 RELEASED = {  # the commit, and the sha256 of each of FILES
@@ -46,6 +48,8 @@ RELEASED = {  # the commit, and the sha256 of each of FILES
         "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
     ),
 }
+MERGES = "merges.txt"  # the same in all of them
+MERGES_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 PATIENCE = (5, 30)  # seconds to connect, and without a byte
 
 SIZES = {
@@ -156,16 +160,31 @@ def load_gpt2(path_or_name: str | Path) -> GPT:
 
     Home lesson: 10_gpt
     """
-    released = path_or_name in RELEASED
-    folder = fetch(path_or_name) if released else Path(path_or_name)
-    if not folder.is_dir():
-        allowed = f"a folder or one of {[*RELEASED]}"
-        raise ValueError(f"path_or_name={str(path_or_name)!r} must be {allowed}")
+    folder = _folder(path_or_name, FILES)
     model = GPT(gpt2_config(read_json(folder / FILES[0])))
     tensors = _read_tensors(folder)
     _check_names(tensors, model.config)
     copy_weights(model, tensors, tensor_names(model.config), transpose_conv1d)
     return model
+
+
+def load_gpt2_tokenizer(path_or_name: str | Path) -> BPETokenizer:
+    """Read the tokenizer that a GPT-2 was trained with: 50,257 tokens.
+
+    Args:
+        path_or_name: a folder with ``merges.txt``, or a name as in `load_gpt2`, whose
+            file of 0.5 MB is fetched once, checked by its sha256, and cached.
+
+    Raises:
+        ValueError: for an unknown name, or a file that is not in GPT-2's format.
+        OSError: if the file is missing, the download fails, or ``COURSE_OFFLINE``
+            forbids it.
+
+    Source: Radford et al. (2019), section 2.2.
+
+    Home lesson: 14_tokenization
+    """
+    return BPETokenizer.from_gpt2(_folder(path_or_name, [MERGES]) / MERGES)
 
 
 def transpose_conv1d(name: str, tensor: Tensor) -> Tensor:
@@ -189,7 +208,17 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     return {prefix[name] + name: tensor for name, tensor in tensors.items()}
 
 
-def fetch(name: str) -> Path:
+def _folder(path_or_name: str | Path, files: Sequence[str]) -> Path:
+    """Return a reader's folder, or that of a released model with these files in it."""
+    released = path_or_name in RELEASED
+    folder = fetch(path_or_name, files) if released else Path(path_or_name)
+    if not folder.is_dir():
+        allowed = f"a folder or one of {[*RELEASED]}"
+        raise ValueError(f"path_or_name={str(path_or_name)!r} must be {allowed}")
+    return folder
+
+
+def fetch(name: str, files: Sequence[str]) -> Path:
     """Return the folder of a released model; download what the cache lacks."""
     import pooch
 
@@ -197,17 +226,20 @@ def fetch(name: str) -> Path:
         raise OSError("COURSE_OFFLINE is set")
 
     commit, *checksums = RELEASED[name]
+    sha256 = dict(zip(FILES, checksums)) | {MERGES: MERGES_SHA256}
     page, folder = PAGE.format(name, commit), cache_folder() / name
     download = pooch.HTTPDownloader(True, chunk_size=2**20, timeout=PATIENCE)
+    downloader = refuse if is_offline() else download
     try:
-        for file, sha256 in zip(FILES, checksums):
-            downloader = refuse if is_offline() else download
-            pooch.retrieve(page + file, sha256, file, folder, downloader=downloader)
+        for file in files:
+            pooch.retrieve(
+                page + file, sha256[file], file, folder, downloader=downloader
+            )
     except (OSError, ValueError) as error:
-        files = " and ".join(page + file for file in FILES)
+        wanted = " and ".join(page + file for file in files)
         raise OSError(
             f"{name} was not downloaded ({error}): try again with a network and with "
-            f"COURSE_OFFLINE=0, or save {files} in {folder}"
+            f"COURSE_OFFLINE=0, or save {wanted} in {folder}"
         ) from None
     return folder
 

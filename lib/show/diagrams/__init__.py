@@ -43,6 +43,7 @@ from lib.show.diagrams.residual import stream
 from lib.show.diagrams.runs import run_state
 from lib.show.diagrams.scaling import recomputed, shared_memory
 from lib.show.diagrams.splitting import heads, wrong_split
+from lib.show.diagrams.tokens import merge_tree, tokenizer_path
 from lib.show.diagrams.tuning import adapter, frozen_parts
 
 __all__ = [
@@ -75,6 +76,8 @@ __all__ = [
     "encoder_decoder",
     "decoder_inputs",
     "pad_masks",
+    "tokenizer_path",
+    "merge_tree",
     "replaced_parts",
     "rotation",
     "blockwise",

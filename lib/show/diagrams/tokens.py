@@ -67,7 +67,8 @@ def merge_tree(word: str, merges: Sequence[tuple[str, str]]) -> Diagram:
     height = bottom + LEAF_TALL + 34
     words = f"{ROW} {' '.join(steps) or 'No merge fits.'}"
     title = f"The merges of {word.strip()!r}"
-    diagram = Diagram("merge-tree", title, words, height)
+    name = f"merge-tree-{word.encode().hex()}"
+    diagram = Diagram(name, title, words, height)
     for first, end, parts, rank, level in nodes:
         x, y = left + wide * (first + end) / 2, bottom - LEVEL * level
         for child in parts:

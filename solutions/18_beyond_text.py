@@ -67,9 +67,8 @@ for patch_size in (8, 1):
     print(f"patches of {patch_size}: {n_patches:,} tokens, {n_patches**2:,} scores")
 
 # %% [markdown]
-# 196 tokens, about as many as a long sentence has characters: hence the title of the
-# paper. And this is why the tokens are not pixels: with one token per pixel, a single
-# head of a single layer would have 2.5 billion scores.
+# These are the sizes of the paper's base model. 196 tokens are about as many as a long sentence has
+# characters. With one token per pixel, a single head of a single layer would have 2.5 billion scores.
 
 # %% [markdown]
 # ## Exercise 2: Put it together again
@@ -85,7 +84,7 @@ for patch_size in (8, 1):
 def unpatchify(rows, patch_size, n_channels):
     B, N, _ = rows.shape
     n, p = round(N**0.5), patch_size
-    x = rows.view(B, n, n, n_channels, p, p).permute(0, 3, 1, 4, 2, 5)
+    x = rows.reshape(B, n, n, n_channels, p, p).permute(0, 3, 1, 4, 2, 5)
     return x.reshape(B, n_channels, n * p, n * p)
 
 
@@ -93,8 +92,8 @@ def unpatchify(rows, patch_size, n_channels):
 check_unpatchify(unpatchify)
 
 # %% [markdown]
-# With it you can draw what the model without positions cannot tell apart: a digit, and
-# the same patches in other orders.
+# With it you can draw what a model without positions cannot tell apart: a digit, and the same
+# patches in other orders.
 
 # %% mystnb={"image": {"alt": "The picture of a handwritten 4, and three pictures of the same sixteen patches in random order, in which no digit can be seen."}}
 rows = pixels[4:5].unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5)
@@ -109,7 +108,7 @@ blank = [""] * 8, [""] * 36
 plot.heat_map(wide, *blank, "", "", size=(6, 2), label="darkness")
 
 # %% [markdown]
-# *One bag of patches in four orders: without positions they are one and the same.*
+# *One bag of patches in four orders: to a model without positions they are the same.*
 
 # %% [markdown]
 # ## Exercise 3: Draw the map of a layer
@@ -145,9 +144,8 @@ for name, layer in (("squares", PatchEmbedding), ("strips", StripEmbedding)):
     print(pixel_map(layer(8, 2, 16), 8))
 
 # %% [markdown]
-# Squares of four equal numbers on the one hand, half lines on the other. A layer that
-# looks at *overlapping* windows would need another map: there a pixel goes into several
-# tokens.
+# Squares of four equal numbers, against halves of lines. In a layer that looks at *overlapping*
+# windows a pixel goes into several tokens, and the map would need several numbers per pixel.
 
 # %% [markdown]
 # ## Exercise 4: Move the pictures
@@ -168,9 +166,8 @@ def random_shift(images, generator, blank):
 check_random_shift(random_shift)
 
 # %% [markdown]
-# Train the classifier of the lesson on moved pictures, every batch moved anew. White is
-# -1 in `images`. To save time there are fewer steps, but Muon makes larger ones; the
-# settings of the lesson come out much the same.
+# Train the classifier of the lesson on moved pictures, every batch moved anew. White is -1 in
+# `images`. To save time there are fewer steps than in the lesson, and larger ones.
 
 # %%
 from lib.models.encoder_decoder import Encoder
@@ -232,10 +229,10 @@ claim(min(sides) > 0.7, "it reads most digits wherever they stand")
 claim(accuracy(0, 0) > 0.8, "and most of those in their place")
 
 # %% [markdown]
-# A move by one pixel costs the [model of the lesson](../lessons/18_beyond_text.ipynb)
-# many digits. This one keeps most of them, wherever they stand. The price is paid in
-# place: it names fewer there than the model that has only ever seen centred digits, for
-# the same work is now spread over nine times as many pictures. (A short training.)
+# A move by one pixel costs the [model of the lesson](../lessons/18_beyond_text.ipynb) many digits. This
+# one keeps most of them, wherever they stand. There is a price: in place it names fewer than a model
+# that has only ever seen centred digits. The same short training now serves nine times as many
+# pictures.
 #
-# A convolution gets some of this for free, because it does the same at every place. A
-# Transformer must be shown.
+# A convolution gets some of this for free, because it does the same at every place. A Transformer must
+# be shown.

@@ -72,6 +72,7 @@ CALLS = [
     *("reward_loop()", "answer_group()", "clipped_ratio()"),
     *("packed_row()", "signature_bands()", "sliding_windows()"),
     *("frozen_parts()", "adapter()"),
+    *("patch_encoder()", "square_patches()", "caption_decoder()"),
     *("tuned_row()", "held_out_grid()"),
     *("four_numbers()", "reward_head()"),
 ]
@@ -452,6 +453,15 @@ def test_the_hands_stand_where_their_turns_put_them() -> None:
     moved = [(float(x) - float(a), float(y) - float(b)) for a, b, x, y in hands]
     assert moved[::4] == [(0, -20), (20, 0), (0, 20), (0, -20)]  # a turn in 4 positions
     assert moved[-4:] == [(0, -20), (0, -20), (0, 20), (20, 0)]  # all, at position 8
+
+
+def test_the_first_square_and_the_first_strip_are_those_of_the_code() -> None:
+    picture = torch.arange(16).view(1, 1, 4, 4)
+    square = picture.unfold(2, 2, 2).unfold(3, 2, 2)[0, 0, 0, 0].flatten()
+    strip = picture.reshape(4, 4)[0]
+    words = words_of(diagrams.square_patches())
+    for pixels in (square, strip):
+        assert ", ".join(map(str, pixels.tolist())) in words
 
 
 @pytest.mark.parametrize("n", range(1, 5))

@@ -38,6 +38,11 @@ from lib.show.diagrams.reasoning import (
     written_steps,
 )
 from lib.show.diagrams.reinforcement import answer_group, clipped_ratio, reward_loop
+from lib.show.diagrams.patches import (
+    caption_decoder,
+    patch_encoder,
+    square_patches,
+)
 from lib.show.diagrams.preferences import four_numbers, reward_head
 from lib.show.diagrams.residual import stream
 from lib.show.diagrams.runs import run_state
@@ -78,6 +83,9 @@ __all__ = [
     "pad_masks",
     "tokenizer_path",
     "merge_tree",
+    "patch_encoder",
+    "square_patches",
+    "caption_decoder",
     "replaced_parts",
     "rotation",
     "blockwise",

@@ -507,7 +507,7 @@ text = tokenizer.decode(sample(best, prompt, 160, 1.0, generator)[0, 1:])
 rung("GPT with modern parts", count_parameters(best), best_loss, seconds, text)
 
 # %% [markdown]
-# Lesson 11's GPT, which has rotary positions too, came to 1.84. So the other parts together gain a few
+# Lesson 11's GPT, which has rotary positions too, came to 1.85. So the other parts together gain a few
 # hundredths here. That is one seed, and no proof.
 # <!-- from: 11_training#experiment-2-the-fast-recipe "Muon:" -->
 

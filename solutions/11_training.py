@@ -125,8 +125,8 @@ mean_of_1, mean_of_16 = sum(lengths[:10]) / 10, sum(lengths[10:]) / 10
 claim(mean_of_16 < 0.8 * mean_of_1, "more rows make a shorter gradient")
 
 # %% [markdown]
-# In the mean over more rows the noise of the single rows cancels, so it is shorter: a good
-# limit depends on the size of the batch.
+# Averaged over more rows, the noise of single rows cancels and the gradient is shorter: a good limit
+# depends on the size of the batch.
 
 # %% [markdown]
 # ## Exercise 3: Parts that are not equal
@@ -194,8 +194,7 @@ class WeightAverage:
 check_WeightAverage(WeightAverage)
 
 # %% [markdown]
-# Does the mean stand better than the model that it follows? 250 steps at a high
-# constant rate:
+# Is the mean better than the model that it follows? Train for 250 steps at a high constant rate:
 
 # %% tags=["corpus", "measured"]
 training = Training(new_model(), TrainConfig(250, 0.02, schedule="constant"))
@@ -210,6 +209,5 @@ print(f"the last weights {end:.2f} nats, the mean of the path {mean:.2f} nats")
 claim(mean < end - 0.02, "the mean of the path is better than its end")
 
 # %% [markdown]
-# The mean is better than any place on the path of late, for nothing but an addition per
-# step. A rate that falls to 0 does a similar thing: both let the noise of the single
-# batches cancel.
+# The mean is better than the last weights, for nothing but an addition per step. A rate that falls to 0
+# does a similar thing: both let the noise of single batches cancel.

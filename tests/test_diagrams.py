@@ -53,6 +53,7 @@ CALLS = [
     "norm_places()",
     *(f"depth_paths({n})" for n in range(1, 5)),
     *("gpt_names()", "gpt2_parameters()", "gpt2_file()"),
+    *("training_ring()", "rate_schedule()", "equal_stretch()"),
     "run_state()",
     *("writing_loop()", "cache_step()", "prefill_decode()", "speculation()"),
     *("encoder_decoder()", "decoder_inputs()", "pad_masks()"),

@@ -49,6 +49,7 @@ from lib.show.diagrams.runs import run_state
 from lib.show.diagrams.scaling import recomputed, shared_memory
 from lib.show.diagrams.splitting import heads, wrong_split
 from lib.show.diagrams.tokens import merge_tree, tokenizer_path
+from lib.show.diagrams.training import equal_stretch, rate_schedule, training_ring
 from lib.show.diagrams.tuning import adapter, frozen_parts
 
 __all__ = [
@@ -73,6 +74,9 @@ __all__ = [
     "gpt_names",
     "gpt2_parameters",
     "gpt2_file",
+    "training_ring",
+    "rate_schedule",
+    "equal_stretch",
     "run_state",
     "writing_loop",
     "cache_step",

@@ -11,7 +11,7 @@
 #   why losses of two tokenizers must not be compared per token.
 # - **Needs** lessons [01](01_text_and_tokens.ipynb), [02](02_bigram.ipynb) and
 #   [11](11_training.ipynb).
-# - **Takes** about 65 minutes; the notebook runs in under 45 s.
+# - **Takes** about 65 minutes, and 55 for the exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -46,7 +46,7 @@ sys.path.insert(0, str(found[0]))
 # %% [markdown]
 # ## The machine
 #
-# The GPT stays as it is. What is new stands before it and behind it.
+# The GPT stays as it is. What is new comes in front of it and after it.
 
 # %% mystnb={"image": {"alt": "Two columns. Encode, downwards: a text is cut into words, each word becomes bytes, the bytes are merged to ids, and these go into the GPT. Decode, upwards: the id that the GPT predicts is replaced by its bytes, which are joined and read as text."}}
 from lib.show import diagrams
@@ -149,7 +149,7 @@ for character in "eé中😀":
     print(character, list(character.encode("utf-8")))
 
 # %% [markdown]
-# One byte for a letter of English, two or three for most others, four for an emoji. So begin with 256
+# One byte for a letter of English, two or three for most others, four for most emoji. So begin with 256
 # tokens, the bytes. They cover every text in every language, and merges put the bytes of a character
 # together where that pays.
 # <!-- from: learning "256 + n_merges" -->
@@ -158,8 +158,8 @@ for character in "eé中😀":
 #
 # In a long text `dog.`, `dog!` and `dog,` are all frequent, and three tokens for one animal would waste the
 # vocabulary. So GPT-2 first cuts the text into words. Of the pattern's six alternatives the first that fits
-# is taken: an English ending such as `'ll`; letters; digits; other signs; white space with no word behind
-# it; other white space. ` ?` allows one space before letters, digits or signs. (`\p{L}` is a letter of
+# is taken: an English ending such as `'ll`; letters; digits; other signs; white space up to its
+# last sign if a word follows; what white space is left. ` ?` allows one space before letters, digits or signs. (`\p{L}` is a letter of
 # any language, `\p{N}` a digit or the like; Python's `re` does not know them, the package `regex` does.)
 
 # %% tags=["lib:text.bpe.split_words"]
@@ -235,7 +235,7 @@ print([token.decode() for token in spell(first_merges)[256:]])
 #
 # Each of these merges looked at all words again. But a merge changes only the words that hold the pair. The
 # library counts once, keeps a list of the places of each pair, and after a merge corrects the counts around
-# these places. It finds the same merges some thirty times as fast ([benchmarks](../book/benchmarks.md)). *Deeper:
+# these places. It finds the same merges some thirty times as fast ([benchmarks](../book/benchmarks.md)), and stops when no pair comes twice. *Deeper:
 # counting once* builds it.
 
 # %% tags=["same:text.bpe.learn_merges", "proof", "corpus"]
@@ -262,7 +262,7 @@ print("longest:", [token.decode() for token in sorted(tokens, key=len)[-8:]])
 # ### Encoding
 #
 # To encode a new text, cut it into words and merge each word in the order in which the merges were learned.
-# `ranks` says which id a pair becomes. The earlier a merge was learned, the smaller is its id.
+# `ranks` says which id a pair becomes. The earlier a merge was learned, the smaller its id. Of equal pairs the one with the smaller ids came first.
 
 
 # %% tags=["naive:text.bpe.apply_merges"]
@@ -288,12 +288,12 @@ spelt = [(tokens[a].decode("latin-1"), tokens[b].decode("latin-1")) for a, b in 
 diagrams.merge_tree(" brother", spelt)
 
 # %% [markdown]
-# The numbers grow on every way upwards. `other` is there again; it serves *mother* and *another* as well.
+# Along every path upwards the numbers grow. (Merge number k made the id 255 + k; `latin-1` gives every byte a character.) `other` is there again; it serves *mother* and *another* as well.
 #
 # ### Any bytes to ids and back
 #
-# Now a class that keeps the merges. `"surrogateescape"` turns bytes that are not utf-8 into stand-in
-# characters and, on the way out, back.
+# Now a class that keeps the merges. In `decode`, `"surrogateescape"` puts a stand-in character for each byte that is not utf-8;
+# in `encode` it turns these back into the bytes.
 
 
 # %% tags=["naive:text.bpe.ByteBPE"]
@@ -328,7 +328,7 @@ for data in ("naïve 😀".encode(), b"\xff\xfe\x00 no text"):
 # merges. But somebody may *type* these characters, in a chat or in a lesson like this one, and that must not
 # become the mark. So `encode` makes special tokens only where the caller says `allowed_special=True`.
 #
-# First cut a text at the marks. (`regex.escape` takes their bars for what they are.)
+# First cut a text at the marks. (`regex.escape` makes `|` an ordinary character.)
 
 
 # %%
@@ -501,8 +501,8 @@ for name, length in lengths.items():
 plot.line_chart(lengths, "tokens in the vocabulary", "characters per token", sizes)
 
 # %% [markdown]
-# *The first few hundred merges do most of the work. They fit the text that they were learned from a little
-# better than new text.* And it is new text that counts:
+# *The first few hundred merges do most of the work. Later ones fit the text that they were learned from more and more closely, and
+# new text less.* And it is new text that counts:
 
 # %% tags=["corpus"]
 covered = 64 * lengths["validation split"][sizes.index(1024)]
@@ -530,10 +530,10 @@ for language, question in questions.items():
 
 # %% [markdown]
 # How many `r` are in it? You look at the letters; a model gets a few numbers, and none says how the word is
-# spelled. With a space before it or in capitals, it becomes other numbers.
+# spelled. A space before it changes the first number; capitals change them all.
 #
 # And this tokenizer has only seen English: a Chinese character costs its three bytes. Tokens fill the context
-# and are what you pay for, so the same question is dearer in one language than in another.
+# and are what you pay for, so the same question costs more in one language than in another.
 
 # %% [markdown]
 # ## Experiment: the same GPT on characters and on byte pairs
@@ -577,9 +577,10 @@ print("so it stands in the record")
 # - **A longer context alone gains nothing** in so short a training: the second model looks back as far as the
 #   third, and does no better than the first.
 # - So what gains? A batch of byte pairs holds more than twice the text, and frequent words have vectors of their
-#   own: twice the parameters, all in two tables. The record does not tell the two causes apart.
+#   own: twice the parameters, and all the additional ones are in two tables, the embedding and the head. The record does not tell
+#   these causes apart.
 #
-# All use the rates of lesson 11, found for characters. The last model once before your eyes, with another seed:
+# All use the learning rates of lesson 11, found for characters. Now train the last model yourself, with another seed:
 
 # %% tags=["hide-input"]
 # @title The training, as in lesson 11
@@ -627,14 +628,14 @@ text = tokenizer.decode(written[0, 1:])
 rung("GPT over byte pairs", count_parameters(gpt), per_character, seconds, text)
 
 # %% [markdown]
-# Many of the words are words now, because frequent tokens are.
+# Short words are nearly all real: many are single tokens. Longer ones are still put together wrongly.
 
 # %% [markdown]
 # ## Predict, then run
 #
 # <details><summary>Every word of the training text becomes twice as frequent. Which merges change?</summary>
 #
-# None. All counts double, so the order of the pairs stays.
+# None, as long as each merged pair came at least twice. All counts double, so the order of the pairs stays.
 #
 # </details>
 #
@@ -709,7 +710,7 @@ check_bits_per_byte(bits_per_byte)
 #
 # *core · 15 minutes* · [Solution](../solutions/14_tokenization.ipynb#exercise-2-the-longest-token-first)
 #
-# Another way to encode: at each place take the longest token that fits, then go on behind it. BERT's tokenizer
+# Another way to encode: at each place take the longest token that fits, then continue after it. BERT's tokenizer
 # works like that. `word` is `bytes`, and `tokens` is a list of `bytes` in which each of the 256 single bytes
 # occurs. Return the list of ids; the id of a token is its place in `tokens`. (The solution compares it with BPE.)
 # <!-- from: learning "256 + n_merges" -->
@@ -731,9 +732,9 @@ def longest_match(word, tokens):
 check_longest_match(longest_match)
 
 # %% [markdown]
-# ### Exercise 3: Each digit for itself
+# ### Exercise 3: Each digit on its own
 #
-# *core · 10 minutes* · [Solution](../solutions/14_tokenization.ipynb#exercise-3-each-digit-for-itself)
+# *core · 10 minutes* · [Solution](../solutions/14_tokenization.ipynb#exercise-3-each-digit-on-its-own)
 #
 # Write `split_digits(text)`: like `split_words`, but each digit (all that `\p{N}` stands for) is a word of its
 # own, so that no merge ever joins two. A space before a number stays with its first digit: `" 42"` becomes
@@ -808,8 +809,8 @@ check_decode_stream(decode_stream)
 # - Sennrich et al. (2016), section 3.2: byte pair encoding for rare words in translation, with a program of half
 #   a page.
 # - Radford et al. (2019), section 2.2: why bytes, and why no merges across kinds of characters.
-# - Kudo (2018), sections 1 to 3: another tokenizer, which sees a word as many possible cuts and trains the model
-#   on all of them.
+# - Kudo (2018), sections 1 to 3: another tokenizer, which draws one of many possible cuts each time the model sees
+#   a sentence.
 # - All references with what to read in them: [bibliography](../book/bibliography.md).
 
 # %% [markdown]
@@ -818,10 +819,10 @@ check_decode_stream(decode_stream)
 # The plain way looks at all words for each merge. To count once, keep a table of the pairs: how many there are
 # of each, and where.
 #
-# A list is a poor place for that: take one id out, and all behind it move. So all words stand in one *chain*.
+# A list is a poor place for that: take one id out, and everything after it moves. So all words stand in one *chain*.
 # Each place knows the place before it and the place after it. To join two ids, write the new one at the first
 # place, and let the chain skip the second: only the neighbours notice. A -1 ends each word, and after the last
-# place comes the first.
+# place comes the first (before the first stands -1, which Python takes for the last).
 
 
 # %% tags=["lib:text.bpe.Chain"]
@@ -945,9 +946,8 @@ mean, n_places = visits / len(merges), len(table.chain.ids)
 print(f"a merge visits {mean:.0f} of {n_places:,} places on average")
 
 # %% [markdown]
-# The plain way visits all of them. The library encodes a word with the same two tools, a chain and a heap: a word
-# of ten times as many letters takes about ten times as long, where the short loop above would take a hundred
-# times as long.
+# The plain way visits all of them. The library encodes a word with the same two tools, a chain and a heap: its time
+# grows a little faster than the length of the word. The short loop above reads the whole word once for each merge that it uses.
 
 # %% [markdown]
 # ## Deeper: GPT-2 writes with your tokenizer

@@ -140,9 +140,9 @@ assert abs(n_merged - n_longest) < 0.03 * n_merged
 # cuts that it was trained on.
 
 # %% [markdown]
-# ## Exercise 3: Each digit for itself
+# ## Exercise 3: Each digit on its own
 #
-# [Exercise](../lessons/14_tokenization.ipynb#exercise-3-each-digit-for-itself)
+# [Exercise](../lessons/14_tokenization.ipynb#exercise-3-each-digit-on-its-own)
 
 
 # %%

@@ -132,6 +132,8 @@ def check_shared_names(shared_names) -> str:
         "a model in which two pairs are shared": _two_pairs(),
         "two layers that hold the same numbers": _equal_layers(),
         "a model without parameters": nn.ReLU(),
+        "a norm with buffers that stands twice": _norm_twice(),
+        "a shared layer that is frozen": _thrice().requires_grad_(False),
     }
     for what, model in cases.items():
         before = [p.detach().clone() for p in model.parameters()]
@@ -165,6 +167,11 @@ def _same_memory() -> GPT:
 def _thrice() -> nn.Module:
     layer = nn.Linear(3, 3)
     return nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(3, 3), layer)
+
+
+def _norm_twice() -> nn.Module:
+    norm = nn.BatchNorm1d(3)
+    return nn.Sequential(norm, nn.Linear(3, 3), norm)
 
 
 def _two_pairs() -> nn.Module:
@@ -220,6 +227,8 @@ def _shared_hint(given: set, right: set, model: nn.Module) -> str:
     if any(len(group) == 1 for group in given):
         return "A parameter with one name is not shared: leave it out."
     parameters = dict(model.named_parameters(remove_duplicate=False))
+    if any(name not in parameters for group in given for name in group):
+        return "Buffers are no parameters: leave them out."
     different = [g for g in given if len({id(parameters.get(n)) for n in g}) > 1]
     if different:
         return (
@@ -328,12 +337,18 @@ def check_start_anew(start_anew) -> str:
         model = _used_model(config)
         names = [n for n, _ in model.named_parameters(remove_duplicate=False)]
         objects = dict(model.named_parameters())
+        state = torch.get_rng_state()
         given = start_anew(model, torch.Generator().manual_seed(1))
+        same = torch.equal(torch.get_rng_state(), state)
         _expect_the_model(given, model, names, objects)
+        expect(model.training, "Leave the model in the mode that it was in.")
         for name, parameter in model.named_parameters():
             _check_drawn(name, parameter.detach(), config)
+        words = "Draw from `generator` alone: PyTorch's own state has moved."
+        expect(same, words)
+        _check_all_differ(model)
         _check_generator(start_anew, config)
-    return "Each number starts as in OpenAI's code."
+    return "Each number starts as in GPT-2."
 
 
 def _used_model(config: GPTConfig) -> GPT:
@@ -392,6 +407,18 @@ def _check_drawn(name: str, numbers: Tensor, config: GPTConfig) -> None:
         f"The mean of {name} is not 0.",
     )
     expect(far > 2.2, f"{name} is not drawn from a bell curve; nn.init.normal_ does.")
+
+
+def _check_all_differ(model: GPT) -> None:
+    """Expect that no two parts begin with the same numbers, in any size."""
+    firsts: dict[float, str] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            first = parameter.detach().flatten()[:2]
+            share = round((first[0] / first[1]).item(), 4)
+            words = f"{firsts.get(share)} and {name} begin with the same numbers: draw "
+            expect(share not in firsts, words + "each anew, and seed nothing again.")
+            firsts[share] = name
 
 
 def _std_hint(std: float, name: str, last: bool, n: int) -> str:

@@ -109,7 +109,7 @@ def check_keep_min_p(keep_min_p) -> str:
     cases += [(2, 4, 1e-9, torch.float32)]  # nothing falls away
     for n_rows, width, min_p, dtype in cases:
         logits = 2 * torch.randn(n_rows, width, generator=generator).to(dtype)
-        logits[0] += 5.0  # rows differ in level, and that must not matter
+        logits[0] += 100.0  # rows differ in level, and that must not matter
         logits[0, 1] = -math.inf  # another rule has dropped it already
         before = logits.clone()
         given = returned(keep_min_p(logits, min_p))
@@ -304,7 +304,7 @@ def _check_writing(
     """Check one model and prompt, with several stops and limits."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(7, (n_rows, length), generator=generator)
-    for stop_id, n_new in ((3, 12), (int(ids[0, length // 2]), 12), (0, 1)):
+    for stop_id, n_new in ((3, 12), (int(ids[0, length // 2]), 12), (0, 1), (0, 12)):
         free, right = _written(model, ids, n_new, stop_id)
         model.n_read, before = 0, ids.clone()
         given = returned(write_until(model, ids, n_new, stop_id))
@@ -324,7 +324,7 @@ def _check_writing(
             model.n_read <= length + n_steps,
             f"The texts are right, but the model was given {model.n_read} tokens per "
             f"row, and {length + n_steps - 1} are enough: the prompt once, then each "
-            "new token once. Use the cache.",
+            "new token once. Use the cache, and stop as soon as all rows are done.",
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import math
 
+import regex
+
 from lib.checks import exercise, expect, hint_for, python_number, returned
 from lib.text.bpe import split_words
 
@@ -48,7 +50,8 @@ def _with_unchanged(function, *given: list | bytes):
 @exercise
 def check_bits_per_byte(bits_per_byte) -> str:
     """Takes a function of loss, n_tokens, text."""
-    cases = [(4.0, 6, "déjà vu 😀"), (2.5, 3, "plain text"), (3.1, 40, "  \n两行\n ")]
+    cases = [(4.0, 6, "déjà vu 😀"), (2.5, 3, "plain text")]
+    cases += [(3.1, 40, "  \n两行\n "), (4.1, 9_000, "a whole page\n" * 900)]
     for loss, n_tokens, text in [*cases, (0.0, 2, "ab")]:
         given = python_number(bits_per_byte(loss, n_tokens, text))
         n_bytes, bit = len(text.encode("utf-8")), math.log(2)
@@ -138,11 +141,11 @@ def _growing(word: bytes, tokens: list[bytes]) -> list[int]:
 def check_longest_match(longest_match) -> str:
     """Takes a function of word, tokens."""
     learnt = [b"ab", b"bc", b"abc", b"cd", b"bcde", b"\xc3\xa9", b"the\xff"]
-    learnt.append(b" abcdefgh")
+    learnt += [b" abcdefgh", b"abcdefgh" * 5]
     alphabet = [bytes([byte]) for byte in range(256)]
     # In "abcd" the longest token of all comes first; in "bcde", "bcd" is no token.
     words = [b"abcd", b"abcde", b"bcabxcd", b"bcde", b"xbcde", "éab".encode(), b"z"]
-    words += [b" abcdefghab", b"the\xff\xfe", b"the\xef", b""]
+    words += [b" abcdefghab", b"the\xff\xfe", b"the\xef", b"", b"abcdefgh" * 6, b"ABcd"]
     for word in words:
         # The order says nothing about the length: long tokens first, then last.
         for tokens in ([*alphabet, *learnt], [*reversed(learnt), *alphabet]):
@@ -204,6 +207,10 @@ def check_split_digits(split_digits) -> str:
         "In 10 days, 3.5 or x86?\n": None,
         "they'll  pay\n\n $100   or 7½": None,
         "line 7\n12 Æsops, 3rd; ٣٤\t5's": None,
+        "½¾ or 2²!": None,
+        "三十 and a  42": None,
+        "so... 5!\n\n7": ["so", "...", " 5", "!", "\n", "\n", "7"],
+        "we've said I'm 3": None,
         "": [],
     }
     for text, right in cases.items():
@@ -226,7 +233,7 @@ def check_split_digits(split_digits) -> str:
 def _split_after_digits(words: list[str]) -> list[str]:
     cut: list[str] = []
     for word in words:
-        if word.strip().isnumeric():
+        if regex.fullmatch(r" ?\p{N}+", word):
             first = len(word) - len(word.strip()) + 1
             cut += [word[:first], *word[first:]]
         else:
@@ -272,6 +279,8 @@ def check_decode_stream(decode_stream) -> str:
         [b"so", b" long"],
         [b"caf", b"\xc3", b"\xa9", b"!"],
         [b"a" + emoji[:1], emoji[1:3], emoji[3:] + b"b\xc3", b"\xa9"],
+        [b"a" + emoji[:3], emoji[3:]],
+        [b"a", b"", b"b"],
         [bytes([byte]) for byte in "né中😀".encode()],
         ["a\ufffd".encode(), b"b\xef\xbf", b"\xbd", b"c"],
         ["\ufeffa ".encode(), b"\r\n", b"\0b\n"],

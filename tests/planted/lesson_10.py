@@ -201,6 +201,26 @@ def frozen(model, generator):
     return starting()(model, generator).requires_grad_(False)
 
 
+def seeded_again(p, mean, std, generator):
+    generator.manual_seed(generator.initial_seed())
+    nn.init.normal_(p, mean, std, generator=generator)
+
+
+def with_buffers(model):
+    names = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), []).append(name)
+    return [sorted(group) for group in names.values() if len(group) > 1]
+
+
+def only_what_learns(model):
+    names = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if parameter.requires_grad:
+            names.setdefault(id(parameter), []).append(name)
+    return [sorted(group) for group in names.values() if len(group) > 1]
+
+
 WRONG = {
     "check_count_by_formula": [
         (counting(positions=False), "Missing: the positions"),
@@ -232,6 +252,8 @@ WRONG = {
         (both_directions, "more than once"),
         (flat, "list of names"),
         (unsorted, "alphabetical"),
+        (with_buffers, "Buffers are no parameters"),
+        (only_what_learns, "a shared layer that is frozen"),
         (lambda model: True, "Return a list"),
     ],
     "check_split_c_attn": [
@@ -265,7 +287,9 @@ WRONG = {
         (starting(draw=evenly), "bell curve"),
         (starting(draw=shifted), "is not 0"),
         (starting(draw=with_variance), "not the variance"),
-        (starting(own=False), "hand `generator` to every draw"),
+        (starting(own=False), "Draw from `generator` alone"),
+        (starting(draw=seeded_again), "begin with the same numbers"),
+        (lambda model, generator: starting()(model, generator).eval(), "the mode"),
         (starting(seed=0), "use the one that is passed in"),
         (starting(result=False), "and return it"),
         (a_new_model, "in place, and return it"),

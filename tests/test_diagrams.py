@@ -61,6 +61,7 @@ CALLS = [
     f"merge_tree(' brother', {BROTHER})",
     *("merge_tree('<&>a', [('<', '&')])", "merge_tree('of', [])"),
     "merge_tree('aaaaaaaa', [('a', 'a'), ('aa', 'aa'), ('aaaa', 'aaaa')])",
+    *("both_directions()", "filled_blank()", "frozen_encoder()"),
     "replaced_parts()",
     "rotation()",
     "blockwise()",

@@ -33,6 +33,7 @@ def check_count_losses(count_losses) -> str:
         (50, 8, 40, 0.15),
         (10, 4, 3, 0.1),
         (20, 4, 16, 0.15),
+        (3, 2, 8, 1.0),
     ):
         n_hidden = max(1, round(share * T))
         right = n_steps * rows * n_hidden
@@ -47,7 +48,7 @@ def check_count_losses(count_losses) -> str:
             + hint_for(given, hints, "How many blanks has one row?"),
         )
         expect(
-            isinstance(answer, Integral),
+            isinstance(answer, Integral) and not isinstance(answer, bool),
             f"The number is right, but return an integer, not a "
             f"{type(answer).__name__}.",
         )
@@ -71,6 +72,7 @@ def _loss_mistakes(n_steps: int, rows: int, T: int, share: float) -> dict[float,
         n_rows * share * T: whole,
         round(n_rows * share * T): whole,
         n_rows * (T - n_hidden): "Those are the visible places.",
+        n_rows * min(T - 1, n_hidden): "With share=1.0 all of a row is hidden.",
     }
 
 
@@ -87,10 +89,7 @@ def check_corrupt(corrupt) -> str:
             torch.equal(ids, before) and torch.equal(hidden, drawn_before),
             "You changed `ids` or `hidden`; work on a copy.",
         )
-        expect(
-            isinstance(given, Tensor) and given.shape == ids.shape,
-            f"Return the inputs, one tensor of the shape {tuple(ids.shape)}.",
-        )
+        _expect_ids(given, ids)
         _expect_tokens(given, ids, hidden, mask_id, V)
         _expect_shares(given, ids, hidden, mask_id, V)
         again = [corrupt(ids, hidden, mask_id, V, _generator(s)) for s in (5, 6)]
@@ -104,7 +103,19 @@ def check_corrupt(corrupt) -> str:
             "Another generator gives the same result: use `generator`.",
         )
     _expect_any_token(corrupt)
+    _expect_nothing_drawn(corrupt)
     return "Now a visible token may be a question, too."
+
+
+def _expect_ids(given: object, ids: Tensor) -> None:
+    expect(
+        isinstance(given, Tensor) and given.shape == ids.shape,
+        f"Return the inputs, one tensor of the shape {tuple(ids.shape)}.",
+    )
+    expect(
+        given.dtype == ids.dtype,
+        f"The inputs are token ids, of the dtype {ids.dtype}; yours are {given.dtype}.",
+    )
 
 
 def _expect_any_token(corrupt) -> None:
@@ -126,6 +137,23 @@ def _expect_any_token(corrupt) -> None:
         len({(inputs == V).sum().item() for inputs in given}) > 1,
         "There are equally many blanks with each generator: each place must decide by "
         "chance, not fill a fixed number.",
+    )
+
+
+def _expect_nothing_drawn(corrupt) -> None:
+    """Where no place was drawn, and where no generator is given."""
+    ids = torch.randint(6, (2, 5), generator=_generator(4))
+    none = corrupt(ids, torch.zeros_like(ids, dtype=torch.bool), 6, 6, _generator(0))
+    expect(
+        torch.equal(none, ids),
+        "Where `hidden` is False everywhere, nothing may change.",
+    )
+    every = torch.ones(80, 90, dtype=torch.bool)
+    given = [corrupt(torch.full((80, 90), 3), every, 6, 6) for _ in range(2)]
+    expect(
+        not torch.equal(*given),
+        "Without a `generator` two calls give the same: then PyTorch's own random "
+        "numbers decide, not a fixed seed.",
     )
 
 
@@ -204,16 +232,24 @@ def _share_hint(blank: float, other: float, same: float) -> str:
     return "Decide with one random number for each place."
 
 
-Filler = Callable[[MaskedLM, Tensor], Tensor]
+# Seed of the model and of the text, its length, where its blanks are.
+FILLINGS = [
+    (1, 8, [1, 2, 5, 6]),
+    (2, 8, [1, 3, 5, 7]),
+    (15, 8, [0, 1, 3, 4, 6]),
+    (7, 5, [0, 2, 4]),
+    (9, 6, [0, 1, 2, 3, 4, 5]),
+    (3, 4, []),
+]
 
 
 @exercise
 @torch.no_grad()
 def check_fill_in(fill_in) -> str:
     """Takes a function of model, ids."""
-    for seed, blanks in ((1, [1, 2, 5, 6]), (2, [1, 3, 5, 7]), (15, [0, 1, 3, 4, 6])):
+    for seed, T, blanks in FILLINGS:
         model = _strong_model(seed)
-        ids = torch.randint(9, (8,), generator=_generator(seed))
+        ids = torch.randint(9, (T,), generator=_generator(seed))
         ids[blanks] = model.mask_id
         before = ids.clone()
         given = returned(fill_in(_limited(model, ids), ids))
@@ -221,6 +257,10 @@ def check_fill_in(fill_in) -> str:
         expect(
             isinstance(given, Tensor) and given.shape == ids.shape,
             f"Return the filled ids, a tensor of the shape {tuple(ids.shape)}.",
+        )
+        expect(
+            given.dtype == ids.dtype,
+            f"The filled ids have the dtype {given.dtype}; ids are {ids.dtype}.",
         )
         _expect_filled(given, model, ids)
     return "Each guess could lean on those before it."
@@ -256,10 +296,10 @@ def _filling_mistakes(model: MaskedLM, ids: Tensor) -> dict[str, Tensor]:
             torch.where(visible, ids, model(ids[None])[0].argmax(-1))
         ),
         "You go from left to right: the most certain blank comes first.": _filled(
-            model, ids, lambda best: -torch.arange(8.0)
+            model, ids, lambda best: -torch.arange(float(len(ids)))
         ),
         "You go from right to left: the most certain blank comes first.": _filled(
-            model, ids, lambda best: torch.arange(8.0)
+            model, ids, lambda best: torch.arange(float(len(ids)))
         ),
         "You begin with the *least* certain blank.": _filled(
             model, ids, lambda best: 1 - best
@@ -269,6 +309,7 @@ def _filling_mistakes(model: MaskedLM, ids: Tensor) -> dict[str, Tensor]:
         ),
         "Compare probabilities, not logits: a large logit need not be a sure "
         "guess.": _filled(model, ids, logits=True),
+        "You fill two blanks at each look: one at a time.": _filled(model, ids, n=2),
     }
 
 
@@ -310,6 +351,7 @@ def _filled(
     ids: Tensor,
     order: Callable[[Tensor], Tensor] = lambda best: best,
     logits: bool = False,
+    n: int = 1,
 ) -> Tensor:
     """The blanks filled one by one, the one with the highest `order` first."""
     ids = ids.clone()
@@ -317,8 +359,8 @@ def _filled(
         scores = model(ids[None])[0]
         best, tokens = (scores if logits else scores.softmax(-1)).max(-1)
         rank = order(best).masked_fill(ids != model.mask_id, -torch.inf)
-        place = rank.argmax()
-        ids[place] = tokens[place]
+        places = rank.topk(min(n, int((ids == model.mask_id).sum()))).indices
+        ids[places] = tokens[places]
     return ids
 
 
@@ -326,7 +368,7 @@ def _filled(
 @torch.no_grad()
 def check_scores(scores) -> str:
     """Takes a function of model, ids."""
-    for seed, T in ((3, 8), (4, 5)):
+    for seed, T in ((3, 8), (4, 5), (6, 1)):
         model = _strong_model(seed)
         ids = torch.randint(9, (T,), generator=_generator(seed))
         before = ids.clone()
@@ -372,6 +414,9 @@ def _score_mistakes(model: MaskedLM, ids: Tensor, logits: Tensor) -> dict[str, T
         "Those are probabilities; take their logarithm.": right.exp(),
         "Those are logarithms to base 2; take the natural ones.": right / math.log(2),
         "Those are logarithms to base 10; take the natural ones.": right / math.log(10),
+        "Row i asks for the token at position i, not for the next one.": (
+            logits.log_softmax(-1)[places, ids.roll(-1)]
+        ),
         "Those are logits: normalise them, with log_softmax.": logits[places, ids],
         "Those are the best guesses' ln p, not that of what stands there.": (
             logits.log_softmax(-1).max(-1).values

@@ -27,6 +27,28 @@ def count_as(kind):
     return count_losses
 
 
+def never_all(n_steps, batch_size, context_length, share):
+    blanks = min(context_length - 1, max(1, round(share * context_length)))
+    return n_steps * batch_size * blanks
+
+
+def corrupt_to_floats(ids, hidden, mask_id, vocab_size, generator=None):
+    return corrupted()(ids, hidden, mask_id, vocab_size, generator).float()
+
+
+def corrupt_at_least_one(ids, hidden, mask_id, vocab_size, generator=None):
+    inputs = corrupted()(ids, hidden, mask_id, vocab_size, generator)
+    if not (inputs == mask_id).any():
+        inputs[0, 0] = mask_id
+    return inputs
+
+
+def corrupt_with_a_default_seed(ids, hidden, mask_id, vocab_size, generator=None):
+    if generator is None:
+        generator = torch.Generator().manual_seed(0)
+    return corrupted()(ids, hidden, mask_id, vocab_size, generator)
+
+
 def corrupted(
     blank=0.8, random=0.1, twice=False, top=0, everywhere=False, generated=True,
     by_column=False, one_token=False,
@@ -95,7 +117,7 @@ def corrupt_with_a_fixed_seed(ids, hidden, mask_id, vocab_size, generator=None):
 
 
 def filled(
-    order="best", once=False, change=False, stop=0, logits=False, all_compete=False
+    order="best", once=False, change=False, stop=0, logits=False, all_compete=False, n=1
 ):
     """Blanks filled one by one with one mistake in it."""
 
@@ -113,9 +135,19 @@ def filled(
             ranks = {"best": best, "worst": -best, "left": -places, "right": places}
             ranks["first look"] = first
             free = torch.ones_like(blank) if all_compete else blank
-            place = ranks[order].masked_fill(~free, -torch.inf).argmax()
-            ids[place] = tokens[place]
+            ranked = ranks[order].masked_fill(~free, -torch.inf)
+            places = ranked.topk(min(n, int(free.sum()))).indices
+            ids[places] = tokens[places]
         return ids
+
+    return fill_in
+
+
+def filled_as(change):
+    """The right filling, returned in another form."""
+
+    def fill_in(model, ids):
+        return change(filled()(model, ids))
 
     return fill_in
 
@@ -124,7 +156,7 @@ def fills_everything(model, ids):
     return model(ids[None])[0].argmax(-1)
 
 
-def scored(hide="one", sign=1, form="log", dim=-1, best=False, total=False):
+def scored(hide="one", sign=1, form="log", dim=-1, best=False, total=False, step=0):
     """Scores of each token with one mistake in it."""
 
     def scores(model, ids):
@@ -137,10 +169,14 @@ def scored(hide="one", sign=1, form="log", dim=-1, best=False, total=False):
         forms = {"log": logits.log_softmax(dim), "p": logits.softmax(dim)}
         forms["base 2"] = forms["log"] / math.log(2)
         table = (forms | {"logit": logits})[form]
-        picked = table.max(-1).values if best else table[places, ids]
+        picked = table.max(-1).values if best else table[places, ids.roll(-step)]
         return sign * (picked.sum() if total else picked)
 
     return scores
+
+
+def scores_as_a_list(model, ids):
+    return scored()(model, ids).tolist()
 
 
 WRONG = {
@@ -154,6 +190,7 @@ WRONG = {
         (count_as(torch.tensor), "return an integer"),
         (losses(least=0), "Even a short row has one blank"),
         (losses(late=True), "round for one row first"),
+        (never_all, "all of a row is hidden"),
     ],
     "check_corrupt": [
         (corrupted(blank=1.0, random=0.0), "All of them became blanks"),
@@ -172,6 +209,9 @@ WRONG = {
         (corrupt_by_quota, "not fill a fixed number"),
         (corrupt_from_ids, "not from `ids`"),
         (corrupt_in_place, "work on a copy"),
+        (corrupt_to_floats, "of the dtype torch.int64"),
+        (corrupt_at_least_one, "nothing may change"),
+        (corrupt_with_a_default_seed, "not a fixed seed"),
     ],
     "check_fill_in": [
         (filled(once=True), "all blanks at once"),
@@ -184,6 +224,10 @@ WRONG = {
         (filled(stop=1), "There are blanks left"),
         (filled(all_compete=True), "Only the blanks may compete"),
         (fills_everything, "A visible token has changed"),
+        (filled(n=2), "one at a time"),
+        (filled_as(lambda ids: ids.tolist()), "Return the filled ids"),
+        (filled_as(lambda ids: ids.unsqueeze(0)), "Return the filled ids"),
+        (filled_as(lambda ids: ids.float()), "have the dtype torch.float32"),
     ],
     "check_scores": [
         (scored(hide="none"), "Nothing was hidden"),
@@ -196,5 +240,7 @@ WRONG = {
         (scored(dim=0), "over the tokens"),
         (scored(best=True), "what stands there"),
         (scored(total=True), "one number for each"),
+        (scored(step=1), "not for the next one"),
+        (scores_as_a_list, "return a tensor"),
     ],
 }

@@ -30,6 +30,11 @@ from lib.show.diagrams.induction import induction
 from lib.show.diagrams.instructions import held_out_grid, tuned_row
 from lib.show.diagrams.language import bigram_table, life_of_a_model, shifted_windows
 from lib.show.diagrams.long_context import blockwise, ring_cache
+from lib.show.diagrams.masking import (
+    both_directions,
+    filled_blank,
+    frozen_encoder,
+)
 from lib.show.diagrams.modern import replaced_parts, rotation
 from lib.show.diagrams.reasoning import (
     sample_tree,
@@ -90,6 +95,9 @@ __all__ = [
     "patch_encoder",
     "square_patches",
     "caption_decoder",
+    "both_directions",
+    "filled_blank",
+    "frozen_encoder",
     "replaced_parts",
     "rotation",
     "blockwise",

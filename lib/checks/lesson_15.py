@@ -240,7 +240,7 @@ class _Watched(Transformer):
 
     def decode(self, *args, **kwargs) -> Tensor:
         self.n_decoded += 1
-        return super().decode(*args, **kwargs)
+        return super().decode(*args, **kwargs) - 20.0  # changes no probability
 
     def encode(self, src: Tensor) -> tuple[Tensor, Tensor]:
         self.n_read += 1
@@ -370,15 +370,15 @@ def _writing_hint(given: Tensor, model: _Watched, src: Tensor, max_len: int) -> 
     if torch.equal(given, _written(model, src, max_len, masked=False)[1]):
         return "The source's padding is seen: hand over the mask that `encode` returns."
     return (
-        "Give `decode` the whole beginning, from bos_id on, and take the likeliest "
-        "token of the *last* position."
+        "Perhaps: give `decode` the whole beginning, from bos_id on, take the likeliest "
+        "token of the *last* position, and let a row that has ended stay ended."
     )
 
 
 def _length_hint(given: int, right: int, max_len: int) -> str:
     """Return words for too many or too few steps."""
     if given > max_len:
-        return f"With max_len={max_len} you write {given} tokens: one step too many."
+        return f"With max_len={max_len} you write {given} tokens: too many steps."
     steps = f"after {right} steps, yours has {given}"
     if given > right:
         return f"All rows have ended {steps}: stop when `ended.all()`, or at max_len."

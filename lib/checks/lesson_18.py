@@ -101,7 +101,7 @@ def _cut(images: Tensor, p: int) -> Tensor:
 @exercise
 def check_unpatchify(unpatchify) -> str:
     """Takes a function of rows, patch_size, n_channels."""
-    shapes = (2, 1, 4, 2), (3, 3, 6, 2), (1, 2, 12, 4), (2, 3, 5, 5), (2, 4, 3, 1)
+    shapes = (3, 3, 6, 2), (2, 1, 4, 2), (1, 2, 12, 4), (2, 3, 5, 5), (2, 4, 3, 1)
     for B, C, S, p in shapes:
         dtype = torch.float64 if p == 4 else torch.float32
         images = torch.arange(B * C * S * S, dtype=dtype).view(B, C, S, S)
@@ -204,6 +204,7 @@ def check_pixel_map(pixel_map) -> str:
     four, sixteen = torch.arange(4).view(2, 2), torch.arange(16).view(4, 4)
     scattered, three = _Scattered(6, 7, 5), _Scattered(5, 3, 1)
     one = torch.zeros(3, 3, dtype=torch.long)
+    blind, even = PatchEmbedding(4, 2, 2), PatchEmbedding(4, 2, 2)
     cases = (
         ("PatchEmbedding(4, 2, 3)", PatchEmbedding(4, 2, 3), _enlarge(four), 4),
         ("PatchEmbedding(8, 2, 6)", PatchEmbedding(8, 2, 6), _enlarge(sixteen), 8),
@@ -211,11 +212,18 @@ def check_pixel_map(pixel_map) -> str:
         ("scattered pixels", scattered, scattered.which.view(6, 6), 6),
         ("three tokens of one number", three, three.which.view(5, 5), 5),
         ("PatchEmbedding(3, 3, 4)", PatchEmbedding(3, 3, 4), one, 3),
+        ("a layer of which one number sees nothing", blind, _enlarge(four), 4),
+        ("a layer of which two numbers cancel", even, _enlarge(four), 4),
     )
     for name, embed, right, S in cases:
         generator = torch.Generator().manual_seed(S)
         for parameter in embed.parameters():
             nn.init.normal_(parameter, generator=generator)
+        if embed is blind:
+            embed.project.weight.data[0] = 0.0
+        if embed is even:
+            embed.project.bias.data.zero_()
+            embed.project.weight.data[1] = -embed.project.weight.data[0]
         before = copy.deepcopy(embed.state_dict())
         given = tensor(pixel_map(embed, S), (S, S), f"For {name} the map")
         pairs = zip(embed.state_dict().values(), before.values())

@@ -246,7 +246,7 @@ WRONG = {
         (writer(masked=False), "the mask that `encode`"),
         (writer(page=("pad_id", "bos_id", "eos_id")), "others, in `model.config`"),
         (writer(page=("eos_id",)), "goes on after `model.config.eos_id`"),
-        (writer(extra=1), "one step too many"),
+        (writer(extra=1), "too many steps"),
         (
             lambda m, src, n: generate_targets(m, src, n, temperature=0),
             "Write the loop yourself",

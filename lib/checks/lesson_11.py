@@ -97,10 +97,13 @@ def check_clip_gradients(clip_gradients) -> str:
         ([g / length * 0.5 for g in random], 0.4),
         ([g.double() for g in random], 1.0),
         ([torch.zeros(2, 2), torch.zeros(3)], 1.0),
+        ([random[0], *(g.double() for g in random[1:]), torch.tensor(3.0)], 1.0),
     ]
     for gradients, limit in cases:
-        before = [g.clone() for g in gradients]
-        answer = returned(clip_gradients(gradients, limit))
+        before, own = [g.clone() for g in gradients], list(gradients)
+        answer = returned(clip_gradients(own, limit))
+        words = "You changed the list that was given: leave it as it is."
+        expect(len(own) == len(before), words)
         expect(
             all(torch.equal(g, b) for g, b in zip(gradients, before, strict=True)),
             "You changed the gradients that were given; make new tensors.",
@@ -253,7 +256,7 @@ def _run_accumulate(accumulate: Callable, model: nn.Module, parts: list) -> floa
         expect(
             waiting[0] == 0,
             "Two parts are in memory at once: call `backward` for each part, before "
-            "the next one.",
+            "the next one, and take its loss from the one pass.",
         )
         if logits.requires_grad:
             waiting[0] = 1

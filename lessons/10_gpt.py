@@ -90,8 +90,7 @@ for logits in ([0.0, 0.0], [0.1, 0.0], [8.0, 0.0]):
 
 # %% [markdown]
 # Equal scores cost $\ln 2 = 0.69$ nats, and nearly equal ones hardly more. The third model is sure
-# without a reason: half of the time it pays nothing, half of the time 8. So large logits before
-# training do harm: the first steps are spent on unlearning them.
+# without a reason: half of the time it pays nothing, half of the time 8. So large logits before training do harm.
 #
 # ### A sum of many
 #
@@ -105,7 +104,7 @@ size = signs.sum(dim=1).std()
 print(f"typical size of the sum: {size:.1f}; root of 48: {48**0.5:.1f}")
 
 # %% [markdown]
-# Not 48, since most cancel: the sum grows with the *root* of their number. Divide each by that root,
+# The sum grows with the *root* of their number. Divide each by that root,
 # and the sum of 48 is as large as a single one was.
 
 # %% [markdown]
@@ -169,8 +168,7 @@ class GPTConfig:
 
 
 # %% [markdown]
-# To change a value you make a new object with `replace`. This lesson's model is small; what
-# `tie_weights` means comes below.
+# To change a value, make a new object with `replace`. What `tie_weights` means comes below.
 
 # %%
 config = GPTConfig(d_model=64, n_layers=3, d_ff=256, context_length=32)
@@ -219,7 +217,7 @@ class GPT(nn.Module):
 
 
 # %% [markdown]
-# Does the number of parameters agree with the formula? `count_parameters` adds up their sizes.
+# `count_parameters` adds up their sizes. Is it the formula's number?
 
 # %%
 from lib.models import count_parameters
@@ -301,7 +299,7 @@ claim(abs(losses[0.02] - math.log(65)) < 0.1, "small weights start near ln 65")
 claim(losses[1] > 2 * math.log(65), "large ones start far above")
 
 # %% [markdown]
-# With 0.02 the model knows nothing and says so. With 1 it knows just as little, and is sure.
+#
 #
 # You can predict the size of the logits. The last norm gives the head 64 numbers of size about one. A
 # logit is the sum of them, each times a weight of size `std`: again a sum of many, so its size is
@@ -315,8 +313,7 @@ for d_model in (64, 768, 1600):
 
 # %% [markdown]
 # So *why 0.02?* At GPT-2's widths, 768 to 1,600, it is within a factor of two of one over the root of the width: the
-# logits are small, but not tiny. In a narrow model they are tiny. Read the number as a habit from models of that
-# size, not as a law.
+# logits are small, but not tiny. In a narrow model they are tiny. 
 #
 # ### What does the root of 2n do?
 #
@@ -362,8 +359,7 @@ from lib.show import plot
 plot.line_chart(lines, "blocks passed", "size of the residual stream")
 
 # %% [markdown]
-# *Shrunk, the stream grows a little. Not shrunk, what the parts add is soon several times as large as
-# the tokens.*
+# *Shrunk, the stream grows a little; not shrunk, to several times the tokens' size.*
 #
 # ### One table for two jobs
 #
@@ -452,8 +448,7 @@ diagrams.gpt2_parameters()
 
 # %% [markdown]
 # The feed-forward networks hold the most. The token table is nearly a third, and without tying
-# there would be two. In the larger GPT-2s it weighs less: it grows with the width, the blocks with
-# its square.
+# there would be two. 
 #
 # ### GPT-2's files
 #
@@ -478,7 +473,7 @@ q, k, v = c_attn.T.chunk(3)  # turned, then cut into three of (D, D)
 print("ours: q, k, v =", [(x @ part.T).tolist() for part in (q, k, v)])
 
 # %% [markdown]
-# The same six numbers. That is all that happens to GPT-2's tensors (*Deeper* shows the code). The
+# The same six numbers. (*Deeper* shows the code.) The
 # library's `load_gpt2("gpt2")` fetches the real ones, half a gigabyte. Here you write a file of
 # your own, tiny and random: `export_gpt2` is the way back, so that other programs can read your model.
 
@@ -516,8 +511,7 @@ assert torch.equal(loaded(ids), original(ids))
 # %% [markdown]
 # ## Check
 #
-# Two mistakes that cancel, one in writing and one in reading, would go unnoticed. So compute GPT-2
-# without our classes, straight from the tensors of the file.
+# Compute GPT-2 without our classes, straight from the tensors of the file.
 
 # %% tags=["proof"]
 # @title Proof: GPT-2 in its own names, part by part
@@ -643,8 +637,7 @@ claim(cosine < 0.95, "the copies have gone their own ways")
 # %% [markdown]
 # ## Look
 #
-# Ask an untrained model what follows one character. Move the slider: each bar is one of the 65
-# characters, its height the probability that it gets, for weights drawn wider and wider.
+# Ask an untrained model what follows one character. Move the slider: each bar is the probability of one of the 65 characters, for weights drawn wider and wider.
 # <!-- from: look "range(0, 65" -->
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -756,7 +749,7 @@ print("so it stands in the table")
 # %% [markdown]
 # Drawn with 1, the model is still worse than guessing after fifty steps. Between the two others the *rate* decides: at the
 # careful one 0.02 is a little better with each seed. At the high one it is a little worse with two seeds and much worse with
-# one; a warm-up repairs that. Three seeds show the direction, not the size.
+# one; a warm-up repairs that. 
 # <!-- from: experiment-does-the-start-matter "rate 0.005, warm-up 20, std 0.02" -->
 #
 # Why? AdamW's first step moves every number by about the rate, whatever its size (lesson

@@ -79,8 +79,7 @@ print(f"{n_steps} steps of {record['batch'][0]} x {record['batch'][1]} character
 show_blocks("plain loop")
 
 # %% [markdown]
-# Depth pays: three blocks are about a tenth of a nat better than one. But is that all? How do you train
-# them better, and how do you see what goes on meanwhile?
+# Depth pays: three blocks are about a tenth of a nat better than one. How do you train them better, and see what goes on?
 
 # %% [markdown]
 # ## The machine
@@ -210,7 +209,7 @@ diagrams.rate_schedule()
 # %% [markdown]
 # ### A limit for the gradients
 #
-# In long runs some batches have a gradient many times as long as usual (in the short ones here hardly any). Take all gradients as one long vector. If its
+# In long runs some batches have a gradient many times as long as usual. Take all gradients as one long vector. If its
 # length, the [gradient norm](../book/glossary.md#gradient-norm), is above a limit, shrink it to the limit.
 # PyTorch does that in place, and returns the length before:
 
@@ -264,7 +263,6 @@ for name, step in (("gradient", G), ("AdamW", G.sign()), ("Muon", muon_step)):
 
 # %% [markdown]
 # Muon's sum is all singular values added up, and no step with factors up to 1 reaches more.
-# Whether that pays over a whole training must be measured.
 #
 # The library's `orthogonalize` comes close to $U V^\top$ with a few products, which are quicker
 # (*Deeper*). Muon keeps a mean $m$ as AdamW does, and no $v$. (`m.lerp_(g, share)` moves `m` by
@@ -292,8 +290,7 @@ class Muon(torch.optim.Optimizer):
 
 
 # %% [markdown]
-# (`ahead` mixes a little of the newest gradient into the mean, as Nesterov did. No correction is needed for the first steps, since
-# the size is forgotten anyway. A tall matrix gets a larger rate. `orthogonalize` takes several matrices, hence `[None]`.) From 0, at a
+# (`ahead` mixes a little of the newest gradient into the mean. A tall matrix gets a larger rate.) From 0, at a
 # rate of 0.1, our gradient must give about a tenth of the step above, with the sign turned:
 
 # %%
@@ -303,8 +300,7 @@ Muon([w], lr=0.1).step()
 print([[round(n, 1) + 0.0 for n in row] for row in w.tolist()])
 
 # %% [markdown]
-# Muon is for the linear layers inside the blocks; AdamW keeps the rest. Only matrices and tables
-# decay: the gain of a norm belongs near 1, not near 0.
+# Muon is for the linear layers inside the blocks; AdamW keeps the rest. Only matrices and tables decay.
 
 # %% tags=["naive:train.optimizer.make_optimizers"]
 def make_optimizers(model, c):
@@ -446,7 +442,7 @@ print("the same steps")
 # ### Overfit one batch first
 #
 # Before any long run, train on **one** small batch, again and again. The model must learn it by heart.
-# (Rotary positions: lesson 19. `"fan_in"` draws each matrix by the number of its inputs, as lesson 10 asked for.)
+# (Rotary positions: lesson 19.)
 
 # %%
 from lib.models.gpt import GPT, GPTConfig
@@ -472,8 +468,7 @@ print(f"first loss {losses[0]:.2f}, last loss {losses[-1]:.2f}")
 claim(losses[-1] < 0.3, "the model learns one batch by heart")
 
 # %% [markdown]
-# Nearly 0. That says nothing about new text, but much about the code: gradients arrive, and the optimiser
-# has the parameters. If it fails, do not start the long run.
+# Nearly 0. Gradients arrive, and the optimiser has the parameters. If it fails, do not start the long run.
 #
 # ### The classic bug: the mean of the means
 #
@@ -566,9 +561,7 @@ figure
 
 # %% [markdown]
 # *Too low: a slow, nearly straight slope. Too high: the loss leaps out of the picture, and comes back
-# slowly. Right: a quick fall that flattens.*
-#
-# A curve that is still straight at the end asks for a higher rate, or only for more steps. So try more
+# slowly. Right: a quick fall that flattens.* So try more
 # rates, each about three times the one before (recorded, three seeds).
 
 # %% mystnb={"image": {"alt": "Loss over the learning rate, on a logarithmic axis, with a dot for each of three seeds and a line through the means. The line falls from the left to its lowest point near the middle, and rises to the right."}} tags=["hide-input"]
@@ -592,12 +585,12 @@ figure
 
 # %% [markdown]
 # A **U**: 0.01 is best. Three times more or less costs about a tenth of a nat, ten times much more, with
-# every seed. In doubt stay on the left: a rate too low costs time, one too high can break the run.
+# every seed. 
 #
 # ### How far do the weights move?
 #
 # Now a single step: the length of a matrix's update, divided by the length of the matrix. A rule of
-# thumb: a thousandth to a few hundredths is healthy. Far less, and that part hardly learns.
+# thumb: a thousandth to a few hundredths is healthy. 
 
 
 # %%
@@ -679,7 +672,7 @@ plot.line_chart(curves, "step", "loss (nats per token)", x=range(4, 121, 4))
 # %% [markdown]
 # The two curves of the plain run part, and the upper one turns upwards: that is
 # [overfitting](../book/glossary.md#overfitting). With dropout or weight decay the end is much better. But
-# whoever stops the plain run at its best moment gets a good part of that for nothing (a little flattered: the moment was chosen on the same text). One seed names no
+# whoever stops the plain run at its best moment gets a good part of that for nothing. One seed names no
 # winner; more text would help most.
 
 # %% [markdown]
@@ -735,15 +728,14 @@ show_blocks("recipe")
 # %% [markdown]
 # Muon is ahead with every seed, by more than a tenth of a nat in as many steps. For both, the best rates are the highest that were
 # tried, so there may be more to gain on either side. (Not counted: Muon's low limit of the norm comes from earlier trials; AdamW has the
-# usual 1. The tries and the final losses are on different texts. The run above takes half of Muon's best rate, as later lessons do.) And
-# the question from the beginning: **one** block with the recipe beats three in the plain loop, whose rate nobody searched for, and three
+# usual 1. The run above takes half of Muon's best rate.) And
+# **one** block with the recipe beats three in the plain loop, whose rate nobody searched for; three
 # with the recipe beat them all.
 #
 # ### What a loss sounds like
 #
 # The same prompt and random numbers, for models of ever smaller loss (on a piece of the validation split).
-# The first draws every character with the same probability. The last comes with the course, larger and
-# trained for longer.
+# The first draws every character with the same probability. The last, which comes with the course, is larger.
 
 # %% tags=["corpus", "measured", "hide-input"]
 # @title The models
@@ -775,7 +767,7 @@ for name, network in (writers | {"the course's model": shipped.model}).items():
 
 # %% [markdown]
 # First noise; then frequent letters; then pairs of letters, as from the bigram model; then syllables and
-# the layout of a play; then many real words. Sense comes much later. The model takes its place on the
+# the layout of a play; then many real words.  The model takes its place on the
 # [ladder](../book/ladder.md).
 
 # %% tags=["corpus", "sample", "hide-input"]
@@ -973,8 +965,7 @@ check_WeightAverage(WeightAverage)
 #
 # - Kingma and Ba (2015), *Adam*, sections 2 and 3: the two running means, and where the correction comes
 #   from. Then Loshchilov and Hutter (2019), section 2, for the *W*.
-# - Hägele et al. (2024), section 3: a constant rate with a short fall at the end is as good as a cosine,
-#   and need not know the end.
+# - Hägele et al. (2024), section 3: a constant rate with a short fall at the end is as good as a cosine.
 # - Jordan et al. (2024), *Muon*: the page on which it was published, with its reasons.
 # - All references with what to read in them: [bibliography](../book/bibliography.md).
 

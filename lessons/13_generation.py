@@ -72,8 +72,7 @@ for text in ("My lord, I ", "My lord, I wil"):
     print(f"{text!r}:", ", ".join(f"{c!r} {p:.2f}" for c, p in guesses))
 
 # %% [markdown]
-# Where a word begins a writer has a choice. Near its end one character is nearly certain. A rule for
-# choosing has to serve both places.
+# Where a word begins a writer has a choice. Near its end one character is nearly certain. 
 
 # %% [markdown]
 # ## The machine
@@ -168,8 +167,7 @@ show("see was there", penalized)
 # ### Greedy: always the likeliest
 #
 # The simplest rule takes the best character every time, [greedily](../book/glossary.md#greedy):
-# `sample` of lesson [02](02_bigram.ipynb) does that at temperature 0. Would you not expect the best
-# text of it?
+# `sample` of lesson [02](02_bigram.ipynb) does that at temperature 0. 
 
 # %% tags=["sample"]
 from lib.checks.claims import claim
@@ -194,8 +192,7 @@ for temperature in (0.5, 1.0, 1.5):
     print(f"temperature {temperature}: {tokenizer.decode(written[0, 7:])!r}\n")
 
 # %% [markdown]
-# Cold is dull, hot is wild: each bad character is unlikely, but there are many of them, and a single one
-# can derail the next words. So cut off the tail.
+# Cold is dull, hot is wild: a single bad character can derail the next words. So cut off the tail.
 #
 # ### Top-k
 #
@@ -245,7 +242,7 @@ for text in ("My lord, I ", "My lord, I wil"):
 claim(kept < 3, "near the end of a word hardly any choice is left")
 
 # %% [markdown]
-# A wide choice at the start of a word, none where its end is clear: top-k cannot do that.
+# Top-k cannot do that.
 #
 # ### The penalty
 #
@@ -415,7 +412,7 @@ one_text = 2 * gpt2.n_layers * gpt2.d_model * gpt2.context_length * 4
 print(f"{one_text / 1e6:.0f} MB for one text of {gpt2.context_length:,} tokens")
 
 # %% [markdown]
-# A server that writes a thousand texts at once needs a thousand times that.
+#
 #
 # ### A GPT that reads one token
 #
@@ -457,7 +454,7 @@ for length in (1, 64, 65, 80, 81):
     print(f"{length:2} characters: reads from {start:2} on, {length - start} of them")
 
 # %% [markdown]
-# The price: just after a move the model sees three quarters of a window.
+#
 #
 # ### The loop
 #
@@ -634,8 +631,7 @@ show("wrong, p = 0.9", wrong_top_p(logits, 0.9))
 show("wrong, p = 0.4", wrong_top_p(logits, 0.4))
 empty = wrong_top_p(at_once.flatten(0, 1), 0.9).isinf().all(dim=-1)
 claim(empty.float().mean() > 0.03, "the set is empty far too often")
-often = empty.float().mean() > 0.1
-print("empty for more than a tenth of the speech:", often.item())
+print("empty for a tenth or more:", empty.float().mean().item() > 0.1)
 
 # %% [markdown]
 # With 0.9 the third word is missing. With 0.4 the first word reaches it alone: nothing is left, and the
@@ -684,9 +680,6 @@ claim(coldest[0] > 0.9, "near 0 one bar has almost everything")
 claim(max(hottest) < min(0.1, 2 * min(hottest)), "at 4 all are low and nearly equal")
 temperatures = [0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0]
 slider(draw, temperatures, "temperature", alt=describe, start=4)
-
-# %% [markdown]
-# Near 0 it is nearly greedy. At 4 all bars are low and nearly equal.
 
 # %% [markdown]
 # ## Experiment: what the cache saves
@@ -738,7 +731,6 @@ spent = {"no cache": step_time(1, False), "cache": step_time(1, True)}
 spent["cache, 16 texts"] = step_time(16, True) / 16
 claim(spent["no cache"] > 2 * spent["cache"], "with a cache a step is much quicker")
 claim(spent["cache"] > 2 * spent["cache, 16 texts"], "more texts in a step pay")
-# To see your own times: print(spent)
 
 # %% [markdown]
 # ## Predict, then run

@@ -33,7 +33,7 @@ sys.path.insert(0, str(found[0]))
 # %% [markdown]
 # ## The question
 #
-# The GPT of lesson [11](11_training.ipynb) reached 1.84 nats. It reads and writes one character at a
+# The GPT of lesson [11](11_training.ipynb) reached 1.85 nats. It reads and writes one character at a
 # time. A context of 64 tokens is 64 characters, about a dozen words: after two lines the model has
 # forgotten who is speaking. And to write `queen` it runs five times, although after `q` there is
 # nearly always a `u`.

@@ -105,9 +105,8 @@ diagrams.decoder_inputs()
 
 # %% [markdown]
 # Compare the first row with the last: after `<bos>` comes `t`, after `t` comes `o`, after `d` the end.
-# It is the shift of a language model, with a start and an end. In training the decoder reads the *right*
-# beginning, whatever it would have written itself: [teacher
-# forcing](../book/glossary.md#teacher-forcing). So all columns are trained at once.
+#  In training the decoder reads the *right* beginning: [teacher
+# forcing](../book/glossary.md#teacher-forcing). 
 #
 # The mask says which columns of the memory hold a token. And this is what each of the three kinds of
 # attention may look at. A row is the position that looks, a column what it looks at; what is hatched is hidden:
@@ -801,7 +800,7 @@ draw_map("rotation", size=(5.6, 5))
 
 # %% [markdown]
 # *The letter to write first looks at the last letter of the source, the next one at the letter before
-# it: a falling line. The last row, which writes `<eos>`, looks elsewhere. Nobody told the model where to look.*
+# it: a falling line. The last row, which writes `<eos>`, looks elsewhere. *
 #
 # One picture can be luck. So measure over all words set aside: how often does the largest weight of a row
 # lie on the mirrored letter, and how much weight lies there? Compare with the model before training, and

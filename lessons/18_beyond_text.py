@@ -37,8 +37,7 @@ sys.path.insert(0, str(found[0]))
 # network. Only two layers know what a token is: the table at the bottom that makes vectors of ids,
 # and the head at the top that makes logits of vectors.
 #
-# So change these two. Can the blocks between them read a picture? (The [ladder](../book/ladder.md)
-# gets no rung today: it counts nats per character.)
+# So change these two. Can the blocks between them read a picture? 
 #
 # The pictures come with scikit-learn: 1,797 handwritten digits ([Alpaydin and
 # Kaynak](https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits), licence
@@ -77,7 +76,7 @@ names = [str(digit) for digit in range(10)]
 panels(pixels[:10, 0], names, (7, 3.2), cmap="Greys")[0]
 
 # %% [markdown]
-# You read them at once. A Transformer needs a row of vectors first.
+# A Transformer needs a row of vectors.
 
 # %% [markdown]
 # ## The machine
@@ -98,7 +97,7 @@ diagrams.patch_encoder()
 # ## By hand
 #
 # Take a picture of 4 × 4 pixels and cut it into squares of 2 × 2. Write each as a row of four
-# numbers, line by line. Do it on paper first.
+# numbers, line by line. 
 
 # %%
 picture = torch.tensor([[0.0, 0, 5, 5], [0, 9, 5, 5], [3, 3, 0, 0], [3, 3, 0, 1]])
@@ -201,7 +200,7 @@ embed = PatchEmbedding(image_size=8, patch_size=2, d_model=48)
 print(tuple(pixels[:3].shape), "->", tuple(embed(pixels[:3]).shape))
 
 # %% [markdown]
-# Three pictures, 16 tokens each, 48 numbers per token. From here on they could be text.
+# From here on they could be text.
 #
 # ### A model that names digits
 #
@@ -287,7 +286,7 @@ print(f"{n_parameters:,} parameters, {right:.1%} of the held-out digits are righ
 claim(right > 0.95, "more than 95 % of the held-out digits are named rightly")
 
 # %% [markdown]
-# Blocks that were built for text read pictures. (This is a lucky seed; Experiment 1 shows five more.)
+# Blocks that were built for text read pictures. (A lucky seed; see Experiment 1.)
 
 # %% [markdown]
 # ## Check
@@ -348,7 +347,7 @@ for embedding in (PatchEmbedding, StripEmbedding):
     assert (changed.sum() == 1) == (embedding is PatchEmbedding)
 
 # %% [markdown]
-# One square, one token: number 6, since row 1 of four begins with number 4. The wrong layer splits
+# One square, one token: number 6. The wrong layer splits
 # it between two.
 
 # %% [markdown]
@@ -377,7 +376,7 @@ claim(after.mean() > 0.91 and after.min() > 0.8, "any vector names most digits")
 # Before, a patch names about half of the digits at most. After, any vector names nearly all, even
 # one from a corner that is almost always white. Two layers of attention have carried
 # enough to name the digit to every place. (The head is linear, so the mean of the vectors has the mean of their logits: training asked each
-# vector for the answer. The two lines do not use the same method; it is a rough control.)
+# vector for the answer.)
 #
 # A weight on "patch 7" in the last layer is therefore no weight on *those four pixels*. Change the
 # pixels instead: **cover a patch, and see how far the probability of the right digit falls.** Cover with
@@ -487,7 +486,7 @@ for digit, n in ((9, 9), (7, 14), (6, 6)):
     assert painted[digit, n] < 0.05
 
 # %% [markdown]
-# So it is. What you cover with decides what you ask. Such a picture is called an [occlusion
+# So it is. Such a picture is called an [occlusion
 # map](../book/glossary.md#occlusion-map).
 
 # %% [markdown]
@@ -526,8 +525,7 @@ print("so it is")
 # - **Strips** cost nothing that five seeds could show: the accuracy does not find the bug.
 # - **Without positions** a picture is a bag of patches. That is enough for three digits in four.
 # - **Shuffled pixels** cost something with every seed, on average about one picture in a hundred, though to you they
-#   would look like noise. Apart from the cut into squares the model has no built-in idea of neighbouring pixels, so a fixed
-#   shuffle costs little. A convolution has it built in; for large pictures, learning it
+#   would look like noise. Apart from the cut into squares the model has no built-in idea of neighbours. A convolution has it built in; for large pictures, learning it
 #   takes much data.
 #
 # (Our recipe was chosen while looking at held-out pictures, which flatters it a little. And the

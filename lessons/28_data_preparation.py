@@ -70,8 +70,7 @@ for n_rows in (5, 3):
     print(f"{n_rows} rows: {empty:.0%} filling")
 
 # %% [markdown]
-# Half of the places were empty; now it is one in six. (A batch without packing is only as wide as its longest
-# document. That helps, and still leaves much filling.)
+# Half of the places were empty; now it is one in six. 
 
 # %% [markdown]
 # ## The formula
@@ -426,8 +425,7 @@ a, b = shingles("Where is the old bridge?", 2), shingles("Where is the new bridg
 print(sorted(a), sorted(b), round(jaccard(a, b), 2), sep="\n")
 
 # %% [markdown]
-# One changed word has changed two of four runs, and the similarity is only a third. (`\w+` finds words without
-# punctuation.)
+# One changed word has changed two of four runs, and the similarity is only a third.
 #
 # A million texts have half a trillion pairs, too many to compare. *MinHash* makes a short signature of each set. A hash function gives each
 # shingle a number, as if by chance. Take the smallest number of the set. When do two sets have the same smallest
@@ -471,7 +469,7 @@ for n_hashes in (16, 128, 4096):
 
 # %% [markdown]
 # The error falls as one over the square root of the number of hashes: thousands come within a hundredth or two, a hundred within
-# a few hundredths. (That sixteen came so near is luck.) But all pairs of signatures are still as many pairs. So cut each signature into $b$
+# a few hundredths.  But all pairs are still as many. So cut each signature into $b$
 # *bands* of $r$ numbers:
 
 # %% mystnb={"image": {"alt": "Two signatures of six numbers, cut into three bands of two. In the first band both have 7 and 3: they meet in one bucket, and are compared. The other bands differ."}}
@@ -589,7 +587,7 @@ def group_numbers(n_texts, pairs):
 print(group_numbers(6, [(0, 3), (3, 4), (1, 5)]))
 
 # %% [markdown]
-# Texts 0, 3 and 4 are one group, 1 and 5 another. Draw groups for the test, until it has its share (sorted first, so that the seed alone
+# Draw groups for the test, until it has its share (sorted first, so that the seed alone
 # decides; `s` is 0 for the side of the training and 1 for the test):
 
 # %% tags=["naive:text.duplicates.split_groups"]

@@ -109,7 +109,7 @@ check_run_matches(run_matches)
 
 # %% [markdown]
 # A car can be `une voiture` or `une auto`, a girl can be `elle`. Each further reference
-# lets more runs count:
+# lets more runs count. (The library's `bleu` counts like this.)
 
 # %%
 candidate = "la fille prend une auto rouge"

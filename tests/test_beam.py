@@ -62,14 +62,23 @@ class Table(nn.Module):
             for token, probability in row.items():
                 self.table[last, token] = probability
 
-    def begin(self, src: Tensor, max_len: int) -> tuple[None, None, list]:
-        return None, None, []
+    def begin(self, src: Tensor, max_len: int) -> tuple[list, Tensor, list]:
+        return [], torch.ones_like(src), []
 
     def decode(self, tgt: Tensor, *_) -> Tensor:
         return self.table.log()[tgt]
 
 
 # How many beams
+
+
+def test_each_source_is_encoded_once_however_many_beams(monkeypatch):
+    model, shapes = make_model(), []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda x: shapes.append(x.shape) or encode(x))
+    src = some_sources(3)
+    beam_search(model, src, 5, 4)
+    assert shapes == [src.shape]
 
 
 @few

@@ -77,6 +77,7 @@ CALLS = [
     *("patch_encoder()", "square_patches()", "caption_decoder()"),
     *("tuned_row()", "held_out_grid()"),
     *("four_numbers()", "reward_head()"),
+    *("translator()", "beam_tree()"),
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = 15  # of 480 units: 10.7 pixels where a phone shows the drawing at 343

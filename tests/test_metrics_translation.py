@@ -29,9 +29,9 @@ def translations(draw) -> tuple[list[str], list[str]]:
     return candidates, references
 
 
-def sacrebleus(candidates: list[str], references: list[str]) -> float:
+def sacrebleus(candidates: list[str], *references: list[str]) -> float:
     how = {"tokenize": "none", "lowercase": False, "force": True}
-    return sacrebleu.corpus_bleu(candidates, [references], **how).score
+    return sacrebleu.corpus_bleu(candidates, list(references), **how).score
 
 
 @few
@@ -45,6 +45,28 @@ def sacrebleus(candidates: list[str], references: list[str]) -> float:
 @example((["a b c d e f"], ["a b c d"]))  # longer than the reference
 def test_bleu_is_sacrebleus(pairs):
     assert bleu(*pairs) == pytest.approx(sacrebleus(*pairs), abs=1e-9)
+
+
+@few
+@given(translations(), st.randoms())
+@example((["a b", "a a a a"], ["a", "a a"]), None)  # both lengths are equally near
+def test_bleu_with_several_references_is_sacrebleus(pairs, rng):
+    candidates, references = pairs
+    others = [f"{text} le" for text in references]
+    third = [text[: len(text) // 2] + "x" for text in candidates]
+    if rng is not None:
+        rng.shuffle(others)
+    together = list(zip(references, others, third))
+    expected = sacrebleus(candidates, references, others, third)
+    assert bleu(candidates, together) == pytest.approx(expected, abs=1e-9)
+
+
+def test_one_reference_may_be_a_list_and_none_is_an_error():
+    candidates, references = ["a b c d e"], ["a b x d e"]
+    alone = bleu(candidates, references)
+    assert bleu(candidates, [references]) == alone < bleu(candidates, [candidates])
+    with pytest.raises(ValueError, match=r"references\[1\] is empty"):
+        bleu(["a", "b"], ["a", []])
 
 
 def test_a_perfect_translation_has_100_and_one_of_other_words_0():

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lib.models.encoder_decoder import Transformer, TransformerConfig
+from lib.show import diagrams
 from lib.tasks.english_french import (
     ADJECTIVES,
     BEING,
@@ -25,9 +26,11 @@ from lib.tasks.english_french import (
     VERBS,
     Noun,
     Pair,
+    ambiguous_data,
     translation_data,
     translation_pairs,
 )
+from lib.tasks.french_choices import NOUN_SYNONYMS, TIME_LAST, all_ways
 from lib.text.tokenizer import WordTokenizer, pad_batch
 from lib.translate import PairBatches, encode_pairs, translate, translation_loss
 
@@ -326,6 +329,93 @@ def test_verbs_agree_with_their_subjects(pairs):
             v.third.split()[0] in english for v in VERBS
         )
         assert third == (number == 1), pair
+
+
+# Several translations
+
+
+@pytest.fixture(scope="module")
+def ambiguous():
+    return ambiguous_data(2_000, 300)
+
+
+def test_all_ways_are_made_with_their_shares():
+    def make(choose):
+        first = choose([("a", 0.75), ("b", 0.25)])
+        return first + (choose([("x", 0.5), ("y", 0.25), ("z", 0.25)]) * (first == "b"))
+
+    def make_all(choose):
+        first = choose([("a", 0.75), ("b", 0.25)])
+        return first if first == "a" else first + choose([("x", 0.5), ("y", 0.5)])
+
+    assert dict(all_ways(make_all)) == {"a": 0.75, "bx": 0.125, "by": 0.125}
+    assert sum(share for _, share in all_ways(make)) == 1
+
+
+def test_the_shares_of_all_answers_are_one(ambiguous):
+    for question in ambiguous.unseen:
+        assert sum(question.answers.values()) == pytest.approx(1)
+        assert min(question.answers.values()) > 0
+    assert max(len(question.answers) for question in ambiguous.unseen) > 8
+
+
+@pytest.mark.parametrize("wrong", NEVER[:5] + NEVER[5:6] + NEVER[7:9])
+def test_what_nobody_writes_is_no_answer_either(ambiguous, wrong):
+    texts = [text for question in ambiguous.unseen for text in question.answers]
+    assert not [text for text in texts if re.search(wrong, text)]
+
+
+def test_you_is_polite_or_not_by_the_address(ambiguous):
+    seen = set()
+    for english, answers in ambiguous.unseen:
+        words = english.split()
+        if "you" not in words[:2]:
+            assert not any({"tu", "vous"} & {*text.split()} for text in answers)
+            continue
+        pronouns = {w for text in answers for w in text.split() if w in ("tu", "vous")}
+        address = words[0] if words[0] != "you" else ""
+        polite = {"sir": {"vous"}, "madam": {"vous"}, "": {"tu", "vous"}}
+        assert pronouns == polite.get(address, {"tu"}), english
+        seen.add(address)
+    assert seen == {"", "sir", "madam", "mum", "dad"}
+
+
+def test_drawn_sentences_have_the_shares_of_the_answers(ambiguous):
+    pairs = ambiguous_data(3_000, 1, noise=0.0).train
+    you = [pair.french for pair in pairs if pair.english.startswith("you ")]
+    polite = sum("vous" in text.split() for text in you) / len(you)
+    assert len(you) > 200 and 0.5 < polite < 0.7
+
+
+def test_the_example_of_the_beam_tree_has_the_shares_of_the_grammar():
+    (_, _, copain), (_, last), (_, first) = *NOUN_SYNONYMS["friend"], *TIME_LAST
+    diagram = diagrams.beam_tree().svg()
+    for share in (first, (1 - copain) * last, copain * last, (1 - copain) * first):
+        assert f">{share:.2f}<" in diagram
+
+
+def test_noise_breaks_so_many_sentences_off_and_no_others():
+    clean, noisy = (ambiguous_data(2_000, 5, noise=noise).train for noise in (0, 0.05))
+    different = [(a, b) for a, b in zip(clean, noisy, strict=True) if a != b]
+    assert 0.03 < len(different) / len(clean) < 0.07
+    for whole, broken in different:
+        words = broken.french.split()
+        assert whole.english == broken.english
+        assert words == whole.french.split()[: len(words)] != whole.french.split()
+        assert all(f < len(words) for f, _ in broken.links)
+
+
+def test_ambiguous_sentences_of_the_test_are_not_in_train(ambiguous):
+    hidden = {question.english for question in ambiguous.unseen}
+    assert len(hidden) == 300 and not hidden & {p.english for p in ambiguous.train}
+    assert ambiguous_data(20, 5) == ambiguous_data(20, 5)
+    assert ambiguous_data(20, 5).unseen != ambiguous_data(20, 5, seed=1).unseen
+
+
+@pytest.mark.parametrize("given, words", [((1, 1, 0, 1.5), "noise=1.5"), ((0,), "n_t")])
+def test_settings_outside_their_range(given, words):
+    with pytest.raises(ValueError, match=words):
+        ambiguous_data(*given)
 
 
 # Words to ids

@@ -15,9 +15,10 @@ from lib.checks import (
     expect,
     hint_for,
     hint_for_tensor,
-    number,
+    python_number,
     returned,
     rounded,
+    tensor,
 )
 
 __all__ = [
@@ -28,16 +29,20 @@ __all__ = [
 ]
 
 
+LOSSES = (  # smoothing, vocab_size
+    *((0.3, 4), (0.1, 157), (0.5, 2), (0.9, 3), (1e-3, 1_000)),
+    *((0.1, 20_000), (1.0, 10), (0.0, 50)),
+)
 NOTHING = "0 times ln 0 counts as 0: what never happens adds nothing."
 
 
 @exercise
 def check_lowest_loss(lowest_loss) -> str:
     """Takes a function of smoothing, vocab_size."""
-    for smoothing, vocab_size in ((0.3, 4), (0.1, 157), (1.0, 10), (0.0, 50)):
+    for smoothing, vocab_size in LOSSES:
         right = _lowest(smoothing, vocab_size)
         try:
-            given = number(lowest_loss(smoothing, vocab_size))
+            given = python_number(lowest_loss(smoothing, vocab_size))
         except (ValueError, ZeroDivisionError) as error:
             expect(smoothing > 0, f"With smoothing=0: {error}. {NOTHING}")
             raise
@@ -49,7 +54,7 @@ def check_lowest_loss(lowest_loss) -> str:
         if smoothing == 0 and not math.isfinite(given):
             hint = NOTHING
         expect(
-            math.isclose(given, right, rel_tol=1e-4, abs_tol=1e-5),
+            math.isclose(given, right, rel_tol=1e-5, abs_tol=1e-8),
             f"With smoothing={smoothing} and {vocab_size} words the lowest loss is "
             f"{right:.4f} nats, you return {given:.4f}. {hint}",
         )
@@ -98,6 +103,11 @@ CASES = (  # candidate, references, n
     ("le", ("le chat noir",), 4),
     ("le chat", ("le chaton",), 2),
     ("a a a", ("a a a",), 2),
+    ("Le chat", ("le chat",), 1),
+    ("le chat le chat le chien", ("le chat le chien", "le chat dort le chat"), 5),
+    ("a b c d e f g", ("a b c d e f h", "x b c d e f g"), 6),
+    ("", ("le chat",), 1),
+    ("le chat", (), 1),
 )
 
 
@@ -142,7 +152,7 @@ def _run_matches(candidate: str, references: list[str], n: int) -> tuple[int, in
 def _in_text(runs: Counter, references: list[str]) -> int:
     """Return the matches that a search in the text finds."""
     texts = {run: " ".join(run) for run in runs}
-    most = {run: max(r.count(texts[run]) for r in references) for run in runs}
+    most = {run: max([0, *(r.count(texts[run]) for r in references)]) for run in runs}
     return sum(min(count, most[run]) for run, count in runs.items())
 
 
@@ -151,44 +161,63 @@ def _run_mistakes(
 ) -> list[tuple[str, tuple[int, int]]]:
     """Return known mistakes with what they give."""
     runs = _runs(candidate, n)
-    each = [_runs(reference, n) for reference in references]
-    added, common = sum(each, Counter()), each[0]
-    for other in each[1:]:
-        common = common & other
+    each = [_runs(reference, n) for reference in references] or [Counter()]
+    added = sum(each, Counter())
     found, total = _run_matches(candidate, references, n)
     n_words = len(candidate.split())
+    lower = [text.lower() for text in references]
+    matched = [
+        (words, (count, total)) for words, count in _match_mistakes(runs, each)
+    ]
     return [
-        ("You took only the first reference.", ((runs & each[0]).total(), total)),
-        ("You took only the last reference.", ((runs & each[-1]).total(), total)),
-        ("The references are not added up; take the larger count.", (
-            (runs & added).total(), total,
-        )),
-        ("It need not stand in *all* references.", ((runs & common).total(), total)),
-        ("A run counts at most as often as in a reference.", (
-            sum(count for run, count in runs.items() if added[run]), total,
-        )),
+        *matched,
         ("A run that comes twice counts twice.", (
             len(runs.keys() & added.keys()), len(runs),
         )),
         ("The second number counts runs of n words, not words.", (found, n_words)),
+        ("Use the n that is passed in, also above 4.", _run_matches(
+            candidate, references, min(n, 4)
+        )),
+        ("Upper and lower case differ: compare the words as they are.", _run_matches(
+            candidate.lower(), lower, n
+        )),
+        ("Without references nothing matches, but the runs still count.", (0, 0)),
         ("A text of fewer than n words has no runs.", (found, n_words - n + 1)),
         ("Compare whole words, and runs that overlap; str.count does neither.", (
             _in_text(runs, references), total,
         )),
         ("Matches first, then all runs.", (total, found)),
-        ("The matches of the references are added up; take the best for each run.", (
-            sum((runs & one).total() for one in each), total,
-        )),
     ]  # fmt: skip
+
+
+def _match_mistakes(runs: Counter, each: list[Counter]) -> list[tuple[str, int]]:
+    """Return mistakes in the number of matches, with that number."""
+    added, common = sum(each, Counter()), each[0]
+    for other in each[1:]:
+        common = common & other
+    counted = sum(count for run, count in runs.items() if added[run])
+    best = "The matches of the references are added up; take the best for each run."
+    return [
+        ("You took only the first reference.", (runs & each[0]).total()),
+        ("You took only the last reference.", (runs & each[-1]).total()),
+        (
+            "The references are not added up; take the larger count.",
+            (runs & added).total(),
+        ),
+        ("It need not stand in *all* references.", (runs & common).total()),
+        ("A run counts at most as often as in a reference.", counted),
+        (best, sum((runs & one).total() for one in each)),
+    ]
 
 
 class _Fixed(nn.Module):
     """Logits that depend on the source and on the past, at no cost."""
 
-    def __init__(self, pad_id: int) -> None:
+    def __init__(self, pad_id: int, vocab_size: int = 9, size: float = 2.0) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.table = 2 * torch.randn(9, 9, generator=generator)
+        table = size * torch.randn(vocab_size, vocab_size, generator=generator)
+        self.table = nn.Parameter(table)
         self.config = SimpleNamespace(pad_id=pad_id, bos_id=1, eos_id=2)
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
@@ -196,27 +225,41 @@ class _Fixed(nn.Module):
         return past + self.table.T[src].mean(dim=1, keepdim=True)
 
 
+SOURCES = [[3, 4, 2], [5, 2, 0], [6, 7, 2]]
+TARGETS = [[1, 4, 5, 6, 2], [1, 7, 2, 0, 0], [1, 3, 3, 2, 0]]
+LIKELIHOODS = (  # padding, vocabulary, size of the logits, rows, columns
+    *((0, 9, 2.0, 3, 5), (8, 9, 2.0, 3, 5), (0, 13, 2.0, 3, 4), (0, 9, 2.0, 1, 5)),
+    *((8, 13, 0.5, 3, 3), (0, 9, 90.0, 3, 5)),
+)
+
+
 @exercise
 def check_log_probability(log_probability) -> str:
     """Takes a function of model, src, tgt."""
-    src = torch.tensor([[3, 4, 2], [5, 2, 0], [6, 7, 2]])
-    for pad_id in (0, 8):
-        tgt = torch.tensor([[1, 4, 5, 6, 2], [1, 7, 2, 0, 0], [1, 3, 3, 2, 0]])
-        tgt = tgt.masked_fill(tgt == 0, pad_id)
-        model = _Fixed(pad_id)
+    for pad_id, vocab_size, size, n_rows, n_columns in LIKELIHOODS:
+        tgt = torch.tensor(TARGETS)[:n_rows, :n_columns]
+        src, tgt = torch.tensor(SOURCES)[:n_rows], tgt.masked_fill(tgt == 0, pad_id)
+        model = _Fixed(pad_id, vocab_size, size)
+        before = src.clone(), tgt.clone()
         given = returned(log_probability(model, src, tgt))
+        same = torch.equal(src, before[0]) and torch.equal(tgt, before[1])
+        expect(same, "You changed `src` or `tgt` itself; make a new tensor.")
+        given = tensor(given, (n_rows,), "One number for each target: the result")
+        right = _log_probability(model, src, tgt)
+        mistakes = _log_mistakes(model, src, tgt)
+        otherwise = "Which tokens are predicted?"
+        hint = hint_for_tensor(given.detach(), mistakes, otherwise)
+        if size > 50 and not given.isfinite().all():
+            hint = "softmax and then log loses small probabilities: take log_softmax."
         expect(
-            isinstance(given, Tensor) and given.shape == (3,),
-            "Return one number for each target, a tensor of shape (B,).",
-        )
-        given, right = given.detach().float(), _log_probability(model, src, tgt)
-        hint = hint_for_tensor(
-            given, _log_mistakes(model, src, tgt), "Which tokens are predicted?"
-        )
-        expect(
-            torch.allclose(given, right, rtol=1e-4, atol=1e-4),
+            torch.allclose(given.float(), right, rtol=1e-4, atol=1e-4),
             f"The targets {tgt.tolist()} with padding {pad_id} have the log "
             f"probabilities {rounded(right)}, you return {rounded(given)}. {hint}",
+        )
+        expect(
+            given.requires_grad,
+            "The numbers are right, but no gradient reaches the model: without detach, "
+            ".data, .item() or no_grad one could train with it.",
         )
     return "With it you can tell a bad model from a bad search."
 
@@ -261,16 +304,20 @@ def check_forbidden(forbidden) -> str:
     generator = torch.Generator().manual_seed(0)
     hand = torch.tensor([[5, 6, 7, 5], [5, 5, 5, 5], [1, 2, 3, 4]])
     drawn = torch.randint(3, (6, 12), generator=generator)
-    for ids, n in ((hand, 2), (hand, 1), (drawn, 3), (drawn, 4), (hand[:, :1], 3)):
+    for ids, n, vocab_size in (
+        *((hand, 2, 8), (hand, 1, 8), (drawn, 3, 8), (drawn, 4, 8), (drawn, 2, 3)),
+        *((hand[:, :1], 3, 8), (hand[:1], 2, 11), (hand, 4, 8), (drawn[:, :2], 1, 5)),
+    ):
         before = ids.clone()
-        given = returned(forbidden(ids, 8, n))
+        given = returned(forbidden(ids, vocab_size, n))
         expect(torch.equal(ids, before), "You changed `ids` itself; make a copy.")
         expect(
-            isinstance(given, Tensor) and given.shape == (len(ids), 8),
-            "Return a tensor (B, V): a row for each row of ids, a column per token.",
+            isinstance(given, Tensor) and given.shape == (len(ids), vocab_size),
+            "Return a tensor (B, V): a row for each row of ids, a column per token of "
+            f"the vocabulary. Here that is ({len(ids)}, {vocab_size}).",
         )
         expect(given.dtype == torch.bool, "Return bools, True where forbidden.")
-        right = _forbidden(ids, 8, n)
+        right = _forbidden(ids, vocab_size, n)
         if torch.equal(given, right):
             continue
         row = int(
@@ -280,7 +327,7 @@ def check_forbidden(forbidden) -> str:
             False,
             f"With n={n} and the row {ids[row].tolist()} the tokens "
             f"{_tokens(right[row])} are forbidden, yours are {_tokens(given[row])}. "
-            + _forbidden_hint(given, ids, n),
+            + _forbidden_hint(given, ids, n, vocab_size),
         )
     return "Every row has its own past, and nothing but its own."
 
@@ -301,9 +348,12 @@ def _forbidden(ids: Tensor, vocab_size: int, n: int, skipped: int = 0) -> Tensor
     return mask
 
 
-def _forbidden_hint(given: Tensor, ids: Tensor, n: int) -> str:
-    right = _forbidden(ids, 8, n)
+def _forbidden_hint(given: Tensor, ids: Tensor, n: int, size: int) -> str:
+    right = _forbidden(ids, size, n)
     wrong = {
+        "Use the n that is passed in: that is n=2.": _forbidden(ids, size, 2)
+        if n != 2
+        else right,
         "True stands for forbidden, not for allowed.": ~right,
         "All rows together are forbidden in yours; each row has its own past.": (
             right.any(dim=0).expand_as(right)
@@ -315,14 +365,14 @@ def _forbidden_hint(given: Tensor, ids: Tensor, n: int) -> str:
             torch.cat([right[:1], torch.zeros_like(right[1:])])
         ),
         "That forbids every token that was there; compare the n - 1 tokens before "
-        "it.": _forbidden(ids, 8, 1),
+        "it.": _forbidden(ids, size, 1),
         "The last token may complete an earlier run: one place more.": (
-            _forbidden(ids, 8, n, skipped=1)
+            _forbidden(ids, size, n, skipped=1)
         ),
-        "Your runs have one token too many.": _forbidden(ids, 8, n + 1),
+        "Your runs have one token too many.": _forbidden(ids, size, n + 1),
         "For n=1 the beginning is empty, and fits everywhere; row[-0:] is the whole "
         "row.": torch.zeros_like(right) if n == 1 else right,
     }
     if n > 1:
-        wrong["Your runs have one token too few."] = _forbidden(ids, 8, n - 1)
+        wrong["Your runs have one token too few."] = _forbidden(ids, size, n - 1)
     return hint_for_tensor(given, wrong, "Where did the last n - 1 tokens stand?")

@@ -9,22 +9,24 @@ from collections.abc import Sequence
 __all__ = ["bleu"]
 
 
-def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
+def bleu(candidates: Sequence[str], references: Sequence[str | Sequence[str]]) -> float:
     r"""Return how well translations match reference translations, 0 to 100.
 
     :math:`100 \cdot \mathrm{BP} \cdot (p_1 p_2 p_3 p_4)^{1/4}`: :math:`p_n` is the
-    share of runs of n words that also stand in the reference, each at most as often as
-    there, over all sentences together. :math:`\mathrm{BP} = \min(1, e^{1 - r/c})`
-    punishes texts of c words that are shorter than the r words of the references. The
-    k-th :math:`p_n` without any match counts as half, a quarter, ... of a match;
-    without a single common word the result is 0.
+    share of runs of n words that also stand in a reference, each at most as often as in
+    the reference that has it most often, over all sentences together.
+    :math:`\mathrm{BP} = \min(1, e^{1 - r/c})` punishes texts of c words that are
+    shorter than the r words of the references; of several references the one of the
+    nearest length counts, the shorter one of two. The k-th :math:`p_n` without a match
+    counts as half, a quarter, ... of a match; without a common word the result is 0.
 
     Args:
         candidates: translations, words with spaces between them.
-        references: one correct translation for each.
+        references: for each a correct translation, or several.
 
     Raises:
-        ValueError: if there are no sentences, or not as many of both.
+        ValueError: if there are no sentences, not as many of both, or no reference for
+            a sentence.
 
     Source: Papineni et al. (2002), section 2.3; the rule for no match: Post (2018).
 
@@ -35,8 +37,14 @@ def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
             f"{len(candidates)} candidates for {len(references)} references; there "
             "must be as many, and one or more"
         )
-    pairs = [(c.split(), r.split()) for c, r in zip(candidates, references)]
-    n_written, n_wanted = (sum(len(pair[i]) for pair in pairs) for i in (0, 1))
+    pairs = []
+    for place, (text, correct) in enumerate(zip(candidates, references)):
+        texts = [correct] if isinstance(correct, str) else correct
+        if not texts:
+            raise ValueError(f"references[{place}] is empty; it must hold one or more")
+        pairs.append((text.split(), [reference.split() for reference in texts]))
+    n_written = sum(len(words) for words, _ in pairs)
+    n_wanted = sum(_nearest_length(*pair) for pair in pairs)
     found, total = zip(*(_matches(pairs, n) for n in (1, 2, 3, 4)))
     if not found[0] or not total[3]:
         return 0.0
@@ -48,14 +56,26 @@ def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
     return 100 * brevity * math.prod(shares) ** 0.25
 
 
-def _matches(pairs: list[tuple[list[str], list[str]]], n: int) -> tuple[int, int]:
+def _nearest_length(candidate: list[str], references: list[list[str]]) -> int:
+    """Return the length of the reference that is nearest to the candidate's."""
+    lengths = [len(reference) for reference in references]
+    return min(lengths, key=lambda n: (abs(n - len(candidate)), n))
+
+
+def _matches(
+    pairs: list[tuple[list[str], list[list[str]]]], n: int
+) -> tuple[int, int]:
     """Return how many runs of n words match, and how many there are."""
     found = total = 0
-    for candidate, reference in pairs:
-        runs, wanted = (
-            Counter(zip(*(words[i:] for i in range(n))))
-            for words in (candidate, reference)
-        )
-        found += (runs & wanted).total()
+    for candidate, references in pairs:
+        runs, allowed = _runs(candidate, n), Counter()
+        for reference in references:
+            allowed |= _runs(reference, n)
+        found += (runs & allowed).total()
         total += runs.total()
     return found, total
+
+
+def _runs(words: list[str], n: int) -> Counter:
+    """Return how often each run of n words stands in a text."""
+    return Counter(zip(*(words[i:] for i in range(n))))

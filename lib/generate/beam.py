@@ -88,7 +88,9 @@ def _search(
 
     Where fewer are complete, the best beginnings stand behind or between them.
     """
-    memory, mask, cache = model.begin(src.repeat_interleave(n_beams, dim=0), max_len)
+    memory, mask, cache = model.begin(src, max_len)  # each source is encoded once
+    each = lambda rows: rows.repeat_interleave(n_beams, dim=0)  # (B K, ...)
+    memory, mask = [tuple(map(each, pair)) for pair in memory], each(mask)
     beams = _Beams(src, n_beams, max_len, alpha, model.config)
     while beams.ids.size(1) <= max_len and not beams.over().all():
         logits = model.decode(beams.ids[:, -1:], memory, mask, cache)[:, -1]  # (B K, V)

@@ -1,7 +1,8 @@
 """Pairs of English and French sentences from a small grammar, with held-out parts.
 
 The grammar has what makes French hard: gender and number, adjectives before and after
-the noun, elision, pronouns before the verb, and ``ne ... pas`` with its ``de``.
+the noun, elision, pronouns before the verb, and ``ne ... pas`` with its ``de``. On
+request its sentences have several translations, as real ones do.
 """
 
 from __future__ import annotations
@@ -10,8 +11,31 @@ import random
 from typing import NamedTuple
 
 from lib.shapes import require_sizes
+from lib.tasks.french_choices import (
+    ADDRESSES,
+    ADJECTIVE_SYNONYMS,
+    NOUN_SYNONYMS,
+    OFTEN,
+    OFTEN_AFTER_NOT,
+    POLITE,
+    TIME_LAST,
+    VERB_SYNONYMS,
+    YOU,
+    Choose,
+    all_ways,
+    drawn_with,
+    first_of,
+)
 
-__all__ = ["Pair", "TranslationData", "translation_pairs", "translation_data"]
+__all__ = [
+    "Pair",
+    "TranslationData",
+    "translation_pairs",
+    "translation_data",
+    "Question",
+    "AmbiguousData",
+    "ambiguous_data",
+]
 
 
 class Pair(NamedTuple):
@@ -68,7 +92,7 @@ class Verb(NamedTuple):
 
     base: str
     third: str
-    forms: tuple[str, str, str]  # with je, il, ils
+    forms: tuple[str, ...]  # with je, il, ils, tu, vous
     kinds: tuple[str, ...]  # the nouns that it goes with
 
 
@@ -77,7 +101,7 @@ class Phrase(NamedTuple):
 
     english: list[str]
     french: list[tuple[str, int | None]]
-    form: int = 0  # of the verb that goes with it: 0 je, 1 il, 2 ils
+    form: int = 0  # of the verb that goes with it: its place in `Verb.forms`
 
 
 BEING, PLACE, THING = "being", "place", "thing"
@@ -125,18 +149,18 @@ ADJECTIVES = [
 VERBS = [
     Verb(base, third, tuple(forms.split()), kinds)
     for base, third, forms, kinds in [
-        ("see", "sees", "vois voit voient", ANY),
-        ("draw", "draws", "dessine dessine dessinent", ANY),
-        ("look for", "looks for", "cherche cherche cherchent", ANY),
-        ("find", "finds", "trouve trouve trouvent", ANY),
-        ("want", "wants", "veux veut veulent", ANY),
-        ("show", "shows", "montre montre montrent", ANY),
-        ("know", "knows", "connais connaît connaissent", ANY),
-        ("leave", "leaves", "quitte quitte quittent", (BEING, PLACE)),
-        ("follow", "follows", "suis suit suivent", (BEING,)),
-        ("take", "takes", "prends prend prennent", (THING,)),
-        ("sell", "sells", "vends vend vendent", (PLACE, THING)),
-        ("carry", "carries", "porte porte portent", (BEING, THING)),
+        ("see", "sees", "vois voit voient vois voyez", ANY),
+        ("draw", "draws", "dessine dessine dessinent dessines dessinez", ANY),
+        ("look for", "looks for", "cherche cherche cherchent cherches cherchez", ANY),
+        ("find", "finds", "trouve trouve trouvent trouves trouvez", ANY),
+        ("want", "wants", "veux veut veulent veux voulez", ANY),
+        ("show", "shows", "montre montre montrent montres montrez", ANY),
+        ("know", "knows", "connais connaît connaissent connais connaissez", ANY),
+        ("leave", "leaves", "quitte quitte quittent quittes quittez", (BEING, PLACE)),
+        ("follow", "follows", "suis suit suivent suis suivez", (BEING,)),
+        ("take", "takes", "prends prend prennent prends prenez", (THING,)),
+        ("sell", "sells", "vends vend vendent vends vendez", (PLACE, THING)),
+        ("carry", "carries", "porte porte portent portes portez", (BEING, THING)),
     ]
 ]
 
@@ -190,10 +214,15 @@ def translation_pairs(
         used: set[tuple[str, str]] = set()
         phrase = _sentence(rng, used)
         if bool(used & HELD_OUT) == held_out:
-            french = [word for word, _ in phrase.french]
-            links = [(i, e) for i, (_, e) in enumerate(phrase.french) if e is not None]
-            pairs.append(Pair(" ".join(phrase.english), " ".join(french), tuple(links)))
+            pairs.append(_pair(phrase))
     return pairs
+
+
+def _pair(phrase: Phrase) -> Pair:
+    """Return a sentence as a pair of texts with its links."""
+    french = " ".join(word for word, _ in phrase.french)
+    links = [(i, e) for i, (_, e) in enumerate(phrase.french) if e is not None]
+    return Pair(" ".join(phrase.english), french, tuple(links))
 
 
 def translation_data(
@@ -219,65 +248,185 @@ def translation_data(
     return TranslationData([p for p in train if p.english not in hidden], *tests)
 
 
-def _sentence(rng: random.Random, used: set) -> Phrase:
-    """Return a sentence; add its adjective-noun pairs to ``used``."""
-    if rng.random() < 0.3:
+class Question(NamedTuple):
+    """An English sentence with all its translations.
+
+    Attributes:
+        english: words with spaces between them.
+        answers: each correct French sentence -> its share, which sum to 1.
+    """
+
+    english: str
+    answers: dict[str, float]
+
+
+class AmbiguousData(NamedTuple):
+    """Pairs to learn from, and sentences with all their translations to test with.
+
+    Attributes:
+        train: pairs for training, some of them wrong.
+        unseen: other sentences.
+    """
+
+    train: list[Pair]
+    unseen: list[Question]
+
+
+def ambiguous_data(
+    n_train: int = 40_000, n_test: int = 500, seed: int = 0, noise: float = 0.05
+) -> AmbiguousData:
+    """Return pairs whose sentences have several translations, as real ones do.
+
+    There are synonyms with shares, adverbs with two places, and a "you" that is polite
+    after "sir" or "madam", familiar after "mum" or "dad", and either one elsewhere.
+
+    Args:
+        n_train: pairs to draw for training; those that the tests have are left out.
+        n_test: sentences to test with, all different.
+        seed: of the random draws.
+        noise: share of the training pairs whose French breaks off before its end.
+
+    Raises:
+        ValueError: if a number is below 1, or ``noise`` is not in [0, 1].
+    """
+    require_sizes(n_train=n_train, n_test=n_test)
+    if not 0 <= noise <= 1:
+        raise ValueError(f"noise={noise} must lie in [0, 1]")
+    rng, questions = random.Random(f"{seed} ambiguous test"), {}
+    while len(questions) < n_test:
+        question = _question(rng)
+        questions.setdefault(question.english, question)
+    rng, train = random.Random(f"{seed} ambiguous train"), []
+    choose = drawn_with(random.Random(f"{seed} choices"))
+    broken = random.Random(f"{seed} noise")
+    for _ in range(n_train):
+        pair = _pair(_sentence(rng, set(), choose, YOU))
+        if broken.random() < noise:
+            words = pair.french.split()
+            words = words[: broken.randrange(len(words))]
+            links = tuple(link for link in pair.links if link[0] < len(words))
+            pair = Pair(pair.english, " ".join(words), links)
+        if pair.english not in questions:
+            train.append(pair)
+    return AmbiguousData(train, list(questions.values()))
+
+
+def _question(rng: random.Random) -> Question:
+    """Return a sentence with all its translations."""
+    start, answers = rng.getstate(), {}
+
+    def make(choose: Choose) -> Pair:
+        rng.setstate(start)
+        return _pair(_sentence(rng, set(), choose, YOU))
+
+    for pair, share in all_ways(make):
+        answers[pair.french] = answers.get(pair.french, 0.0) + share
+    return Question(pair.english, answers)
+
+
+def _sentence(
+    rng: random.Random, used: set, choose: Choose = first_of, you: float = 0.0
+) -> Phrase:
+    """Return a sentence; add its adjective-noun pairs to ``used``.
+
+    ``you`` is the share of sentences with that subject, ``choose`` takes one of the
+    ways to translate. What it takes changes no other draw of ``rng``.
+    """
+    if you and rng.random() < you:
+        subject = _you(rng, choose)
+    elif rng.random() < 0.3:
         english, french, form = rng.choice(SUBJECTS)
         subject = Phrase([english], [(french, None)], form)
     else:
-        subject = _noun_phrase(rng, used, (BEING,))
+        subject = _noun_phrase(rng, used, (BEING,), choose=choose)
     verb, negated, often = rng.choice(VERBS), rng.random() < 0.3, rng.random() < 0.1
     before, after = [], Phrase([], [])
     if rng.random() < 0.3:
         english, french = rng.choice(OBJECTS)
         after, before = Phrase([english], []), [(french, None)]
     else:
-        after = _noun_phrase(rng, used, verb.kinds, negated)
-    core = _join(subject, _verb_phrase(verb, subject.form, negated, often, before))
-    return _join(_join(core, after), _ending(rng, used))
+        after = _noun_phrase(rng, used, verb.kinds, negated, choose)
+    phrase = _verb_phrase(verb, subject.form, negated, often, before, choose)
+    core = _join(_join(subject, phrase), after)
+    return _with_ending(rng, used, core, choose)
+
+
+def _you(rng: random.Random, choose: Choose) -> Phrase:
+    """Return "you", half of the time after an address that says how polite it is."""
+    address, start = rng.choice(ADDRESSES), Phrase([], [])
+    if rng.random() < 0.5:
+        english, french, polite = address
+        start = Phrase([english], [(french, None)])
+    else:
+        polite = choose(POLITE)
+    pronoun = Phrase(["you"], [("vous" if polite else "tu", None)])
+    return _join(start, pronoun)._replace(form=4 if polite else 3)
 
 
 def _verb_phrase(
-    verb: Verb, form: int, negated: bool, often: bool, before: list
+    verb: Verb, form: int, negated: bool, often: bool, before: list, choose: Choose
 ) -> Phrase:
     """Return the verb with what stands around it."""
-    french = [*before, (verb.forms[form], None)]
+    synonyms = VERB_SYNONYMS.get(verb.base, [])
+    others = [(words.split(), share) for words, share in synonyms]
+    forms = choose(_with_rest(verb.forms, others))
+    french = [*before, (forms[form], None)]
+    adverb = [(choose(OFTEN), None)] if often else []
     if negated:
         does = "does" if form == 1 else "do"
         english = [does, "not", *["often"] * often, *verb.base.split()]
-        french = [("ne", None), *french, ("pas", None)]
-    else:
-        english = [
-            *["often"] * often,
-            *(verb.third if form == 1 else verb.base).split(),
-        ]
-    return Phrase(english, french + [("souvent", None)] * often)
+        last = not often or choose(OFTEN_AFTER_NOT)
+        end = [("pas", None), *adverb] if last else [*adverb, ("pas", None)]
+        return Phrase(english, [("ne", None), *french, *end])
+    verb_words = (verb.third if form == 1 else verb.base).split()
+    return Phrase([*["often"] * often, *verb_words], french + adverb)
+
+
+def _with_rest(first: object, others: list[tuple]) -> list[tuple]:
+    """Return the others, and before them the first with what is left of the shares."""
+    return [(first, 1 - sum(share for _, share in others)), *others]
 
 
 def _noun_phrase(
-    rng: random.Random, used: set, kinds: tuple[str, ...], negated: bool = False
+    rng: random.Random,
+    used: set,
+    kinds: tuple[str, ...],
+    negated: bool = False,
+    choose: Choose = first_of,
 ) -> Phrase:
     """Return a noun of one of the kinds, with determiner and perhaps adjective."""
     noun = rng.choice([noun for noun in NOUNS if noun.kind in kinds])
     plural = rng.random() < 0.45
     determiner = rng.choice(PLURAL if plural else SINGULAR)
     english = [determiner, noun.plural if plural else noun.english]
-    french = [(noun.french_plural if plural else noun.french, 1)]
-    adjective = None
+    others = [(words, share) for *words, share in NOUN_SYNONYMS.get(noun.english, [])]
+    name = choose(_with_rest([noun.french, noun.french_plural], others))[plural]
+    french, first = [(name, 1)], False
     if rng.random() < 0.55:
         adjective = rng.choice([a for a in ADJECTIVES if noun.kind in a.kinds])
         used.add((adjective.english, noun.english))
         english.insert(1, adjective.english)
-        word = adjective.forms[noun.gender + "sp"[plural]]
-        if word == "vieux" and not plural and _starts_with_vowel(noun.french):
-            word = "vieil"
-        french = [(french[0][0], 2)]
-        french.insert(0 if adjective.first else 1, (word, 1))
+        word, first = _adjective(adjective, noun.gender + "sp"[plural], name, choose)
+        french = [(name, 2)]
+        french.insert(0 if first else 1, (word, 1))
     if english[0] == "a" and _starts_with_vowel(english[1]):
         english[0] = "an"
-    first = adjective is not None and adjective.first
     word = _determiner(determiner, noun.gender, plural, french[0][0], first, negated)
     return Phrase(english, [(word, None), *french], 2 if plural else 1)
+
+
+def _adjective(
+    adjective: Adjective, form: str, noun: str, choose: Choose
+) -> tuple[str, bool]:
+    """Return an adjective's form beside a noun, and whether it stands before it."""
+    others = [
+        ((dict(zip(adjective.forms, words.split())), first), share)
+        for words, first, share in ADJECTIVE_SYNONYMS.get(adjective.english, [])
+    ]
+    forms, first = choose(_with_rest((adjective.forms, adjective.first), others))
+    if forms[form] == "vieux" and form == "ms" and _starts_with_vowel(noun):
+        return "vieil", first
+    return forms[form], first
 
 
 def _determiner(
@@ -304,17 +453,23 @@ def _starts_with_vowel(word: str) -> bool:
     return word[0] in "aeiouéê"
 
 
-def _ending(rng: random.Random, used: set) -> Phrase:
-    """Return a place, a companion, a time, or, most often, nothing."""
+def _with_ending(
+    rng: random.Random, used: set, core: Phrase, choose: Choose
+) -> Phrase:
+    """Add a place, a companion, a time, or, most often, nothing."""
     draw = rng.random()
     if draw < 0.25:
         english, french, kinds = rng.choice(PREPOSITIONS)
         start = Phrase([english], [(french, None)])
-        return _join(start, _noun_phrase(rng, used, kinds))
+        noun = _noun_phrase(rng, used, kinds, choose=choose)
+        return _join(core, _join(start, noun))
     if draw < 0.4:
         english, french = rng.choice(ADVERBS)
-        return Phrase([english], [(french, None)])
-    return Phrase([], [])
+        adverb, whole = [(french, None)], core.english + [english]
+        last = choose(TIME_LAST)
+        both = core.french + adverb if last else adverb + core.french
+        return Phrase(whole, both, core.form)
+    return core
 
 
 def _join(a: Phrase, b: Phrase) -> Phrase:

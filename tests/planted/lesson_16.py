@@ -45,6 +45,16 @@ def surprise_of_the_right(smoothing, vocab_size):
     return -math.log(1 - smoothing + smoothing / vocab_size)
 
 
+def half_spread(smoothing, vocab_size):
+    """Only the part that is spread counts, as if the target were uniform."""
+    return smoothing * math.log(vocab_size)
+
+
+def loss_at_one(smoothing, vocab_size):
+    """The loss of a model that gives the right word all probability but a little."""
+    return lowest()(smoothing, vocab_size) if vocab_size > 3 else 0.0
+
+
 def runs(text, n):
     words = text.split()
     return Counter(zip(*(words[i:] for i in range(n))))
@@ -66,7 +76,7 @@ def matches(join, clip: bool = True, once: bool = False, words: bool = False):
 
 
 def largest(counters):
-    return reduce(lambda a, b: a | b, counters)
+    return reduce(lambda a, b: a | b, counters, Counter())
 
 
 def summed_matches(candidate, references, n):
@@ -90,6 +100,20 @@ def matches_in_text(candidate, references, n):
         for run, count in own.items()
     )
     return found, own.total()
+
+
+def lower_matches(candidate, references, n):
+    lower = [reference.lower() for reference in references]
+    return matches(largest)(candidate.lower(), lower or [""], n)
+
+
+def matches_up_to_four(candidate, references, n):
+    return matches(largest)(candidate, references or [""], min(n, 4))
+
+
+def some_matches(candidate, references, n):
+    """Counts nothing where there is no reference, not even the candidate's runs."""
+    return matches(largest)(candidate, references, n) if references else (0, 0)
 
 
 def eating_matches(candidate, references, n):
@@ -116,6 +140,23 @@ def logs(
         return sums / real.sum(dim=-1) if total == "mean" else sums
 
     return log_probability
+
+
+def log_of_softmax(model, src, tgt):
+    p = model(src, tgt[:, :-1]).softmax(dim=-1).gather(-1, tgt[:, 1:, None])
+    real = (tgt[:, 1:] != model.config.pad_id).unsqueeze(-1)
+    return p.log().masked_fill(~real, 0.0).sum(dim=(1, 2))
+
+
+def log_of_one(model, src, tgt):
+    """Right for one target; of several it adds all up."""
+    return logs()(model, src, tgt).sum().reshape(1)
+
+
+def eating_logs(model, src, tgt):
+    answer = logs()(model, src, tgt)
+    tgt[tgt == model.config.pad_id] = 3
+    return answer
 
 
 def stutters(more: int = 0, skipped: int = 0, value: bool = True, any_row=False):
@@ -147,6 +188,20 @@ def all_that_were_there(ids, vocab_size, n):
     return torch.zeros(len(ids), vocab_size, dtype=torch.bool).scatter(1, ids, True)
 
 
+def vocabulary_of_eight(ids, vocab_size, n):
+    return stutters()(ids, 8, n)
+
+
+def pairs_only(ids, vocab_size, n):
+    return stutters()(ids, vocab_size, 2)
+
+
+def changed_ids(ids, vocab_size, n):
+    answer = stutters()(ids, vocab_size, n)
+    ids[:, 0] = 0
+    return answer
+
+
 def minus_zero(ids, vocab_size, n):
     mask = torch.zeros(len(ids), vocab_size, dtype=torch.bool)
     for i, row in enumerate(ids.tolist()):
@@ -170,6 +225,11 @@ WRONG = {
         (lambda s, v: lowest()(s, v) if s else math.nan, "0 times ln 0"),
         (unguarded, "0 times ln 0"),
         (one_too_many, "they are V - 1"),
+        (half_spread, "Which probabilities"),
+        (loss_at_one, "With smoothing=0.5 and 2 words"),
+        (lambda s, v: torch.tensor(lowest()(s, v)), "You return a tensor"),
+        (lambda s, v: f"{lowest()(s, v):.4f}", "must be a number"),
+        (lambda s, v: round(lowest()(s, v), 3), "With smoothing"),
     ],
     "check_run_matches": [
         (matches(lambda counters: counters[0]), "only the first"),
@@ -186,6 +246,10 @@ WRONG = {
         (lambda *a: tuple(torch.tensor(matches(largest)(*a))), "two integers"),
         (negative_matches, "fewer than n words"),
         (matches_in_text, "Compare whole words"),
+        (lower_matches, "Upper and lower case"),
+        (matches_up_to_four, "also above 4"),
+        (some_matches, "Without references"),
+        (lambda *a: list(map(float, matches(largest)(*a))), "two integers"),
     ],
     "check_log_probability": [
         (logs(shift=False), "*after* it"),
@@ -196,7 +260,12 @@ WRONG = {
         (logs(total="mean"), "needs the sum"),
         (lambda *a: -logs()(*a), "at most 0"),
         (lambda *a: logs()(*a).exp(), "return its logarithm"),
-        (lambda *a: logs()(*a).sum(), "shape (B,)"),
+        (lambda *a: logs()(*a).sum(), "must have the shape (3,)"),
+        (lambda *a: logs()(*a).tolist(), "must be a tensor"),
+        (lambda *a: logs()(*a).detach(), "no gradient reaches"),
+        (log_of_softmax, "take log_softmax"),
+        (log_of_one, "must have the shape (3,)"),
+        (eating_logs, "You changed `src` or `tgt`"),
     ],
     "check_forbidden": [
         (stutters(value=False), "not for allowed"),
@@ -209,5 +278,9 @@ WRONG = {
         (minus_zero, "row[-0:]"),
         (lambda *a: stutters()(*a).float(), "Return bools"),
         (lambda *a: stutters()(*a).nonzero(), "tensor (B, V)"),
+        (lambda *a: stutters()(*a).tolist(), "tensor (B, V)"),
+        (vocabulary_of_eight, "Here that is (6, 3)"),
+        (pairs_only, "that is n=2"),
+        (changed_ids, "You changed `ids` itself"),
     ],
 }

@@ -55,6 +55,7 @@ from lib.show.diagrams.scaling import recomputed, shared_memory
 from lib.show.diagrams.splitting import heads, wrong_split
 from lib.show.diagrams.tokens import merge_tree, tokenizer_path
 from lib.show.diagrams.training import equal_stretch, rate_schedule, training_ring
+from lib.show.diagrams.translation import beam_tree, translator
 from lib.show.diagrams.tuning import adapter, frozen_parts
 
 __all__ = [
@@ -98,6 +99,8 @@ __all__ = [
     "both_directions",
     "filled_blank",
     "frozen_encoder",
+    "translator",
+    "beam_tree",
     "replaced_parts",
     "rotation",
     "blockwise",

@@ -456,7 +456,7 @@ from matplotlib import pyplot as plt
 kinds = {
     "everything": [f"full at {rate}" for rate in (0.0001, 0.0003)] + ["full"],
     "LoRA, rank 4": ["rank 4 at 0.001", "rank 4 at 0.002", "rank 4, alpha 8"],
-    "last block": [f"last block at {rate}" for rate in (0.0003, 0.001)] + ["last block"],
+    "last block": ["last block at 0.0003", "last block at 0.001", "last block"],
     "head": ["head at 0.001", "head", "head at 0.02"],
 }
 figure, axes = plt.subplots(figsize=(7, 3.8))

@@ -406,6 +406,10 @@ for runs in rewards.values():
     assert all(a < b for a, b in zip(proxy, proxy[1:]))
     assert truth[-1] - truth[0] < 0.6 * (proxy[-1] - proxy[0])
 assert mean_line(rewards["last, all pairs"], "best")[-1] > -0.1
+print("so it stands in the table")
+
+# %% tags=["proof"]
+# @title Proof, continued: the judges
 every = rewards.values()
 gains = {
     kind: [line[-1] - line[0] for line in (mean_line(runs, kind) for runs in every)]
@@ -416,7 +420,7 @@ assert sure[0] < sure[2] < sure[1]  # of the last token, with few pairs, of the 
 last, whole, few_pairs = zip(*gains.values())
 assert last[0] > few_pairs[0] > whole[0] and last[1] < few_pairs[1] < whole[1]
 assert last[1] < 0.6
-print("so it stands in the table")
+print("and so do the judges")
 
 # %% [markdown]
 # ### How likely is an answer?
@@ -715,11 +719,15 @@ like = min(curves["1.0"], key=lambda point: abs(point["kl"] - ipo["kl"]))
 assert abs(like["win"] - ipo["win"]) < 0.05
 known = [point["known"] for point in curves["0.1"]]
 assert known == sorted(known, reverse=True)
+print("so it stands in the table")
+
+# %% tags=["proof"]
+# @title Proof, continued: the picture
 ends = [curves[beta][-1]["kl"] for beta in ("0.03", "0.1", "1.0")]
 assert ends == sorted(ends, reverse=True)
 near = [min(points, key=lambda p: abs(p["kl"] - 0.1)) for points in curves.values()]
 assert max(p["win"] for p in near) - min(p["win"] for p in near) < 0.1
-print("so it stands in the table")
+print("and in the picture")
 
 # %% [markdown]
 # With the middle $\beta$ the wins rise and flatten, while the known words go on falling: each further

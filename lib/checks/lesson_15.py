@@ -370,8 +370,8 @@ def _writing_hint(given: Tensor, model: _Watched, src: Tensor, max_len: int) -> 
     if torch.equal(given, _written(model, src, max_len, masked=False)[1]):
         return "The source's padding is seen: hand over the mask that `encode` returns."
     return (
-        "Perhaps: give `decode` the whole beginning, from bos_id on, take the likeliest "
-        "token of the *last* position, and let a row that has ended stay ended."
+        "Perhaps: give `decode` the whole beginning, from bos_id on, take the "
+        "likeliest token of the *last* position; a row that has ended stays ended."
     )
 
 

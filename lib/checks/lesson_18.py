@@ -201,29 +201,7 @@ class _Scattered(nn.Module):
 @exercise
 def check_pixel_map(pixel_map) -> str:
     """Takes a function of embed, image_size."""
-    four, sixteen = torch.arange(4).view(2, 2), torch.arange(16).view(4, 4)
-    scattered, three = _Scattered(6, 7, 5), _Scattered(5, 3, 1)
-    one = torch.zeros(3, 3, dtype=torch.long)
-    blind, even = PatchEmbedding(4, 2, 2), PatchEmbedding(4, 2, 2)
-    cases = (
-        ("PatchEmbedding(4, 2, 3)", PatchEmbedding(4, 2, 3), _enlarge(four), 4),
-        ("PatchEmbedding(8, 2, 6)", PatchEmbedding(8, 2, 6), _enlarge(sixteen), 8),
-        ("strips", _Strips(8, 2, 6), torch.arange(64).view(8, 8) // 4, 8),
-        ("scattered pixels", scattered, scattered.which.view(6, 6), 6),
-        ("three tokens of one number", three, three.which.view(5, 5), 5),
-        ("PatchEmbedding(3, 3, 4)", PatchEmbedding(3, 3, 4), one, 3),
-        ("a layer of which one number sees nothing", blind, _enlarge(four), 4),
-        ("a layer of which two numbers cancel", even, _enlarge(four), 4),
-    )
-    for name, embed, right, S in cases:
-        generator = torch.Generator().manual_seed(S)
-        for parameter in embed.parameters():
-            nn.init.normal_(parameter, generator=generator)
-        if embed is blind:
-            embed.project.weight.data[0] = 0.0
-        if embed is even:
-            embed.project.bias.data.zero_()
-            embed.project.weight.data[1] = -embed.project.weight.data[0]
+    for name, embed, right, S in _layers():
         before = copy.deepcopy(embed.state_dict())
         given = tensor(pixel_map(embed, S), (S, S), f"For {name} the map")
         pairs = zip(embed.state_dict().values(), before.values())
@@ -237,6 +215,32 @@ def check_pixel_map(pixel_map) -> str:
         )
         _expect_map(given.long(), right, name)
     return "You can see how a layer cuts without opening it."
+
+
+def _layers() -> list[tuple[str, nn.Module, Tensor, int]]:
+    """Return layers with their names, their maps, and the size of their pictures."""
+    four, sixteen = torch.arange(4).view(2, 2), torch.arange(16).view(4, 4)
+    scattered, three = _Scattered(6, 7, 5), _Scattered(5, 3, 1)
+    one = torch.zeros(3, 3, dtype=torch.long)
+    blind, even = PatchEmbedding(4, 2, 2), PatchEmbedding(4, 2, 2)
+    cases = [
+        ("PatchEmbedding(4, 2, 3)", PatchEmbedding(4, 2, 3), _enlarge(four), 4),
+        ("PatchEmbedding(8, 2, 6)", PatchEmbedding(8, 2, 6), _enlarge(sixteen), 8),
+        ("strips", _Strips(8, 2, 6), torch.arange(64).view(8, 8) // 4, 8),
+        ("scattered pixels", scattered, scattered.which.view(6, 6), 6),
+        ("three tokens of one number", three, three.which.view(5, 5), 5),
+        ("PatchEmbedding(3, 3, 4)", PatchEmbedding(3, 3, 4), one, 3),
+        ("a layer of which one number sees nothing", blind, _enlarge(four), 4),
+        ("a layer of which two numbers cancel", even, _enlarge(four), 4),
+    ]
+    for _, embed, _, S in cases:
+        generator = torch.Generator().manual_seed(S)
+        for parameter in embed.parameters():
+            nn.init.normal_(parameter, generator=generator)
+    blind.project.weight.data[0] = 0.0
+    even.project.bias.data.zero_()
+    even.project.weight.data[1] = -even.project.weight.data[0]
+    return cases
 
 
 def _enlarge(numbers: Tensor) -> Tensor:

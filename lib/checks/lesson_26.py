@@ -106,8 +106,11 @@ def check_drift(drift) -> str:
         answer = returned(drift(*pair))
         for name, old, new in zip(("before", "after"), kept, pair, strict=True):
             _expect_weights(old, new, f"You changed the model `{name}` itself.")
-            learn = [[p.requires_grad for p in each.parameters()] for each in (old, new)]
-            expect(learn[0] == learn[1], f"You froze parts of the model `{name}`.")
+            same = all(
+                a.requires_grad == b.requires_grad
+                for a, b in zip(old.parameters(), new.parameters(), strict=True)
+            )
+            expect(same, f"You froze parts of the model `{name}`.")
         _expect_drift(answer, *pair)
     same = drift(pair[0], pair[0])
     expect(all(v == 0 for v in same.values()), "A model has not moved from itself.")
@@ -133,8 +136,8 @@ def _expect_drift(answer: object, before: GPT, after: GPT) -> None:
             (new.norm() / old.norm()).item(): "Subtract first, then take the norm.",
             (new.norm() / old.norm() - 1).item(): "Subtract the matrices, not norms.",
             (new.norm() / old.norm() - 1).abs().item(): "Subtract matrices, not norms.",
-            (change.abs().sum() / old.abs().sum()).item(): "The norm is the root of the "
-            "sum of squares.",
+            (change.abs().sum() / old.abs().sum()).item(): "The norm is the root of "
+            "the sum of squares.",
             (change / old).norm().item(): "Take both norms first, then divide.",
             change.abs().max().item(): "The norm of all numbers, not the largest.",
         }

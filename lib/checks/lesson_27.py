@@ -165,17 +165,6 @@ def _merge_mistakes(weight: Tensor, first: tuple, second: tuple, share: float) -
         "The rank is `len(a)`; `len(b)` is the size of the output.": weight
         + share * _product(first, len(weight))
         + (1 - share) * _product(second, len(weight)),
-        "`//` cuts off what is behind the comma: divide alpha by the rank with `/`.": (
-            weight
-            + share * (first[2] // ranks[0]) * (first[1] @ first[0])
-            + (1 - share) * (second[2] // ranks[1]) * (second[1] @ second[0])
-        ),
-        "Each adapter has an alpha of its own.": weight
-        + share * _product(first)
-        + (1 - share) * _product((*second[:2], first[2])),
-        "`share` is missing: yours mixes half and half.": _mixed(
-            weight, first, second, 0.5
-        ),
         "The second adapter is missing.": weight + share * _product(first),
         "The weight counts in full, whatever the shares.": share * weight
         + right
@@ -184,7 +173,22 @@ def _merge_mistakes(weight: Tensor, first: tuple, second: tuple, share: float) -
     if ranks[0] == ranks[1]:
         words = "Mix the products, not the matrices A and B."
         found[words] = weight + _product(_mixed_matrices(first, second, share))
-    return found
+    return found | _other_mistakes(weight, first, second, share)
+
+
+def _other_mistakes(weight: Tensor, first: tuple, second: tuple, share: float) -> dict:
+    whole = [(a, b, len(a) * (alpha // len(a))) for a, b, alpha in (first, second)]
+    return {
+        "`//` cuts off what is behind the comma: divide alpha by the rank with `/`.": (
+            _mixed(weight, *whole, share)
+        ),
+        "Each adapter has an alpha of its own.": _mixed(
+            weight, first, (*second[:2], first[2]), share
+        ),
+        "`share` is missing: yours mixes half and half.": _mixed(
+            weight, first, second, 0.5
+        ),
+    }
 
 
 def _mixed_matrices(first: tuple, second: tuple, share: float) -> tuple:

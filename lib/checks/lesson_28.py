@@ -109,8 +109,9 @@ def check_stream(stream) -> str:
             given = tensor(given, tuple(ids.shape), name)
             if not torch.equal(given.double(), right.double()):
                 row = (given != right).any(dim=1).nonzero()[0].item()
-                lists = [str(each[row].tolist()) for each in (ids, right, given)]
-                shown, wanted, own = (s if len(s) < 99 else f"{s[:99]}..." for s in lists)
+                shown, wanted, own = (
+                    str(each[row].tolist()[:30]) for each in (ids, right, given)
+                )
                 raise Mistake(
                     f"{name} of {shown} with end_id={end_id} are {wanted}, not {own}. "
                     + hint_for_tensor(given, _stream_mistakes(ids, end_id), OTHERWISE)
@@ -196,8 +197,8 @@ def check_fewest_bands(fewest_bands) -> str:
             continue
         expect(
             answer is not None,
-            f"{where} {right} bands are enough, but yours found none: did you try every "
-            "divisor, 1 and n_hashes included? And `least` itself is enough.",
+            f"{where} {right} bands are enough, but yours found none: did you try "
+            "every divisor, 1 and n_hashes included? And `least` itself is enough.",
         )
         expect(
             type(answer) is int,

@@ -283,7 +283,7 @@ def check_replay_rows(replay_rows) -> str:
     """Takes a function of n_answers, width and percent."""
     cases = [(100, 50, 50), (96, 64, 50), (101, 50, 50), (100, 50, 0), (90, 10, 10)]
     cases += [(91, 10, 10), (300, 100, 75), (301, 100, 75), (1, 64, 1), (7, 3, 99)]
-    cases += [(1, 1, 80), (1, 3, 90), (4, 1, 80), (85, 1, 15)]  # floats are off by a bit
+    cases += [(1, 1, 80), (1, 3, 90), (4, 1, 80), (85, 1, 15)]  # floats would be off
     for n_answers, width, percent in cases:
         given = returned(replay_rows(n_answers, width, percent))
         expect(

@@ -323,11 +323,22 @@ def _kept_hint(kept: list, right: list, pairs: list, length: int) -> str:
         ),
         (pairs, "Some pairs have two equal rows; leave them out."),
         (
-            [p for p in pairs if p[1][: length - len(p[0])] != p[2][: length - len(p[0])]],
+            [
+                p
+                for p in pairs
+                for room in [length - len(p[0])]
+                if p[1][:room] != p[2][:room]
+            ],
             "A prompt longer than a row leaves no room: max_length - len(prompt) is "
             "negative then, and a slice counts from the end.",
         ),
     ]
+    known = (words for wrong, words in hints if kept == wrong)
+    return next(known, _example(kept, right))
+
+
+def _example(kept: list, right: list) -> str:
+    """Name a pair that is missing, or one too many."""
     missing = next((pair for pair in right if pair not in kept), None)
     extra = next((pair for pair in kept if pair not in right), None)
     otherwise = "Look again."
@@ -335,4 +346,4 @@ def _kept_hint(kept: list, right: list, pairs: list, length: int) -> str:
         otherwise = f"{missing} is missing: its rows differ."
     elif extra:
         otherwise = f"{extra} is kept: its rows are equal."
-    return next((words for wrong, words in hints if kept == wrong), otherwise)
+    return otherwise

@@ -22,7 +22,8 @@ def all_but_the_rest(model, n):
 
 def positions_too(model, n):
     model.requires_grad_(True)
-    freeze(*(part for part in (model.tokens, model.positions) if part), *model.blocks[:n])
+    tables = [part for part in (model.tokens, model.positions) if part]
+    freeze(*tables, *model.blocks[:n])
     return count(model)
 
 

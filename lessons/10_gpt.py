@@ -10,7 +10,7 @@
 # - **You will see** one class with five thousand parameters or with 124 million, and a model that is
 #   sure of nonsense before it has learned anything. <!-- from: from-the-demo-to-gpt-2 "gpt2  " -->
 # - **Needs** lesson [09](09_transformer_block.ipynb).
-# - **Takes** about 65 minutes, and 50 for the exercises; the notebook runs in under 60 s.
+# - **Takes** about 65 minutes, and 60 for the exercises; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -38,8 +38,7 @@ sys.path.insert(0, str(found[0]))
 # <!-- from: from-the-demo-to-gpt-2 "gpt2  " -->
 #
 # How do the parts become that model, where do its parameters sit, and which numbers should they hold
-# before training? A test of your answers: your own class must read a file in GPT-2's format, and
-# give the logits that GPT-2 gives.
+# before training? A test of your answers: a GPT must read a file in GPT-2's format, and give the logits of GPT-2's formulas.
 
 # %% [markdown]
 # ## The machine
@@ -183,7 +182,7 @@ config = replace(config, tie_weights=False)
 diagrams.gpt_names()
 
 # %% [markdown]
-# The class says the same. It is the `LanguageModel` of lesson [06](06_attention.ipynb), but makes its
+# It is the `LanguageModel` of lesson [06](06_attention.ipynb), but makes its
 # blocks itself, always has a last norm, and its head has no bias. (`parts()` makes new modules for each block.)
 
 # %% tags=["naive:models.gpt.GPT"]
@@ -259,13 +258,13 @@ claim(abs(losses[False] - math.log(65)) < 0.6, "untied it starts near ln 65")
 claim(losses[True] > 3 * math.log(65), "tied it starts far above")
 
 # %% [markdown]
-# PyTorch draws the numbers of a table from a bell curve of size 1. With `tie_weights` that table is
+# PyTorch draws the numbers of a table from a bell curve of standard deviation 1. With `tie_weights` that table is
 # also the head's matrix, and there it is far too large: the model is sure of nonsense. (Sure of the token that
 # it has just read, see *Predict*.)
 #
 # ### Start near nothing
 #
-# So draw the weights yourself, as GPT-2 does. Biases go to 0, gains stay at 1. (Functions whose name
+# So draw the weights yourself, as GPT-2 does. Biases go to 0. (Functions whose name
 # ends in `_` change their argument in place.)
 
 # %%
@@ -498,8 +497,7 @@ for name, tensor in tensors.items():
         print(f"{name:34} {tuple(tensor.shape)}")
 
 # %% [markdown]
-# GPT-2's names and shapes: `c_attn` has 32 rows and 96 columns. (`transformer.` is put in front by Hugging Face; OpenAI's
-# own files lack it, and the library reads both.) There is no head, because it is
+# GPT-2's names and shapes: `c_attn` has 32 rows and 96 columns. (Hugging Face's programs put `transformer.` in front; the files that `load_gpt2` fetches lack it. GPT-2's approximate GELU is set by the preset.) There is no head, because it is
 # tied. Read the file back:
 
 # %%
@@ -590,7 +588,7 @@ print("as from PyTorch's blocks; first position that moved:", moved.nonzero()[0]
 # ### The classic bug: tied in name only
 #
 # Somebody ties the weights by *copying*: the head gets its own tensor with the same numbers. It runs,
-# and before training even the logits are the same.
+# and before training the logits are even the same.
 
 # %%
 torch.manual_seed(0)
@@ -631,7 +629,7 @@ for name, model in (("tied", right), ("copied", wrong)):
 claim(cosine < 0.95, "the copies have gone their own ways")
 
 # %% [markdown]
-# The copies have gone their own ways. The loss hardly tells you. And whoever loads this as a tied model must
+# The copies have gone their own ways. The loss tells you only beside the right run. And whoever loads this as a tied model must
 # throw one of the two tables away. **Count, and compare with the formula.**
 
 # %% [markdown]

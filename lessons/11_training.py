@@ -11,7 +11,7 @@
 # - **You will see** what loss curves say about a rate and about overfitting, and a small GPT below
 #   1.88 nats after seconds of training. <!-- from: experiment-2-the-fast-recipe "limit =" -->
 # - **Needs** lesson [10](10_gpt.ipynb).
-# - **Takes** about 75 minutes, and 75 for the exercises; the notebook runs in under 60 s.
+# - **Takes** about 75 minutes, and 80 for the exercises; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -84,7 +84,7 @@ show_blocks("plain loop")
 # %% [markdown]
 # ## The machine
 #
-# One step of training is a ring. In colour is what this lesson adds or opens: a limit for the
+# One step of training is a ring. In colour is what this lesson adds or looks inside: a limit for the
 # gradients, the inside of the optimiser, and a schedule that sets the rate.
 
 # %% mystnb={"image": {"alt": "Diagram: a ring of six boxes. Batch, loss, gradients, clip, optimiser, weights, and back to the next batch. A seventh box, schedule, gives the optimiser the rate of this step. Clip, optimiser and schedule are in colour."}}
@@ -97,8 +97,7 @@ diagrams.training_ring()
 #
 # For every parameter, [AdamW](../book/glossary.md#adamw) keeps two running means: $m$ of the gradient,
 # the [momentum](../book/glossary.md#momentum), and $v$ of its square. Both start at 0, so at first they
-# are too small: after step $t$ they hold only the share $1 - 0.9^t$ and $1 - 0.95^t$. Divide by that
-# share. Then move *against* $m$, by the rate times $m / \sqrt{v}$.
+# are too small: after step $t$ they hold only a share of a mean, $1 - 0.9^t$ and $1 - 0.95^t$. Divide each by its share. Then move *against* $m$, by the rate times $m / \sqrt{v}$.
 #
 # Take one number and three lists of gradients: they agree, they are tiny, they change their sign.
 
@@ -236,7 +235,7 @@ for name, step in (("gradient", G), ("AdamW", G.sign())):
 
 # %% [markdown]
 # The gradient stretches (1, 1) by 4 and (1, -1) by 0.4; AdamW's step stretches the first by 2 and loses
-# the second. These factors are the [singular values](../book/glossary.md#singular-value) of a matrix.
+# the second. Along such special directions, where it stretches most and least, these factors are its [singular values](../book/glossary.md#singular-value).
 # PyTorch finds them and their directions, $G = U \, \text{diag}(s) \, V^\top$: the columns of $V$ go in, those of $U$ come out.
 # [Muon](../book/glossary.md#muon) keeps the directions and sets **every factor to 1**: its step is
 # $U V^\top$.
@@ -264,8 +263,7 @@ for name, step in (("gradient", G), ("AdamW", G.sign()), ("Muon", muon_step)):
 # %% [markdown]
 # Muon's sum is all singular values added up, and no step with factors up to 1 reaches more.
 #
-# The library's `orthogonalize` comes close to $U V^\top$ with a few products, which are quicker
-# (*Deeper*). Muon keeps a mean $m$ as AdamW does, and no $v$. (`m.lerp_(g, share)` moves `m` by
+# The library's `orthogonalize` comes close to $U V^\top$, more quickly (*Deeper*). Muon keeps a mean $m$ as AdamW does, and no $v$. (`m.lerp_(g, share)` moves `m` by
 # that share of the way to `g`.)
 
 # %% tags=["naive:train.optimizer.Muon"]
@@ -398,8 +396,7 @@ def train(training, next_batch, every=0, evaluate=None):
 # %% [markdown]
 # ## Check
 #
-# The library's versions make the same steps. From here on the names mean the library's. Its
-# `TrainConfig` has more settings, among them `embedding_learning_rate`, a rate of its own for the table; `rounds`, of `orthogonalize`; and
+# The library's versions make the same steps. From the next section on `Training`, `train` and `TrainConfig` are the library's, which has more settings, among them `embedding_learning_rate`, a rate of its own for the table; `rounds`, of `orthogonalize`; and
 # `accumulation`.
 
 # %% tags=["same:train.Training", "same:train.train", "same:train.settings.TrainConfig", "same:train.optimizer.make_optimizers", "proof", "corpus"]
@@ -468,7 +465,7 @@ print(f"first loss {losses[0]:.2f}, last loss {losses[-1]:.2f}")
 claim(losses[-1] < 0.3, "the model learns one batch by heart")
 
 # %% [markdown]
-# Nearly 0. Gradients arrive, and the optimiser has the parameters. If it fails, do not start the long run.
+# Nearly 0. Gradients arrive, and the optimiser has the parameters. 
 #
 # ### The classic bug: the mean of the means
 #
@@ -615,7 +612,7 @@ for kind in kinds:
     claim(all(0.0005 < ratio < 0.2 for ratio in each), "every kind of matrix moves")
 
 # %% [markdown]
-# In this run all matrices but the table move by about a hundredth of their length. The table moves least: its numbers
+# In this run all matrices shown but the table move by about a hundredth of their length. The table moves least: its numbers
 # are the largest, and AdamW steps by the rate, whatever their size. That is why it gets a higher rate
 # below.
 #
@@ -646,7 +643,7 @@ for run in fitted.values():
     train(run, batches(0, few, 4), 4, lambda: estimate_loss(run.model, some, 64))
 
 # %% [markdown]
-# Compare the end of each run with its best moment.
+# Compare each run's end with its best moment.
 
 # %% tags=["corpus", "measured", "hide-input"]
 # @title Best moment and end of each run
@@ -672,8 +669,7 @@ plot.line_chart(curves, "step", "loss (nats per token)", x=range(4, 121, 4))
 # %% [markdown]
 # The two curves of the plain run part, and the upper one turns upwards: that is
 # [overfitting](../book/glossary.md#overfitting). With dropout or weight decay the end is much better. But
-# whoever stops the plain run at its best moment gets a good part of that for nothing. One seed names no
-# winner; more text would help most.
+# whoever stops the plain run at its best moment gets a good part of that for nothing. One seed names no winner.
 
 # %% [markdown]
 # ## Experiment 2: the fast recipe
@@ -728,9 +724,7 @@ show_blocks("recipe")
 # %% [markdown]
 # Muon is ahead with every seed, by more than a tenth of a nat in as many steps. For both, the best rates are the highest that were
 # tried, so there may be more to gain on either side. (Not counted: Muon's low limit of the norm comes from earlier trials; AdamW has the
-# usual 1. The run above takes half of Muon's best rate.) And
-# **one** block with the recipe beats three in the plain loop, whose rate nobody searched for; three
-# with the recipe beat them all.
+# usual 1. The run above takes half of Muon's best rate.) And in runs of 200 steps **one** block with the recipe beats three in the plain loop, whose rate nobody searched for; three with the recipe are best.
 #
 # ### What a loss sounds like
 #
@@ -944,15 +938,14 @@ check_WeightAverage(WeightAverage)
 # %% [markdown]
 # ## Recap
 #
-# - You computed **AdamW by hand**: steps of the rate or less, whatever the size of the gradients.
+# - You computed **AdamW by hand**: steps of about the rate at most, whatever the size of the gradients.
 # - You built **schedules**, and saw what **clipping** does.
 # - You built **Muon**, which gives all directions of a matrix's update the same weight. With as many tries as
 #   AdamW it ends lower, with each of three seeds.
 # - You can **watch a run**: overfit one batch first, find the bottom of the U, compare updates with
 #   weights, see overfitting. Parts of a batch count by their **targets**.
 #
-# What is still wrong: when the computer stops, the run is lost. And how much of a difference is luck? Both
-# is for lesson [12](12_training_runs.ipynb).
+# What is still wrong: when the computer stops, the run is lost. And how much of a difference is luck? Lesson [12](12_training_runs.ipynb) takes up both.
 #
 # The library's entries:
 # [warmup, cosine_schedule and linear_schedule](../book/api.md#trainschedule),

@@ -10,7 +10,7 @@
 # - **You will see** a model that runs in a circle, the same text for a small part of the work, and a
 #   bug that the loss hardly notices.
 # - **Needs** lessons [10](10_gpt.ipynb) and [11](11_training.ipynb).
-# - **Takes** about 75 minutes, and 65 for the exercises; the notebook runs in under 60 s.
+# - **Takes** about 75 minutes, and 75 for the exercises; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -77,7 +77,7 @@ for text in ("My lord, I ", "My lord, I wil"):
 # %% [markdown]
 # ## The machine
 #
-# New are the rules that choose, and a cache beside the model, so that it reads only the newest token.
+# Two parts are new: the rules that choose, and a cache beside the model, so that it reads only the newest token.
 
 # %% mystnb={"image": {"alt": "Diagram of a loop. The newest token of the text goes into the GPT. New beside it is a cache with the keys and values of all earlier tokens. Logits come out. New rules, penalty, temperature, top-k and top-p, decide what may come. One token is drawn and appended to the text."}}
 from lib.show import diagrams
@@ -331,8 +331,7 @@ print("its first letter gone:", torch.allclose(keys[:, :, 1:], later, atol=1e-4)
 
 # %% [markdown]
 # Later text changes nothing. **So compute keys and values once, and keep them.** The last line is a warning:
-# when the first character goes, all others move to another position, and from the second block on their keys had also looked at the
-# character that is gone. Nothing kept is right any more.
+# when the first character goes, all others move to another position, and from the second block on their keys come from vectors that had read the character that is gone. Nothing kept is right any more.
 
 # %% mystnb={"image": {"alt": "Diagram of two tables of queries and keys for five tokens. Without a cache all rows are computed again. With a cache only the last row is computed, from four keys that were kept and a new one."}}
 diagrams.cache_step()
@@ -358,8 +357,7 @@ class KVCache:
 
 
 # %% [markdown]
-# The attention of lesson [07](07_multi_head_attention.ipynb) needs one new line. (With fewer queries than
-# keys, our `is_causal` takes the queries for the *last* positions; PyTorch's own takes them for the first.)
+# The attention of lesson [07](07_multi_head_attention.ipynb) needs one new line. (With fewer queries than keys, our `is_causal` treats the queries as the *last* positions, PyTorch's as the first.)
 
 # %% tags=["grows:attention.MultiHeadAttention"]
 from torch import nn
@@ -416,7 +414,7 @@ print(f"{one_text / 1e6:.0f} MB for one text of {gpt2.context_length:,} tokens")
 #
 # ### A GPT that reads one token
 #
-# In the library's `GPT.forward` three lines are for the cache:
+# In the library's `GPT.forward` these lines are for a cache:
 #
 # ```python
 # start = 0 if cache is None else cache[0].length   # what is already there
@@ -561,8 +559,7 @@ print("moves of the window:", len({window_start(n, 64) for n in range(9, 109)}) 
 # ### The classic bug: the position of the newest token
 #
 # With a cache somebody has to tell the model how long the past is. Ask the cache for its length *after* the
-# new token was appended, and each token stands one place too far on. Take the last position for the
-# length, and it is one too few. Or forget `start`: all stand at position 0. Let the model read a speech
+# new token was appended, and each token stands one place too far on. Use the last position in place of the length, and it is one too few. Or forget `start`: all stand at position 0. Let the model read a speech
 # from *Hamlet*, which it does not know, one character at a time, with each mistake.
 
 # %% tags=["hide-input"]
@@ -611,8 +608,8 @@ off = [abs(losses[name] - losses["right"]) for name in ("one too few", "one too 
 claim(max(off) < 0.1, "wrong by one costs little")
 
 # %% [markdown]
-# The comparison of logits finds all three. The loss finds only the last: text that stands one place further
-# on is still text. **So hold a cache against the model without it.**
+# The comparison of logits finds all three. The loss alone would warn you only of the last: text that stands one place further
+# on is still text. **So always compare a cache with the model without it.**
 #
 # ### The second bug: top-p without the token that reaches it
 #
@@ -939,8 +936,7 @@ for name, mass in (("accepted", accepted), ("redrawn", redrawn)):
 print("together ", [round(m, 2) for m in (accepted + redrawn).tolist()])
 
 # %% [markdown]
-# Together they are $p$. It is no accident: $\min(p, q) + \max(0, p - q) = p$, for every token, and both
-# factors of the second term cancel. Several drafted tokens are accepted up to the first that is not.
+# Together they are $p$. It is no accident: $\min(p, q) + \max(0, p - q) = p$ for every token, and the chance of a rejection, $1 - \sum \min(p, q)$, equals the sum $\sum \max(0, p - q)$ by which we divide. Of several drafted tokens those before the first rejected one are accepted.
 # `p` has one row more than `q`, for the token after the last.
 
 

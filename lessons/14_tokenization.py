@@ -140,7 +140,7 @@ for _ in range(5):
 # ### Bytes
 #
 # Which characters does the vocabulary begin with? Unicode has more than a hundred thousand. But every
-# text is stored as [bytes](../book/glossary.md#byte), numbers below 256, usually in the code *utf-8*.
+# text is stored as [bytes](../book/glossary.md#byte), numbers below 256, usually in the encoding *utf-8*.
 # Look at how many bytes a character takes.
 # <!-- from: learning "256 + n_merges" -->
 
@@ -178,7 +178,7 @@ def split_words(text: str) -> list[str]:
 print("|".join(split_words("The dog! They'll say: 'no dog.'   42 cafés")))
 
 # %% [markdown]
-# A space belongs to the word *after* it. Nothing is lost: put together, the words are the text.
+# One space before a word belongs to it. Nothing is lost: put together, the words are the text.
 #
 # ### Learning
 #
@@ -262,7 +262,7 @@ print("longest:", [token.decode() for token in sorted(tokens, key=len)[-8:]])
 # ### Encoding
 #
 # To encode a new text, cut it into words and merge each word in the order in which the merges were learned.
-# `ranks` says which id a pair becomes. The earlier a merge was learned, the smaller its id. Of equal pairs the one with the smaller ids came first.
+# `ranks` says which id a pair becomes. The earlier a merge was learned, the smaller its id. 
 
 
 # %% tags=["naive:text.bpe.apply_merges"]
@@ -292,8 +292,7 @@ diagrams.merge_tree(" brother", spelt)
 #
 # ### Any bytes to ids and back
 #
-# Now a class that keeps the merges. In `decode`, `"surrogateescape"` puts a stand-in character for each byte that is not utf-8;
-# in `encode` it turns these back into the bytes.
+# Now a class that keeps the merges. `data.decode(..., "surrogateescape")` puts a stand-in character for each byte that is not utf-8, so that the text can be cut into words; `word.encode(...)` turns it back.
 
 
 # %% tags=["naive:text.bpe.ByteBPE"]
@@ -501,8 +500,7 @@ for name, length in lengths.items():
 plot.line_chart(lengths, "tokens in the vocabulary", "characters per token", sizes)
 
 # %% [markdown]
-# *The first few hundred merges do most of the work. Later ones fit the text that they were learned from more and more closely, and
-# new text less.* And it is new text that counts:
+# *The first few hundred merges do most of the work. Later ones shorten the text that they were learned from more than new text: the gap grows.* And it is new text that counts:
 
 # %% tags=["corpus"]
 covered = 64 * lengths["validation split"][sizes.index(1024)]
@@ -573,7 +571,7 @@ assert max(times) < 1.15 * min(times)
 print("so it stands in the record")
 
 # %% [markdown]
-# - **Byte pairs win**, by about a tenth of a nat per character, with every seed and in fewer steps.
+# - **Byte pairs win**, by more than a tenth of a nat per character, with every seed and in fewer steps.
 # - **A longer context alone gains nothing** in so short a training: the second model looks back as far as the
 #   third, and does no better than the first.
 # - So what gains? A batch of byte pairs holds more than twice the text, and frequent words have vectors of their
@@ -635,7 +633,7 @@ rung("GPT over byte pairs", count_parameters(gpt), per_character, seconds, text)
 #
 # <details><summary>Every word of the training text becomes twice as frequent. Which merges change?</summary>
 #
-# None, as long as each merged pair came at least twice. All counts double, so the order of the pairs stays.
+# None. All counts double, so the order of the pairs stays. (The library stops when no pair comes twice; it could now go on for longer.)
 #
 # </details>
 #
@@ -952,7 +950,7 @@ print(f"a merge visits {mean:.0f} of {n_places:,} places on average")
 # %% [markdown]
 # ## Deeper: GPT-2 writes with your tokenizer
 #
-# OpenAI published GPT-2's merges as a text file, `merges.txt`, one merge per line. To make all bytes visible in
+# GPT-2's merges are a text file, one merge per line (OpenAI called it `vocab.bpe`, Hugging Face `merges.txt`). To make all bytes visible in
 # it, each byte is written as a character. Byte `b` becomes `chr(b)` if that can be seen; each of the others gets a
 # character from 256 on, so that the space becomes `Ġ`. (173 is left out of the visible ones because `chr(173)` is
 # a soft hyphen.) The ids of the bytes follow this order too.

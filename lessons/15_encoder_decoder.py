@@ -70,7 +70,7 @@ diagrams.encoder_decoder()
 # target positions, three source positions, and vectors of a single number: queries $-\ln 2$ and
 # $\ln 2$, keys 0, 1, 2, values 7, 14, 21.
 #
-# A score is query times key, and $e^{\ln 2 \cdot k} = 2^k$. So the first query gives the three keys
+# A score is query times key, and $e^{\ln 2 \cdot k} = 2^k$. For the first query it is $2^{-k}$, which gives the three keys
 # weights in the ratio 4 to 2 to 1, and mixes $(4 \cdot 7 + 2 \cdot 14 + 1 \cdot 21) / 7 = 11$. Compute the
 # other mix, then look.
 
@@ -198,7 +198,7 @@ for ids in make_batch(["dot", "stone"]):
     print(ids)
 
 # %% [markdown]
-# `word[::-1]` is the word backwards. Sources end with `<eos>`, targets begin with `<bos>` too.
+# `word[::-1]` is the word backwards. Both end with `<eos>`; targets also begin with `<bos>`.
 #
 # ### Cross-attention
 #
@@ -341,7 +341,7 @@ print("last source changed:", noticed(before, decoder(x, changed)))
 #
 # ### The Transformer
 #
-# `encode` (another one than that of words above) returns the memory, and the mask that says where the source holds tokens. `decode` gives the logits after each target
+# `encode` (not that of words above) returns the memory, and the mask that says where the source holds tokens. `decode` gives the logits after each target
 # token. The head is *tied*: it has the weights of the target's table.
 
 # %% tags=["naive:models.encoder_decoder.Transformer"]
@@ -392,7 +392,7 @@ print(padding_mask(src, PAD)[0, 0, 0].int().tolist(), "the mask of dot")
 # ### The paper's base model, counted
 #
 # The paper's *base* model has vectors of 512 numbers and six blocks on each side. Take two vocabularies
-# of 20,000 tokens. On the device `meta` tensors have shapes and no numbers. By hand, a block of the
+# of 20,000 tokens. On the device `meta`, tensors have shapes and no numbers. By hand, a block of the
 # encoder has four projections, $4 D^2$; the feed-forward network, $2 D D_{ff} + D_{ff} + D$; two norms,
 # $2 \cdot 2 D$.
 
@@ -769,7 +769,7 @@ print("alone as in a batch; token by token as all at once")
 
 # %% [markdown]
 # The same weights, the same words. **A sentence gets another answer in another batch**: that is how you
-# notice this bug; no error and no shape tells you.
+# notice this bug; no error and no wrong shape gives it away.
 
 # %% [markdown]
 # ## Look
@@ -800,9 +800,9 @@ draw_map("rotation", size=(5.6, 5))
 
 # %% [markdown]
 # *The letter to write first looks at the last letter of the source, the next one at the letter before
-# it: a falling line. The last row, which writes `<eos>`, looks elsewhere. *
+# it: a line from the top right down to the bottom left. The last row looks at `<eos>`.*
 #
-# One picture can be luck. So measure over all words set aside: how often does the largest weight of a row
+# Now measure over all words set aside: how often does the largest weight of a row
 # lie on the mirrored letter, and how much weight lies there? Compare with the model before training, and
 # with equal weights for all source tokens.
 

@@ -51,7 +51,7 @@ from lib.show import diagrams
 diagrams.both_directions()
 
 # %% [markdown]
-# Now the old task is useless: the next character stands in the input. So hide a character *in the
+# Now the old task is trivial: the next character stands in the input. So hide a character *in the
 # input*, and ask for the one that stood there.
 
 # %% mystnb={"image": {"alt": "The text my lord. In the input a blank stands in the place of the o. The encoder reads the whole row. Above the blank it guesses a character, and only there is a loss, minus ln p of o."}}
@@ -79,7 +79,7 @@ print("after 't':           ", dict(after_t))
 print("between 't' and ' ': ", dict(between))
 
 # %% [markdown]
-# The left side alone leaves a doubt. With a space on the right it is gone. Count all triples in the text: `counts[i, j, k]` says how often $i$, $j$, $k$ stand side by side.
+# The left side alone leaves some doubt. With a space on the right it is gone. Count all triples in the text: `counts[i, j, k]` says how often $i$, $j$, $k$ stand side by side.
 
 # %% tags=["corpus", "hide-input"]
 # @title The text
@@ -495,8 +495,8 @@ plot.line_chart({"both sides": by_right}, *axes, x=range(6))
 # %% [markdown]
 # *The first character on the right is worth most, the second a little, all others hardly anything.*
 #
-# Read the left half with care. At 0 the model faces six to eleven blanks in a row, at 1 still five to ten; in training a whole
-# row had five. It is good at the question that it was asked. So this model should not write.
+# Read the left half with care. At 0 the window has six to eleven blanks, at 1 still five to ten; in training a whole
+# row had five.  Writing would be the case 0 at every step, so this model should not write.
 
 # %% [markdown]
 # ## Experiment: two sides against one
@@ -554,7 +554,7 @@ for name, found in record["runs"].items():
     print(f"{name:19}", *(f"{loss:.2f}" for loss in found["losses"]), "nats")
 
 # %% [markdown]
-# Two sides win with every seed, and by more against the rival that learns from as few. (Few questions per row are a price: on the stand-in play so short a training does not suffice, and the claim below is not checked there.)
+# Two sides win with every seed, and by more against the rival that learns from as few. (Few questions per row are a price: on the stand-in play so short a training does not suffice, and the claim above is not checked there.)
 #
 # The losses of `both sides` do not belong on the ladder: each knows the right side, so their sum is not
 # $-\ln p(\text{text})$.
@@ -584,7 +584,7 @@ print("so it stands in the record")
 diagrams.frozen_encoder()
 
 # %% [markdown]
-# The bigram's texts are drawn from its table of counted pairs, all at once, one character after the other.
+# The bigram's texts are drawn from its table of counted pairs, side by side, one character at a time.
 
 # %%
 from lib.models.bigram import count_pairs

@@ -37,7 +37,7 @@ sys.path.insert(0, str(found[0]))
 # network. Only two layers know what a token is: the table at the bottom that makes vectors of ids,
 # and the head at the top that makes logits of vectors.
 #
-# So change these two. Can the blocks between them read a picture? 
+# Change these two. Can the blocks between them read a picture? 
 #
 # The pictures come with scikit-learn: 1,797 handwritten digits ([Alpaydin and
 # Kaynak](https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits), licence
@@ -119,7 +119,7 @@ for row in (patches @ E).tolist():
 
 # %% [markdown]
 # Four tokens of two numbers. That is all: **cut, flatten, multiply.** A table of embeddings holds a
-# row for each token id. No table can list all patches. The matrix *computes* the row, and is
+# row for each token id. In a photograph no table could list them. The matrix *computes* the row, and is
 # learned like the table.
 
 # %% [markdown]
@@ -374,9 +374,7 @@ claim(after.mean() > 0.91 and after.min() > 0.8, "any vector names most digits")
 
 # %% [markdown]
 # Before, a patch names about half of the digits at most. After, any vector names nearly all, even
-# one from a corner that is almost always white. Two layers of attention have carried
-# enough to name the digit to every place. (The head is linear, so the mean of the vectors has the mean of their logits: training asked each
-# vector for the answer.)
+# one from a corner that is almost always white. Two layers of attention have carried to every place enough to name the digit. (The head is linear, so the logits of the mean vector are the mean of the 16 vectors' logits.)
 #
 # A weight on "patch 7" in the last layer is therefore no weight on *those four pixels*. Change the
 # pixels instead: **cover a patch, and see how far the probability of the right digit falls.** Cover with
@@ -422,7 +420,7 @@ for row in sevens.view(4, 4).tolist():
 claim((sevens < 0.05).sum() >= 9, "most patches hardly matter")
 
 # %% [markdown]
-# A few patches matter, the others hardly. But one model may be an accident. Make such a map for each
+# For a seven one patch matters much, a second a little. But one model may be an accident. Make such a map for each
 # digit, and compare with five other models, recorded by `python book/_tools/patches.py`: other
 # first weights, other held-out pictures. Two sets of maps with the same pattern have correlation 1,
 # with nothing in common 0.
@@ -456,7 +454,7 @@ claim(agreement(maps).min() > 0.4, "the six maps are alike")
 mean_map = torch.stack(maps).mean(dim=0)  # (10, 16)
 
 # %% [markdown]
-# They agree well. So the map belongs to these digits and this kind of model, not to one seed. Draw its mean:
+# The map belongs to these digits and this kind of model, not to one seed. Draw its mean:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Ten grids of 4 by 4 squares, each over a grey mean digit. In most grids one square is dark blue. For the 9 it is the square to the left of its lower half, for the 7 the one to the right of its foot, for the 6 the one at its upper right: there the digit has no stroke."}}
 # @title What each digit needs, mean over six models
@@ -473,8 +471,7 @@ figure
 # *Blue: the probability of the right digit falls when this patch is covered. Grey: the mean digit.*
 #
 # Look at the 9. The patch that matters most is nearly *empty*: an 8 has a stroke there, a 9 has
-# none. The 7 is empty at the bottom, where a 2 or a 3 has ink; the 6 at the upper right, where a 9 has. **The model uses what is missing, too.** Are these patches empty in each picture, not only on
-# average? Then painting them white changes nothing.
+# none. The 7 is empty at the bottom beside its foot, where a 2 or a 3 has ink; the 6 right of its middle, where a 9 has. **The model uses what is missing, too.** If they are empty in nearly each picture, painting them white changes almost nothing.
 
 # %% tags=["measured:wide"]
 painted = torch.tensor(runs["squares"]["painted white"]).mean(dim=0)  # (10, 16)
@@ -486,7 +483,7 @@ for digit, n in ((9, 9), (7, 14), (6, 6)):
     assert painted[digit, n] < 0.05
 
 # %% [markdown]
-# So it is. Such a picture is called an [occlusion
+# It hardly does. Such a map is called an [occlusion
 # map](../book/glossary.md#occlusion-map).
 
 # %% [markdown]
@@ -518,8 +515,7 @@ print("so it is")
 
 # %% [markdown]
 # - **The nearest neighbour** does as well, even a little better. These pictures are small and
-#   centred, and come from only [13
-#   writers](https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits), whom
+#   centred, and come from only [13 of its 43 writers](https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits), whom
 #   a random split puts on both sides. We have not shown that a Transformer reads small digits best,
 #   but that *its blocks did not have to change*.
 # - **Strips** cost nothing that five seeds could show: the accuracy does not find the bug.
@@ -554,7 +550,7 @@ captions = pad_batch([[BOS, *map(letters.index, w), EOS] for w in words], PAD)
 print(len(letters), "tokens; seven:", captions[7].tolist())
 
 # %% [markdown]
-# The encoder is the trained one, *frozen*: nobody trains it further. So each picture is encoded
+# The encoder is the trained one, *frozen*: its weights no longer change. So each picture is encoded
 # once. Only the decoder, of one layer, is new.
 
 # %%

@@ -106,6 +106,8 @@ CASES = (  # candidate, references, n
     ("Le chat", ("le chat",), 1),
     ("le chat le chat le chien", ("le chat le chien", "le chat dort le chat"), 5),
     ("a b c d e f g", ("a b c d e f h", "x b c d e f g"), 6),
+    ("a bc d", ("ab c d", "x y"), 2),
+    ("le roi voit la reine", ("le", "roi la", "la reine dort"), 2),
     ("", ("le chat",), 1),
     ("le chat", (), 1),
 )
@@ -307,6 +309,7 @@ def check_forbidden(forbidden) -> str:
     for ids, n, vocab_size in (
         *((hand, 2, 8), (hand, 1, 8), (drawn, 3, 8), (drawn, 4, 8), (drawn, 2, 3)),
         *((hand[:, :1], 3, 8), (hand[:1], 2, 11), (hand, 4, 8), (drawn[:, :2], 1, 5)),
+        (torch.tensor([[1, 12, 11, 2, 1]]), 2, 15),
     ):
         before = ids.clone()
         given = returned(forbidden(ids, vocab_size, n))

@@ -10,7 +10,7 @@
 # - **You will see** one class with five thousand parameters or with 124 million, and a model that is
 #   sure of nonsense before it has learned anything. <!-- from: from-the-demo-to-gpt-2 "gpt2  " -->
 # - **Needs** lesson [09](09_transformer_block.ipynb).
-# - **Takes** about 65 minutes, and 60 for the exercises; the notebook runs in under 60 s.
+# - **Takes** about 65 minutes without the exercises; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course

@@ -11,7 +11,7 @@
 # - **You will see** what loss curves say about a rate and about overfitting, and a small GPT below
 #   1.88 nats after seconds of training. <!-- from: experiment-2-the-fast-recipe "limit =" -->
 # - **Needs** lesson [10](10_gpt.ipynb).
-# - **Takes** about 75 minutes, and 80 for the exercises; the notebook runs in under 60 s.
+# - **Takes** about 75 minutes without the exercises; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course

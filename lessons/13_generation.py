@@ -10,7 +10,7 @@
 # - **You will see** a model that runs in a circle, the same text for a small part of the work, and a
 #   bug that the loss hardly notices.
 # - **Needs** lessons [10](10_gpt.ipynb) and [11](11_training.ipynb).
-# - **Takes** about 75 minutes, and 75 for the exercises; the notebook runs in under 60 s.
+# - **Takes** about 75 minutes without the exercises; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -128,7 +128,7 @@ show("top-p, p = 0.9", logits.masked_fill(weights < 9, -inf))
 
 # %% [markdown]
 # Last, a **[repetition penalty](../book/glossary.md#repetition-penalty)**: a token that was there before
-# gets its logit divided by a number above 1. Say `see` was there, and the penalty is 2: its weight becomes 5, of 35 in all. (Negative
+# gets its logit divided by a number above 1. Say `see` was there, and the penalty is 2: its weight becomes the root of what it was. (Negative
 # logits need care, see below.)
 
 # %%
@@ -1057,6 +1057,8 @@ for _ in range(1_000):
     start = torch.zeros(1, 1, dtype=torch.long)
     run = speculative_generate(*tables, start, n_tokens=2, generator=generator)
     counts[tuple(run.ids[0, 1:])] += 1
+
+# %%
 off = (counts / 1_000 - exact).abs().max().item()
 claim(off < 0.06, "the texts have the target's distribution")
 print("off by less than 0.06:", off < 0.06)

@@ -11,7 +11,7 @@
 #   why losses of two tokenizers must not be compared per token.
 # - **Needs** lessons [01](01_text_and_tokens.ipynb), [02](02_bigram.ipynb) and
 #   [11](11_training.ipynb).
-# - **Takes** about 65 minutes, and 55 for the exercises; the notebook runs in under 45 s.
+# - **Takes** about 65 minutes without the exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -288,7 +288,7 @@ spelt = [(tokens[a].decode("latin-1"), tokens[b].decode("latin-1")) for a, b in 
 diagrams.merge_tree(" brother", spelt)
 
 # %% [markdown]
-# Along every path upwards the numbers grow. (Merge number k made the id 255 + k; `latin-1` gives every byte a character.) `other` is there again; it serves *mother* and *another* as well.
+# Along every path upwards the numbers grow. (`latin-1` gives every byte a character.) `other` is there again; it serves *mother* and *another* as well.
 #
 # ### Any bytes to ids and back
 #

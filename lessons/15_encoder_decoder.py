@@ -12,7 +12,7 @@
 #   a model whose answer depends on its neighbours in the batch.
 # - **Needs** lessons [07](07_multi_head_attention.ipynb), [09](09_transformer_block.ipynb) and
 #   [13](13_generation.ipynb).
-# - **Takes** about 65 minutes, and 75 for the exercises; the notebook runs in under 60 s.
+# - **Takes** about 65 minutes without the exercises; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -1041,7 +1041,7 @@ check_write_again(write_again)
 #
 # <details><summary>Hint</summary>
 #
-# Only the answer changes: `train_small(sequence_loss, 350, answer)` with a function `answer` of a word. It returns a
+# Only the answer changes: `train_small(sequence_loss, n_steps, answer)` with a function `answer` of a word. It returns a
 # model and its losses; the check wants the model.
 #
 # </details>

@@ -9,7 +9,7 @@
 # - **You will build** batches of pairs, the paper's smoothed loss and warm-up, BLEU, and beam search.
 # - **You will see** French words find their places, and where smoothing, beams and warm-up pay.
 # - **Needs** lesson [15](15_encoder_decoder.ipynb).
-# - **Takes** about 75 minutes, and 75 for the exercises; the notebook runs in under 60 s.
+# - **Takes** about 75 minutes without the exercises; the notebook runs in under 60 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -112,7 +112,7 @@ for text, share in question.answers.items():
 # | $s$, $w$ | numbers | the step, from 1 on; steps of warm-up |
 # | $K$, $\alpha$ | numbers | beams; strength of the length penalty |
 #
-# Vaswani et al. (2017), sections 5.3, 5.4 and 6.1; BLEU: Papineni et al. (2002), section 2.3; length
+# Vaswani et al. (2017), sections 5.3 to 5.4 and 6.1; BLEU: Papineni et al. (2002), section 2.3; length
 # penalty: Wu et al. (2016), equation (14).
 
 # %% [markdown]
@@ -349,6 +349,7 @@ claim(min(right) >= 0.97, "nearly every translation is right word for word")
 # many runs of 1 to 4 words does a text share with a right one?
 #
 # $$\text{BLEU} = 100 \cdot \min(1, e^{1 - r/c}) \cdot (p_1 \, p_2 \, p_3 \, p_4)^{1/4}$$
+# <!-- from: bleu-almost-right-is-not-wrong "return 100" -->
 #
 # $p_n$ is the share of the written runs of $n$ words that stand in the reference too. The factor
 # before it punishes texts that are too short: $c$ words were written, the references have $r$.
@@ -375,7 +376,6 @@ for n in (1, 2, 3, 4):
 # %% [markdown]
 # (`zip` walks through copies of the text that start one word later each.) Both sentences together have
 # 10 of 10, 5 of 8, 3 of 6 and 2 of 4: sum over *all* sentences first, then divide.
-# <!-- from: bleu-almost-right-is-not-wrong "by hand" -->
 
 # %% tags=["naive:evaluate.bleu.bleu"]
 def bleu(candidates, references):
@@ -414,7 +414,7 @@ print(f"against one other person: {bleu(person, others[0]):.0f}")
 print(f"against four: {library_bleu(person, list(zip(*others))):.0f}")
 
 # %% [markdown]
-# All these sentences are right, yet BLEU is below 100, far below with one reference. It compares systems on the *same* test; alone it says little.
+# All these sentences are right, yet none gets full marks, least of all with one reference. It compares systems on the *same* test; alone it says little.
 #
 # ### Beam search
 #
@@ -637,7 +637,7 @@ def look(pairs):
 # %% [markdown]
 # Where do the dark cells cross?
 
-# %% tags=["measured:wide", "hide-input"] mystnb={"image": {"alt": "Heat map, French words from top to bottom, English words from left to right. Nouns and adjectives have a dark cell at their English word. At the end the cells of chats and noirs cross, since the English words stand in the other order."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Heat map, French words from top to bottom, English words from left to right. Nouns and adjectives have a dark cell at their English word. At the end the cells of chats and noirs cross, since the English words stand in the other order."}}
 # @title The picture
 def draw(sentence, translation):
     weights = look([Pair(sentence, translation, ())])[0]
@@ -1036,7 +1036,7 @@ check_forbidden(forbidden)
 #
 # - You built a **translator**: nearly all sentences are right, and nouns and adjectives look at the
 #   right English word, which nobody had shown.
-# - You built **BLEU**. Even perfect translations are far from 100 with one reference.
+# - You built **BLEU**. Even perfect translations do not get full marks.
 # - You built **label smoothing**: it costs probabilities, and pays where pairs are few.
 # - You built **beam search**: it gains a little in most of our runs; while a model is weak, wide beams without a penalty write short
 #   texts.

@@ -11,7 +11,7 @@
 #   that works only because its encoder has read before.
 # - **Needs** lessons [06](06_attention.ipynb), [11](11_training.ipynb) and
 #   [15](15_encoder_decoder.ipynb).
-# - **Takes** about 60 minutes, and 75 for the exercises; the notebook runs in under 45 s.
+# - **Takes** about 60 minutes without the exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course

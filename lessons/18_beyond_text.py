@@ -10,7 +10,7 @@
 # - **You will see** which patches a model needs, by covering them one by one; a bug that the
 #   accuracy does not show; and a rival without any training that does as well.
 # - **Needs** lesson [15](15_encoder_decoder.ipynb).
-# - **Takes** about 60 minutes, and 75 for the exercises; the notebook runs in under 45 s.
+# - **Takes** about 60 minutes without the exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course

@@ -9,7 +9,7 @@
 #   merged and saved.
 # - **You will see** five percent of the parameters do nearly what all of them did, and where that ends.
 # - **Needs** lesson [26](26_fine_tuning.ipynb).
-# - **Takes** about 65 minutes, and 40 for the exercises; the notebook runs in under 45 s.
+# - **Takes** about 65 minutes, and forty minutes for the exercises; the notebook runs in under 45 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course

@@ -9,7 +9,7 @@
 #   duplicates, and a split without leaks.
 # - **You will see** a model get nine tenths of a test right, although its answers were drawn at random.
 # - **Needs** lessons [07](07_multi_head_attention.ipynb) and [17](17_masked_language_model.ipynb).
-# - **Takes** about 70 minutes, and 35 for the exercises; the notebook runs in under 25 s.
+# - **Takes** about 70 minutes, and half an hour for the exercises; the notebook runs in under 25 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -639,7 +639,7 @@ print("the same groups, splits and questions")
 # %% [markdown]
 # ## Experiment: what a leak is worth
 #
-# Each of the 120 groups above has a label, one of four colours, *drawn at random*, and all its copies carry it. There is nothing to understand. On new texts every model is right
+# Each group of copies above has a label, one of four colours, *drawn at random*, and all its copies carry it. There is nothing to understand. On new texts every model is right
 # one time in four on average; with so few test texts a single run may be off by a tenth. A small GPT learns the labels of four fifths of the texts, and is tested with the others, for
 # several ways to split them. Recorded with `python book/_tools/leaks.py`; three seeds.
 

@@ -10,7 +10,7 @@
 # - **You will see** a model that knows the right answer and does not write it, and a judge that people agree with,
 #   and that is easily fooled.
 # - **Needs** lessons [11](11_training.ipynb), [13](13_generation.ipynb) and [28](28_data_preparation.ipynb).
-# - **Takes** about 75 minutes, and 40 for the exercises; the notebook runs in under 30 s.
+# - **Takes** about 75 minutes, and forty minutes for the exercises; the notebook runs in under 30 s.
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -322,7 +322,7 @@ print("the same probabilities")
 #
 # ### Does it know what it does not know?
 #
-# A model gives probabilities. If it says 0.8, it should be right in eight of ten such cases: then it is
+# A model gives probabilities. If it is sure by eight tenths, it should be right in eight of ten such cases: then it is
 # [calibrated](../book/glossary.md#calibration). Sort its predictions into bins by their confidence, and compare in each bin the mean
 # confidence with the share of right ones. The mean of these gaps, each weighted by the number of predictions in its bin, is the *expected calibration error*.
 

@@ -323,18 +323,19 @@ def _kept_hint(kept: list, right: list, pairs: list, length: int) -> str:
         ),
         (pairs, "Some pairs have two equal rows; leave them out."),
         (
-            [
-                p
-                for p in pairs
-                for room in [length - len(p[0])]
-                if p[1][:room] != p[2][:room]
-            ],
+            [p for p in pairs if _rest_differs(p, length)],
             "A prompt longer than a row leaves no room: max_length - len(prompt) is "
             "negative then, and a slice counts from the end.",
         ),
     ]
     known = (words for wrong, words in hints if kept == wrong)
     return next(known, _example(kept, right))
+
+
+def _rest_differs(pair: tuple, length: int) -> bool:
+    prompt, one, other = pair
+    room = length - len(prompt)
+    return one[:room] != other[:room]
 
 
 def _example(kept: list, right: list) -> str:

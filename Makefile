@@ -13,7 +13,7 @@
 #                  NAMES=gpu for a GPU, where there is one
 #   make times     measure time and memory of every notebook; NAMES="..." for some
 #   make machines  run tests and notebooks as other machines would; ONLY="avx2 jitter-1"
-#   make again     run every notebook twice in one kernel, from an empty folder
+#   make again     run every notebook twice in one kernel, in an empty folder
 #   make offline   run every notebook on the stand-in text, without a network
 #   make scripts   run every lesson as a script, without a network
 #   make browser   open every page of the built site in Chromium
@@ -108,7 +108,8 @@ machines: $(BIN)/.ready
 	$(BIN)/python book/_tools/machines.py $(NAMES) $(if $(ONLY),--only $(ONLY))
 
 again: $(BIN)/.ready
-	$(BIN)/python -m pytest -n 2 -m again tests/test_again.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval --twice \
+	  $(or $(NAMES),lessons/ solutions/)
 
 # From an empty cache. Jupyter may reach this machine, and nobody another one. The same
 # pass stands for an old processor: no machine of today computes like that.
@@ -126,7 +127,8 @@ scripts: $(BIN)/.ready
 
 browser: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python -m pytest -m browser tests/test_links.py tests/test_site.py \
-	  tests/test_forwarding.py tests/test_rendered_text.py
+	  tests/test_forwarding.py tests/test_rendered_text.py tests/test_playground_page.py \
+	  tests/test_progress_page.py
 
 newest: | needs
 	rm -rf $(NEW_VENV)

@@ -2,16 +2,20 @@
 
 A cell's output is compared with the stored one as its tags say
 (tests/stored_outputs.py), and what a lesson claims must hold (lib/checks/claims.py):
-all that for a plain ``pytest --nbval lessons/`` too.
+all that for a plain ``pytest --nbval lessons/`` too. With ``--twice``, every notebook
+works in an empty folder and runs a second time in the same kernel.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 
 ROOT = Path(__file__).parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -50,6 +54,39 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--twice`."""
+    parser.addoption(
+        "--twice",
+        action="store_true",
+        help="run notebooks in an empty folder, all cells twice in one kernel",
+    )
+
+
+def twice(cells: list[pytest.Item]) -> list[pytest.Item]:
+    """A notebook's cells in an empty folder, then all of them once more.
+
+    Outputs are compared only the first time: the second run continues with the random
+    numbers of the first.
+    """
+
+    def unchecked(item: pytest.Item, name: str, cell: NotebookNode) -> pytest.Item:
+        return type(item).from_parent(
+            item.parent,
+            name=name,
+            cell_num=item.cell_num,
+            cell=cell,
+            options=item.options | {"check": False},
+        )
+
+    leave = new_code_cell("import os, tempfile\nos.chdir(tempfile.mkdtemp())")
+    return [
+        unchecked(cells[0], "an empty folder", leave),
+        *cells,
+        *(unchecked(item, f"{item.name}, second time", item.cell) for item in cells),
+    ]
+
+
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
@@ -57,6 +94,12 @@ def pytest_collection_modifyitems(
 
     On the stand-in, outputs that depend on the corpus are not compared.
     """
+    if config.getoption("--twice"):
+        items[:] = [
+            item
+            for _, cells in groupby(items, key=lambda item: item.parent)
+            for item in twice(list(cells))
+        ]
     not_compared = {NOT_COMPARED}
     if config.stash.get(STAND_IN, False):
         not_compared.add("corpus")

@@ -3,8 +3,8 @@
 #
 # [![Open in Colab](../book/_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/lessons/12_training_runs.ipynb)
 #
-# You stop a training run, go on where it stopped, to the last digit, and learn what its log
-# tells you.
+# You stop a training run, resume it so that it equals the unbroken one to the last digit, and learn
+# what its log tells you.
 #
 # - **You will build** checkpoints: one file that holds a whole run, written at once or not at all.
 # - **You will see** a resumed run that equals the unbroken one, a bug that the first loss does not
@@ -32,7 +32,7 @@ sys.path.insert(0, str(found[0]))
 # %% [markdown]
 # ## The question
 #
-# The recipe of lesson [11](11_training.ipynb) comes below 1.88 nats in seconds. Larger models train
+# The recipe of lesson [11](11_training.ipynb) gets below 1.88 nats in seconds. Larger models train
 # for days, and computers crash. What must be on the disk so that a run goes on as if nothing had
 # happened? And when two runs end at different losses, is one recipe better, or was it luck?
 # <!-- from: 11_training#experiment-2-the-fast-recipe "limit =" -->
@@ -110,7 +110,7 @@ print("without m:", descend(w=11.5, m=0, n_steps=3)[0])
 # %% [markdown]
 # ## The formula
 #
-# One step makes the next state $S_{t+1}$ of a run out of the last one:
+# One step makes the next state $S_{t+1}$ of a run out of the one before, $S_t$:
 #
 # $$S_{t+1} = f(S_t) \qquad\qquad S_t = (\theta_t, \; m_t, \; v_t, \; t, \; r_t)$$
 #
@@ -130,7 +130,7 @@ print("without m:", descend(w=11.5, m=0, n_steps=3)[0])
 # ### Where the random numbers stand
 #
 # Random numbers decide which batches are drawn, and what [dropout](../book/glossary.md#dropout) sets
-# to 0. A generator computes each from the one before, out of a state that you can read and put back.
+# to 0. A generator computes them from a state, which moves on with each and which you can read and put back.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -176,7 +176,8 @@ print(*optimizer_tensors([adamw]), sep="\n")
 
 # %% [markdown]
 # First the optimiser, then the parameter, then what it is. On the way back the names are taken apart
-# at the dots. (The rates are not kept: the settings say them.)
+# at the dots. (The rates are not kept: the settings say them. `clone`, since the optimiser changes its
+# means in place.)
 
 
 # %% tags=["lib:train.optimizer.load_optimizers"]
@@ -191,15 +192,15 @@ def load_optimizers(
         for name, tensor in tensors.items():
             if name.startswith(prefix):
                 place, key = name.removeprefix(prefix).split(".")
-                state[int(place)][key] = tensor
+                state[int(place)][key] = tensor.clone()
         optimizer.load_state_dict(optimizer.state_dict() | {"state": dict(state)})
 
 
 # %% [markdown]
 # ### The whole run
 #
-# A `Training` of lesson 11 holds `model`, `optimizers`, `losses`, `validation` and `n_done`, the steps
-# done. Add the two random states, and the losses so far (how many there are is the step), in Python's own
+# A `Training` of lesson 11 holds `model`, `config`, `optimizers`, `losses`, `validation` and `n_done`, the
+# steps done. Add the two random states, and the losses so far (how many there are is the step), in Python's own
 # number format, `float64`.
 
 
@@ -215,7 +216,8 @@ def run_tensors(training, generator):
 
 # %% [markdown]
 # A `Checkpoint` is what is read from a file. Its `resume` puts a new `Training` where the old one
-# was. Compare its lines with the four boxes of the picture.
+# was. Compare its lines with the four boxes of the picture. (The validation losses are in no box: nothing
+# depends on them.)
 
 # %% tags=["naive:train.checkpoint.Checkpoint"]
 from dataclasses import asdict, dataclass, replace
@@ -246,6 +248,8 @@ class Checkpoint:
 # one, and read its first bytes.
 
 # %%
+import os
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from safetensors.torch import save_file
@@ -391,15 +395,14 @@ def read_text(path):
 # python -m lib.generate runs/mine --prompt "Once"
 # ```
 #
-# An *epoch* is as many tokens as the text has, drawn at random. The other options are the settings of lesson
-# [11](11_training.ipynb).
+# An *epoch* is as many tokens as the training text has, drawn at random: some come twice, some never.
+# Most other options are the settings of lesson [11](11_training.ipynb); `--help` lists all.
 
 # %% [markdown]
 # ## Check
 #
 # The library's functions write the same tensors and notes. They also refuse to resume with other
-# settings, and keep a check sum (sha256) in the file, so that they notice when *one bit* has turned
-# over.
+# settings, and keep a checksum (sha256) in the file, so that they notice when even *one bit* has flipped.
 
 # %% tags=["same:train.checkpoint.save_checkpoint", "same:train.checkpoint.load_checkpoint", "same:train.checkpoint.Checkpoint", "proof", "corpus"]
 # @title Proof: the library writes and reads the same
@@ -452,11 +455,11 @@ except ValueError as error:
 # ### The classic bug: going on without the optimiser
 #
 # Weights are saved, weights are loaded, the loss is where it was. What is missing? The running means,
-# as by hand. AdamW adds another harm: it corrects its means for their start, so after *one* gradient
-# it moves every parameter by the full rate.
+# as by hand. AdamW makes it worse: its step counter is 0 again, so it corrects its means for a start, and
+# the first update moves nearly every parameter by the full rate.
 #
 # Train 60 steps. Then go on twice with the same batches: with the old optimiser, and with the weights
-# alone.
+# alone. (The rate is constant, so that only the optimiser differs.)
 
 # %% tags=["corpus"]
 import copy
@@ -482,7 +485,7 @@ claim(rest < bump, "the bump gets smaller")
 
 # %% [markdown]
 # The first loss is exactly the same, so a look at the loaded model shows nothing. In this run a bump
-# follows that gets smaller. In a long run nobody notices one. To catch it, compare the losses after the stop
+# follows that gets smaller. In a long run it is easily missed. To catch it, compare the losses after the stop
 # with those of an unbroken run, to the last digit.
 
 # %% [markdown]
@@ -517,7 +520,7 @@ claim(log[-15:].std() > 0.03, "single batches jump about")
 claim(abs(validation[-1] - log[-15:].mean()) < 0.25, "the curves stay close")
 
 # %% [markdown]
-# The notes hold the settings, the seed, the text's name and its check sum. The losses of single
+# The notes hold the settings, the seed, the text's name and its checksum. The losses of single
 # batches jump about: some lines are harder than others. So draw the mean of 15 at a time, beside the
 # validation loss, which is always taken on the same text.
 
@@ -531,7 +534,7 @@ plot.line_chart(curves, "step", "loss (nats per token)", x=steps)
 # *Steep, then gentle. (At first validation lies lower: it comes after the 15 steps of which training
 # shows the mean.) From then on the two stay close: nothing is learned by heart yet.*
 #
-# The notes also name the schedule, and it says the rate:
+# The notes also name the schedule, which gives the factor of both rates:
 
 # %% mystnb={"image": {"alt": "The rate over 300 steps, as a share of the highest. It rises in a straight line to 1 in the first 30 steps, stays there until step 120, and then falls in a straight line to 0."}}
 from lib.train.schedule import linear_schedule
@@ -539,11 +542,11 @@ from lib.train.schedule import linear_schedule
 c = saved.notes["config"]
 rates = [linear_schedule(i, c["n_steps"], c["n_warmup"]) for i in range(300)]
 at = {step: round(rates[step], 3) for step in (0, 29, 120, 299)}
-print(f"{c['schedule']}, warm-up {c['n_warmup']}, rate at steps {at}")
+print(f"{c['schedule']}, warm-up {c['n_warmup']}, factor at steps {at}")
 plot.line_chart({"rate": rates}, "step", "share of the highest rate")
 
 # %% [markdown]
-# *Read a loss curve with the rate beside it: a bend in the one may come from a bend in the other.*
+# *Read a loss curve with the rate beside it: a bend in the loss may come from a bend in the rate.*
 #
 # | what you see | what it may be |
 # |---|---|
@@ -556,7 +559,7 @@ plot.line_chart({"rate": rates}, "step", "share of the highest rate")
 # %% [markdown]
 # ## Experiment: how much is luck?
 #
-# Chance decides two things: the weights at the start, and the batches. Change one at a time. Each run
+# Without dropout, chance decides two things: the weights at the start, and the batches. Change one at a time. Each run
 # has 150 steps, and is judged on the same 4,096 characters.
 
 # %%
@@ -702,7 +705,7 @@ check_first_difference(first_difference)
 # `ours` and `theirs` are lists of final losses, one for each seed; they may differ in length. Return a
 # pair of numbers: by how much the mean of `ours` is *lower* than the mean of `theirs` (negative where it is
 # higher), and the spread that this must exceed: the larger of the two spreads, each the largest loss
-# of a list minus its smallest. Change nothing.
+# of a list minus its smallest. Do not change the lists.
 #
 # <details><summary>Hint</summary>
 #
@@ -724,9 +727,10 @@ check_compare(compare)
 #
 # *core · 15 minutes* · [Solution](../solutions/12_training_runs.ipynb#exercise-3-whole-or-not-at-all)
 #
-# `write` is a function that writes a file to the path that it is given, and may fail with any error,
-# half-way or at once. Let it make a new version of the file `path` (a `Path`), so that `path` holds the old
-# version, if there is one, until the new one is complete, and then the new one at once. If `write` fails, the old file must be
+# `write` is a function that writes a file to the path that it is given, and may fail with any error, even
+# a Ctrl-C, half-way or at once. Write `replace_file`: it uses `write` to make a new version of the file
+# `path` (a `Path`), so that `path` holds the old version, if there is one, until the new one is complete, and
+# then the new one at once. If `write` fails, the old file must be
 # untouched, nothing half-written may stay behind in the folder, and the caller must get the error.
 # (`fsync` is not asked for.)
 #
@@ -852,7 +856,8 @@ print("logits", logits.dtype, "loss", loss.dtype, "weights", model.head.weight.d
 # the update they exchange their gradients and take the mean. So both make the same step and stay equal.
 # This is called *data parallel*; PyTorch's class for it is `DistributedDataParallel`, DDP. The state
 # of the run is the same in both, so one of them writes the checkpoint, and any number of processes
-# can read it. (Last digits of the losses may then differ, and dropout, which each draws for itself.)
+# can read it. (Against one process, last digits of the losses may differ; so does dropout, which each draws
+# for itself.)
 #
 # ```
 # torchrun --nproc-per-node 2 -m lib.train --preset mini --text my.txt --out runs/two

@@ -911,6 +911,18 @@ check_write_until(write_until)
 # - All references with what to read in them: [bibliography](../book/bibliography.md).
 
 # %% [markdown]
+# ## Deeper: the model, live
+#
+# All rules of this lesson under your hands. The panel runs in your browser, with a copy of the model's
+# weights. Press *One token* and watch what top-k and top-p take from the table; set the temperature to 0,
+# then to 2. `playground` shows any small GPT that you have just trained.
+
+# %%
+from lib.show.live import playground
+
+playground(model, tokenizer, prompt="ROMEO:", on_page="gpt-mini")
+
+# %% [markdown]
 # ## Deeper: speculative decoding
 #
 # A pass over five tokens costs a memory-bound model hardly more than a pass over one. So let a small model,

@@ -1038,7 +1038,7 @@ check_write_again(write_again)
 # Train the library's `Transformer` to write the letters of a word in alphabetical order: `rotation`
 # becomes `ainoortt`. Keep the tokens, lengths and special tokens of this page, and padding out of the
 # loss. The check lets your trained model write two hundred words and wants nineteen in twenty without a
-# mistake. Then look at its cross-attention: is there still a line?
+# mistake. Look at its cross-attention as `cross_map` does: is there still a line?
 #
 # <details><summary>Hint</summary>
 #

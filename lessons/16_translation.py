@@ -65,7 +65,7 @@ print("French:   ", french)
 # two words around the verb.
 #
 # Our sentences come from a small grammar that writes both languages. Who does what to
-# whom is drawn by chance, and that is useful: nobody can guess what cats usually do. 
+# whom is drawn by chance: a model cannot guess what cats usually do, it must read.
 
 # %%
 from lib.tasks.english_french import translation_data
@@ -109,7 +109,7 @@ for text, share in question.answers.items():
 # | $x$ | `(B, S)` | ids of the source, `<eos>` at the end |
 # | $y$ | `(B, T + 1)` | ids of the target, from `<bos>` to `<eos>` |
 # | $V$, $\epsilon$ | numbers | size of the target's vocabulary; share of a target that is spread |
-# | $s$, $w$ | numbers | the step, from 1 on; steps of warm-up |
+# | $D$, $s$, $w$ | numbers | size of the vectors; the step, from 1 on; steps of warm-up |
 # | $K$, $\alpha$ | numbers | beams; strength of the length penalty |
 #
 # Vaswani et al. (2017), sections 5.3 to 5.4 and 6.1; BLEU: Papineni et al. (2002), section 2.3; length
@@ -143,7 +143,7 @@ class WordTokenizer:
 # %%
 source = WordTokenizer(pair.english for pair in data.train)
 target = WordTokenizer(pair.french for pair in data.train)
-print(source.vocab_size, "English and", target.vocab_size, "French words")
+print(source.vocab_size, "English and", target.vocab_size, "French tokens")
 ids = target.encode("les chats noirs")
 print(ids, "->", target.decode([1, *ids, 2, 0, 0]))
 
@@ -206,7 +206,7 @@ print("bits:", bits.tolist(), "mean:", bits.mean().item())
 print(f"0.8 * 1 + 0.2 * 9/4 = {0.8 * bits[0] + 0.2 * bits.mean():.2f} bits")
 
 # %% [markdown]
-# In code, for logits of any shape. Padding counts neither in the sum nor in the number that divides it.
+# In code, for logits of any shape. Padding counts neither in the sum nor in its divisor.
 
 # %% tags=["naive:evaluate.losses.label_smoothing_loss"]
 def label_smoothing_loss(logits, targets, smoothing=0.0, pad_id=-1):
@@ -241,7 +241,7 @@ def translation_loss(model, src, tgt, smoothing=0.0):
 # It is highest at $s = w$. Divided by that height it is a factor, as in lesson [11](11_training.ipynb).
 
 # %% tags=["naive:train.schedule.noam_schedule"]
-def noam_schedule(step, n_steps, n_warmup):
+def noam_schedule(step, n_steps, n_warmup):  # n_steps: as in lesson 11
     risen = (step + 1) / n_warmup
     return min(risen, risen**-0.5)
 
@@ -266,20 +266,20 @@ plot.line_chart(factors, "step", "factor for the rate")
 # %% [markdown]
 # *At the end Noam still has half of its highest rate.* For the paper's 100,000 steps, with [4,000 of
 # warm-up](https://arxiv.org/abs/1706.03762), that is fine. A short run should come to rest: we take the
-# paper's warm-up, and the straight way down.
+# linear one.
 #
 # ### Train
 #
 # Like the paper, much smaller: [post-norm](../book/glossary.md#post-norm) blocks,
-# [ReLU](../book/glossary.md#relu), 0.98 for Adam's second beta; no dropout, no smoothing. The rate of
-# 0.006 is high. 
+# [ReLU](../book/glossary.md#relu), 0.98 for Adam's second beta; no dropout, and no smoothing, as
+# each sentence here has one right translation. The rate of 0.006 is high.
 
 # %%
 from lib.models.encoder_decoder import Transformer, TransformerConfig
 from lib.train import Training, train
 from lib.train.settings import TrainConfig
-from lib.translate import PairBatches as Batches
-from lib.translate import translation_loss as library_loss
+from lib.translate import PairBatches as Batches  # as you built it; see Check
+from lib.translate import translation_loss as library_loss  # and this one
 
 sizes = dict(d_model=64, n_heads=4, n_encoder_layers=3, n_decoder_layers=3, d_ff=256)
 sizes |= dict(dropout=0.0, context_length=64, pre_norm=False, tie_weights=False)
@@ -341,11 +341,11 @@ print(f"right word for word: unseen {right[0]:.1%}, held-out {right[1]:.1%}")
 claim(min(right) >= 0.97, "nearly every translation is right word for word")
 
 # %% [markdown]
-# Nearly all, even where an adjective meets a new noun: the model has learned words and rules.
+# Nearly all, even where an adjective meets a new noun: it learned words and rules.
 #
 # ### BLEU: almost right is not wrong
 #
-# Exact match punishes a synonym like nonsense. [BLEU](../book/glossary.md#bleu) asks instead: how
+# Exact match punishes a synonym as hard as nonsense. [BLEU](../book/glossary.md#bleu) asks instead: how
 # many runs of 1 to 4 words does a text share with a right one?
 #
 # $$\text{BLEU} = 100 \cdot \min(1, e^{1 - r/c}) \cdot (p_1 \, p_2 \, p_3 \, p_4)^{1/4}$$
@@ -389,14 +389,16 @@ def bleu(candidates, references):
     return 100 * brevity * math.prod(shares) ** (1 / 4)
 
 
-# %%
+# %% tags=["measured"]
 by_hand = 100 * math.exp(1 - 12 / 10) * (10 / 10 * 5 / 8 * 3 / 6 * 2 / 4) ** (1 / 4)
 print(f"by hand {by_hand:.1f}, by the code {bleu(candidates, references):.1f}")
+score = bleu(unseen, [pair.french for pair in data.unseen])
+print(f"your translator, unseen sentences: {score:.1f}")
 
 # %% [markdown]
 # What does a *perfect* translator score? Draw five right answers to each ambiguous
-# sentence: one plays the translator, the others are references. (With several, which the library's `bleu` takes, a run counts as often as
-# in the reference that has it most often.)
+# sentence: one plays the translator, the others are references. (The library's
+# `bleu` takes several: see Exercise 2.)
 
 # %%
 import random
@@ -414,13 +416,14 @@ print(f"against one other person: {bleu(person, others[0]):.0f}")
 print(f"against four: {library_bleu(person, list(zip(*others))):.0f}")
 
 # %% [markdown]
-# All these sentences are right, yet none gets full marks, least of all with one reference. It compares systems on the *same* test; alone it says little.
+# All these sentences are right, yet neither score is full, and one reference gives far less. BLEU
+# compares systems on the *same* test; alone it says little.
 #
 # ### Beam search
 #
 # [Greedy](../book/glossary.md#greedy) takes the likeliest word, and must live with it. In *the friend
-# follows him today* that is `aujourd'hui`. After it the friend is still open, `l' ami` or `le copain`:
-# the best answer begins otherwise. [Beam search](../book/glossary.md#beam-search) keeps the
+# follows him today* that is `aujourd'hui`. After it two words for the friend still share the
+# probability: the best answer begins otherwise. [Beam search](../book/glossary.md#beam-search) keeps the
 # $K$ likeliest beginnings. Here $K$ is 2:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A tree of beginnings. aujourd'hui has 0.40, l' 0.36, le 0.24. Greedy takes aujourd'hui and can reach 0.24 at most. The second beam, l', must go on with ami and stays at 0.36: the winner. le is dropped."}}
@@ -478,8 +481,8 @@ def beam_search(next_log_p, n_beams=4, max_len=50, alpha=0.6):
 
 
 # %% [markdown]
-# Try it with a *perfect* model of the friend's four answers: each next word has its share of those
-# that go on so.
+# Try it with a *perfect* model of the friend's four answers: each next word gets its share of the
+# answers that begin so.
 
 # %%
 words = WordTokenizer(answers)
@@ -501,7 +504,7 @@ for n_beams in (1, 2):
 # %% [markdown]
 # One beam is greedy; two find the best answer. The library follows all beams of a batch at once, with
 # the [cache](../book/glossary.md#kv-cache) of lesson [13](13_generation.ipynb), and encodes each source
-# once, not $K$ times.
+# once.
 
 # %% [markdown]
 # ## Check
@@ -591,8 +594,8 @@ correct = label_smoothing_loss(logits, targets, pad_id=0)
 print(f"with the bug {with_bug:.2f} nats, correct {correct:.2f}")
 
 # %% [markdown]
-# The right loss is $\ln V$, ignorance. With the bug nearly half of the places are gifts. And one long
-# sentence adds padding to every row, so each real word gets a smaller gradient.
+# The right loss is $\ln V$, ignorance. With the bug nearly half of the places are gifts, and one long
+# sentence adds padding to every row, so that each real word gets a smaller gradient.
 #
 # The test: **the loss of a sentence must not depend on its company.** Compare a short
 # and a long sentence in one batch with both alone.
@@ -654,7 +657,7 @@ draw(english, french)
 # %% [markdown]
 # *At the end the dark cells cross: the noun that comes first in French stands last in English.*
 #
-# One picture proves little. The grammar knows which English word each noun and adjective
+# The grammar knows which English word each noun and adjective
 # translates; the model was never told. How often is the darkest cell the right one, in all test
 # sentences? To compare: "take the same place".
 
@@ -691,16 +694,16 @@ def describe(sentence):
 slider(lambda s: draw(s, texts[s]), sentences, "sentence", alt=describe, start=2)
 
 # %% [markdown]
-# *Darkest: what the last block looks at most.* Small words are less clear, and change with the seed.
+# *Darkest: what the last block looks at most.* Small words are less clear.
 # Attention reads *vectors*, into which the encoder has mixed other words: a map shows where the model
 # reads, not all that reaches it.
 
 # %% [markdown]
 # ## Experiment: where each of them pays
 #
-# Your translator is nearly certain of every word: nothing to do for smoothing and beams. Other, smaller models were
-# trained on ambiguous sentences with Muon (lesson 11), a few of them *broken*: the French stops too early, as in texts from
-# the web.  Three seeds each; `python book/_tools/translation.py` makes the record.
+# Your translator is nearly certain of every word: nothing to do for smoothing and beams. Other, smaller,
+# pre-norm models were trained with Muon (lesson 11) on ambiguous sentences. In a few pairs the French is
+# *broken*: it stops too early, as in texts from the web. Three seeds each; `python book/_tools/translation.py` makes the record.
 
 # %% tags=["hide-input"]
 # @title The record
@@ -753,8 +756,8 @@ for run in kept["runs"]:
     print(f"{run:9} greedy {shown(greedy)}, BLEU {score:.1f}, drawn {mean(draws):.2f}")
 
 # %% [markdown]
-# Smoothing costs in all our runs: worse nats, and a model less sure than it is right.  What
-# it brings are better *best* words. With few pairs that gain exceeds the seeds' spread; with many the
+# Smoothing costs in all our runs: worse nats, a model less sure than it should be, and far fewer right
+# answers when each word is *drawn* by its probability. What it brings are better *best* words. With few pairs that gain exceeds the seeds' spread; with many the
 # ranges overlap. 
 
 # %% tags=["proof"]
@@ -797,8 +800,8 @@ for age, pairs in (("early", "many"), ("late", "many"), ("early", "few")):
 # Beams find likelier texts. Better ones?
 #
 # - **Early**, with many pairs, four beams with the penalty gain BLEU. More beams without a
-#   penalty find texts that are likelier, shorter, and worse. With few pairs even four beams lose on average: the weakest models
-#   like short texts best.
+#   penalty find texts that are likelier, shorter, and have less BLEU. With few pairs even four beams lose
+#   BLEU on average: the weakest models like short texts best.
 # - **Late**, the model is sure of most words, and few texts are short. Four beams repair about one sentence in a hundred,
 #   for four times the work.
 
@@ -843,7 +846,7 @@ for search in ("drawn", "greedy", "4 beams"):
     print(f"{search:8} words {words}, right {shown(right)}")
 
 # %% [markdown]
-# Greedy and beams are *bland*: who takes the likeliest hardly ever uses the rarer synonym. Drawing brings variety back.
+# Greedy and beams are *bland*: a search for the likeliest hardly ever uses the rarer synonym.
 #
 # ### Does the warm-up pay?
 #
@@ -875,21 +878,20 @@ claim(max(run["loss"] for run in slow) < 3, "at half the rate all learn without 
 # <details><summary>You give the model two sentences in a row, as one. How many of 100 such pairs come out right?</summary>
 #
 # Hardly any, though most are no longer than the longest training sentence. The model never saw a
-# second subject and verb. It learned to combine words; how to combine sentences was never asked.
+# second subject and verb: it learned to combine words, not sentences.
 #
 # </details>
 #
-# <details><summary>You turn the words of all right translations round, last word first. What is their BLEU?</summary>
+# <details><summary>You reverse the word order of all right translations. What is their BLEU?</summary>
 #
-# Close to 0, though every word is right: $p_1$ is 1, but hardly any run of two words survives, and
-# the four shares are multiplied.
+# Close to 0: $p_1$ is 1, but hardly any run of two words survives, and the shares are multiplied.
 #
 # </details>
 #
 # <details><summary>You give it the English words in reverse order. How many translations are right?</summary>
 #
 # Hardly any. The encoder knows the places, and the grammar lives in the order: `black` belongs to the
-# noun after it, and whoever stands before the verb is the one who acts.
+# noun after it.
 #
 # </details>
 
@@ -909,7 +911,10 @@ for name, pairs in (("two in a row", double), ("English backwards", backwards)):
     claim(share < 0.2, f"hardly any translation is right: {name}")
 
 # %% tags=["answer"]
-# @title Answer: French backwards
+# @title Answers: how long two in a row are, and French backwards
+longest = max(len(row) for row in rows[1])
+short_enough = [len(row) <= longest for row in encode_pairs(double, source, target)[1]]
+print(f"no longer than the longest training sentence: {mean(short_enough):.0%}")
 correct = [pair.french for pair in data.unseen[:100]]
 score = bleu([turned(text) for text in correct], correct)
 print(f"French backwards: BLEU {score:.1f}")
@@ -938,8 +943,14 @@ from lib.checks.lesson_16 import (
 #
 # <details><summary>Hint</summary>
 #
-# The right word has $1 - \epsilon + \epsilon / V$, each of the others $\epsilon / V$. The loss is then
-# the [entropy](../book/glossary.md#entropy) of that distribution. What is 0 times $\ln 0$?
+# The loss of a model that says exactly what the target says is the
+# [entropy](../book/glossary.md#entropy) of the target. What is 0 times $\ln 0$?
+#
+# </details>
+#
+# <details><summary>Another hint</summary>
+#
+# The right word has $1 - \epsilon + \epsilon / V$, each of the others $\epsilon / V$.
 #
 # </details>
 
@@ -983,9 +994,10 @@ check_run_matches(run_matches)
 #
 # *core · 20 minutes* · [Solution](../solutions/16_translation.ipynb#exercise-3-how-likely-is-this-translation)
 #
-# For a `model`, sources `src` `(B, S)` and targets `tgt` `(B, T + 1)`, each from `<bos>` on, most to `<eos>`, and
-# filled up with padding, return $\ln p(y \mid x)$ of each target, shape `(B,)`: the *sum* of the log
-# probabilities of its tokens, `<eos>` included, `<bos>` and padding not. The padding's id is
+# For a `model`, sources `src` `(B, S)` and targets `tgt` `(B, T + 1)`, return $\ln p(y \mid x)$ of each
+# target, shape `(B,)`: the *sum* of the log probabilities of its tokens, `<bos>` and padding not included.
+# Each target begins with `<bos>`; most end with `<eos>`, which counts, some are cut off before it; padding
+# follows. The padding's id is
 # `model.config.pad_id`; `model(src, ids)` returns logits.
 #
 # <details><summary>Hint</summary>
@@ -1009,9 +1021,9 @@ check_log_probability(log_probability)
 #
 # *stretch · 30 minutes* · [Solution](../solutions/16_translation.ipynb#exercise-4-never-say-it-twice)
 #
-# A weak translator stutters. A remedy forbids any run of `n` tokens to come twice. For `ids` `(B, T)`, what has been written so far, a `vocab_size`, and `n` of 1 or more, return
+# A weak translator stutters. A remedy forbids any run of `n` tokens from coming twice. For `ids` `(B, T)`, what has been written so far, a `vocab_size`, and `n` of 1 or more, return
 # a bool tensor `(B, V)`: True for each token that would complete a run of `n` tokens that the row has
-# already. With `n=2` and the row 5 6 7 5, the token 6 is forbidden, since 5 6 was there. With `n=1`
+# already. Special tokens count like all others. With `n=2` and the row 5 6 7 5, the token 6 is forbidden, since 5 6 was there. With `n=1`
 # every token that was there is forbidden. If a row is shorter than `n`, nothing is.
 #
 # <details><summary>Hint</summary>

@@ -578,7 +578,8 @@ print("so it stands in the record")
 #
 # The task here: **who wrote this?** Half of the texts are pieces of the play, the other half comes from
 # lesson [02](02_bigram.ipynb)'s bigram model. The encoder stays [frozen](../book/glossary.md#frozen): no
-# step changes it. The mean of its vectors stands for the text, and only a linear head learns.
+# step changes it. The mean of its vectors stands for the text (read in four pieces), and only a linear
+# head learns.
 
 # %% mystnb={"image": {"alt": "From top to bottom: 64 characters, the encoder that was trained on blanks and is frozen, the mean of its 64 vectors, and a head, in colour, the only part that learns. Its answer: author or bigram?"}}
 diagrams.frozen_encoder()
@@ -611,7 +612,7 @@ for place in (0, 1, 400, 401):
     print(("author:", "bigram:")[new[1][place]], text)
 
 # %% [markdown]
-# You see at once who is who. The frequencies of letters do not tell, nor do those of pairs: both are
+# You see who is who. The frequencies of letters do not tell, nor do those of pairs: both are
 # the same in the two. A classifier has to look at three characters or more at once.
 
 

@@ -240,6 +240,16 @@ def test_a_script_takes_the_library_beside_it_wherever_it_is_started(
         )
 
 
+def test_a_kernel_that_works_elsewhere_takes_the_library_beside_its_notebook(
+    tmp_path: Path,
+) -> None:
+    session = {"JPY_SESSION_NAME": str(LESSONS[0].with_suffix(".ipynb"))}
+    result = run_first_cell(tmp_path, outside() | session)
+    assert Path(result.stdout.strip()) == ROOT / "lib" / "text" / "corpus.py", (
+        result.stderr
+    )
+
+
 def test_without_the_library_it_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()  # a folder of that name is not the library
     result = run_first_cell(tmp_path, outside())

@@ -52,6 +52,21 @@ def assert_same_run(one: Training, other: Training) -> None:
         assert torch.equal(p, same)
 
 
+def test_one_checkpoint_can_be_resumed_twice(tmp_path: Path) -> None:
+    training, generator = make()
+    for _ in range(3):
+        training.step(random_batch(TOKENS, 4, 8, generator))
+    path = tmp_path / "three.safetensors"
+    save_checkpoint(path, training.model, None, training, generator)
+    checkpoint, runs = load_checkpoint(path), []
+    for _ in range(2):
+        again, generator = make()
+        checkpoint.resume(again, generator)
+        go_on(again, generator)
+        runs.append(again)
+    assert_same_run(*runs)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,13 @@ class Lesson:
     def heading(self) -> str:
         """Its first heading, such as `02 · The bigram model`."""
         return f"{self.number:02} · {self.title}"
+
+    def minutes(self, root: Path = ROOT) -> int:
+        """How long it takes to read, as it says itself; 0 when it is to come."""
+        if not is_finished(self, root):
+            return 0
+        script = (root / "lessons" / f"{self.name}.py").read_text("utf-8")
+        return int(re.search(r"\*\*Takes\*\* about (\d+) minutes", script)[1])
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class StartButtons(CourseDirective):
 
 
 class RoadMap(CourseDirective):
-    """All parts and lessons; finished ones are links, the others say "to come"."""
+    """All parts and lessons with their minutes; finished ones are links."""
 
     def run(self) -> list[nodes.Node]:
         """Write one list of lessons per part."""
@@ -92,7 +92,9 @@ class RoadMap(CourseDirective):
         for part, title in course.parts.items():
             lessons = [one for one in course.lessons if one.part == part]
             begun = any(map(is_finished, lessons))
-            lines.append(f"- **Part {part}: {title}**" + ("" if begun else TO_COME))
+            hours = f"about {round(sum(one.minutes() for one in lessons) / 60)} hours"
+            takes = f" [{hours}]{{.takes}}" if begun else TO_COME
+            lines.append(f"- **Part {part}: {title}**{takes}")
             lines += [f"  - {self.line(one, begun)}" for one in lessons]
         return [nodes.container("", *self.myst("\n".join(lines)), classes=["road-map"])]
 
@@ -100,9 +102,11 @@ class RoadMap(CourseDirective):
         """One lesson: its heading and its promise."""
         if is_finished(lesson):
             heading = f"[{lesson.heading}](/lessons/{lesson.name}.ipynb)"
+            takes = f" [{lesson.minutes()} min]{{.takes}}"
         else:
             heading = f"[{lesson.heading}{TO_COME if begun else ''}]{{.to-come}}"
-        return f"{heading} [{lesson.promise}]{{.promise}}"
+            takes = ""
+        return f"{heading} [{lesson.promise}]{{.promise}}{takes}"
 
 
 class LadderPicture(CourseDirective):

@@ -10,8 +10,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # autodoc imports lib
 
 import course_links
+import course_map
 import course_offline
 import course_pages
+import course_playground
 import course_styles
 import course_ways
 from course_data import is_finished, read_course
@@ -62,8 +64,10 @@ def _lesson_reference(name: str) -> str:
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Called by Sphinx once, when a build starts."""
     course_links.setup(app)
+    course_map.setup(app)
     course_offline.setup(app)
     course_pages.setup(app)
+    course_playground.setup(app)
     course_styles.setup(app)
     course_ways.setup(app)
     app.connect("config-inited", share_address)

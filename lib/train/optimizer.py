@@ -200,5 +200,5 @@ def load_optimizers(
         for name, tensor in tensors.items():
             if name.startswith(prefix):
                 place, key = name.removeprefix(prefix).split(".")
-                state[int(place)][key] = tensor
+                state[int(place)][key] = tensor.clone()
         optimizer.load_state_dict(optimizer.state_dict() | {"state": dict(state)})

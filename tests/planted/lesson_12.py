@@ -363,6 +363,30 @@ class Sorted(Right):
         return torch.arange(self.n)
 
 
+class FirstSorted(Right):
+    def __init__(self, n_items, batch_size, seed):
+        super().__init__(n_items, batch_size, seed)
+        self.order = torch.arange(n_items)
+
+
+class SeedPlusEpoch(Right):
+    def __init__(self, n_items, batch_size, seed):
+        super().__init__(n_items, batch_size, seed)
+        self.seed = seed
+
+    def draw(self):
+        self.generator.manual_seed(self.seed)
+        self.seed += 1
+        return super().draw()
+
+    def state(self):
+        return super().state() | {"seed": self.seed}
+
+    def load(self, state):
+        super().load(state)
+        self.seed = state["seed"]
+
+
 class WithReplacement(Right):
     def next(self):
         return torch.randint(self.n, (self.size,), generator=self.generator)
@@ -394,9 +418,31 @@ def removes_what_is_not_there(path, write):
     half.replace(path)
 
 
+def to_13_digits(one, other):
+    pairs = enumerate(zip(one, other))
+    return next((i for i, (a, b) in pairs if abs(a - b) > 1e-13), None)
+
+
+def spread_of_the_worse(ours, theirs):
+    difference = sum(theirs) / len(theirs) - sum(ours) / len(ours)
+    worse = ours if difference < 0 else theirs
+    return difference, max(worse) - min(worse)
+
+
+def clears_the_folder(path, write):
+    draft = path.with_name("draft.tmp")
+    try:
+        write(draft)
+        draft.replace(path)
+    finally:
+        for file in path.parent.glob("*.tmp"):
+            file.unlink()
+
+
 WRONG = {
     "check_first_difference": [
         (nearly, "exactly equal"),
+        (to_13_digits, "exactly equal"),
         (looked_up, "not 0"),
         (counted_from_1, "Count from 0"),
         (last_one, "not the first"),
@@ -418,6 +464,7 @@ WRONG = {
         (comparing(middle=statistics.median), "medians"),
         (of_one_length, "its own length"),
         (pooled, "pooled"),
+        (spread_of_the_worse, "larger of the two"),
         (comparing(pick=min), "larger of the two"),
         (comparing(pick=lambda a, b: a + b), "not their sum"),
         (comparing(pick=lambda a, b: b), "larger of the two"),
@@ -431,6 +478,7 @@ WRONG = {
         (removes_what_is_not_there, "always a draft to remove"),
         (left_behind, "nothing else may stay"),
         (silent, "the caller heard nothing"),
+        (clears_the_folder, "another file of the folder"),
         (errors_only, "nothing else may stay"),
         (copied, "Move it with `replace`"),
         (elsewhere, "another folder"),
@@ -453,6 +501,8 @@ WRONG = {
         (DrawsInState, "it must only look"),
         (GlobalNumbers, "generator of its own"),
         (SameOrder, "the same order"),
+        (FirstSorted, "not random"),
+        (SeedPlusEpoch, "the epochs are the same, one earlier"),
         (Sorted, "not random"),
         (WithReplacement, "each of the 12 items once"),
         (Lists, "must be a tensor"),

@@ -17,9 +17,9 @@ ROWS = [  # attribute, class, shape of its weights, how it looks
     ("tokens", "nn.Embedding", "(V, D)", "ink"),
     ("positions", "LearnedPositions", "(T, D)", "ink"),
     ("attention_norm", "LayerNorm", "2 D", "quiet"),
-    ("attention", "MultiHeadAttention", "4 × (D, D)", "quiet"),
+    ("attention", "MultiHeadAttention", "4 × D × D", "quiet"),
     ("ffn_norm", "LayerNorm", "2 D", "quiet"),
-    ("ffn", "FeedForward", "2 × (F, D)", "quiet"),
+    ("ffn", "FeedForward", "2 × F × D", "quiet"),
     ("final_norm", "LayerNorm", "2 D", "new"),
     ("head", "nn.Linear", "(V, D)", "new"),
 ]

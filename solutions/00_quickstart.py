@@ -126,14 +126,14 @@ check_accuracy(accuracy)
 
 
 # %%
-def triple_batch(batch_size, length, generator):
+def my_batch(batch_size, length, generator):
     triples = torch.randint(10, (batch_size, 3), generator=generator)  # (B, 3)
     digits = triples.repeat(1, length // 3 + 1)[:, : length + 1]  # (B, T + 1)
     return digits[:, :-1], digits[:, 1:]
 
 
 # %% tags=["exercise"]
-check_needs_attention(triple_batch)
+check_needs_attention(my_batch)
 
 # %% [markdown]
 # Does attention learn it? One hundred steps with it and without it, scored from the third
@@ -150,11 +150,11 @@ def trained_accuracy(with_attention):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     generator = torch.Generator().manual_seed(0)
     for step in range(100):
-        inputs, targets = triple_batch(32, 16, generator)
+        inputs, targets = my_batch(32, 16, generator)
         optimizer.zero_grad()
         cross_entropy(model(inputs), targets).backward()
         optimizer.step()
-    inputs, targets = triple_batch(500, 16, torch.Generator().manual_seed(1))
+    inputs, targets = my_batch(500, 16, torch.Generator().manual_seed(1))
     return accuracy(model(inputs)[:, 2:], targets[:, 2:])
 
 

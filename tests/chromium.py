@@ -134,18 +134,28 @@ def open_page(browser: "Browser", base: str) -> tuple["Page", list[str]]:
     return page, heard
 
 
-def violations(page: "Page", theme: str, **options: object) -> set[tuple[str, str]]:
-    """What axe finds on a page in a theme, as pairs of a rule and an element."""
-    page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+def start_axe(page: "Page") -> None:
+    """Load axe into a page, to measure one element of each look."""
+    page.evaluate(Axe().axe_script)
+    page.evaluate(MEASURE_MARKED)
+
+
+def measured(page: "Page", **options: object) -> set[tuple[str, str]]:
+    """What axe finds on a page as it is now, as pairs of a rule and an element."""
     page.evaluate(MARK_LOOKS)
     found = page.evaluate(RUN_AXE, {**AXE_OPTIONS, **options})
     return {(rule, element) for rule, element in found}
 
 
+def violations(page: "Page", theme: str, **options: object) -> set[tuple[str, str]]:
+    """What axe finds on a page in a theme."""
+    page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+    return measured(page, **options)
+
+
 def axe_problems(page: "Page") -> list[str]:
     """What axe finds on a page in light, and in its colours in dark."""
-    page.evaluate(Axe().axe_script)
-    page.evaluate(MEASURE_MARKED)
+    start_axe(page)
     found = violations(page, "light")
     found |= violations(page, "dark", runOnly=["color-contrast"])
     return [f"axe: {rule} at {element}" for rule, element in sorted(found - THEME)]

@@ -188,7 +188,9 @@ def test_it_names_what_it_does_not_know(browser: "Browser", address: str) -> Non
     page.get_by_label("Prompt").fill("Straße #1")
     page.get_by_text("Left out").wait_for()
     assert "ß # 1" in page.get_by_role("status").first.inner_text()
-    assert written(page) == "Strae "
+    page.wait_for_function(
+        "document.querySelector('[data-playground]').panel.text.innerText === 'Strae '"
+    )
     assert heard == []
     page.close()
 

@@ -14,7 +14,9 @@ import course_map
 import course_offline
 import course_pages
 import course_playground
+import course_quiz
 import course_styles
+import course_teaching
 import course_ways
 from course_data import is_finished, read_course
 from sphinx.application import Sphinx
@@ -68,7 +70,9 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     course_offline.setup(app)
     course_pages.setup(app)
     course_playground.setup(app)
+    course_quiz.setup(app)
     course_styles.setup(app)
+    course_teaching.setup(app)
     course_ways.setup(app)
     app.connect("config-inited", share_address)
     app.connect("html-page-context", describe_lesson, priority=400)  # before opengraph

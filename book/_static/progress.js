@@ -47,6 +47,39 @@
     recap?.append(tick(lesson, "I have read this lesson"));
   };
 
+  // In a quiz: the option that is opened first is the answer, and it is counted.
+  const addScore = quiz => {
+    const questions = [...quiz.querySelectorAll(".quiz-question")];
+    const said = make("p", { role: "status" });
+    const first = id => [...load()].find(name => name.startsWith(`quiz#${id}=`));
+    const update = () => {
+      const answers = questions.map(({ id }) => first(id)).filter(Boolean);
+      const right = answers.filter(name => name.endsWith("=right")).length;
+      said.textContent = answers.length
+        ? `${answers.length} of ${questions.length} answered, ${right} right at the first try.` : "";
+    };
+    for (const question of questions) {
+      for (const option of question.querySelectorAll("details.option")) {
+        option.addEventListener("toggle", () => {
+          if (!option.open || first(question.id)) return;
+          const worth = option.classList.contains("right") ? "right" : "wrong";
+          store(load().add(`quiz#${question.id}=${worth}`));
+          update();
+        });
+      }
+    }
+    const again = make("button", { type: "button", className: "button", textContent: "Start again" });
+    again.addEventListener("click", () => {
+      quiz.querySelectorAll("details.option").forEach(option => { option.open = false; });
+      const done = load();
+      for (const { id } of questions) done.delete(first(id));
+      store(done);
+      update();
+    });
+    quiz.append(said, again);
+    update();
+  };
+
   // Where all lessons are listed: marks, and how many.
   const showMarks = map => {
     const done = load(), lessons = new Set();
@@ -59,7 +92,7 @@
         link.before(make("span", { className: "done-mark", title: "read" }, "✓ "));
       }
     }
-    const solved = [...done].filter(name => name.includes("#")).length;
+    const solved = [...done].filter(name => name.includes("#exercise")).length;
     const read = [...lessons].filter(lesson => done.has(lesson)).length;
     return `${read} of ${lessons.size} lessons read, ${solved} exercises solved.`;
   };
@@ -73,7 +106,7 @@
 
   const read = async file => {
     const names = JSON.parse(await file.text());
-    const isRight = name => typeof name === "string" && /^lessons\/\d\d_\w+(#[\w-]+)?$/.test(name);
+    const isRight = name => typeof name === "string" && /^(lessons\/\d\d_\w+(#[\w-]+)?|quiz#[\w-]+=(right|wrong))$/.test(name);
     if (!Array.isArray(names) || !names.every(isRight)) throw new Error("it holds no ticks");
     store(new Set([...load(), ...names]));
   };
@@ -99,7 +132,7 @@
       file.value = "";
     });
     const clear = button("Remove all ticks", () => { store(new Set()); update(); });
-    const label = make("label", { className: "button" }, "Read from a file ", file);
+    const label = make("label", { className: "button file" }, "Read from a file", file);
     place.replaceChildren(said, make("p", {}, button("Save as a file", save), label, clear));
     update();
   };
@@ -107,6 +140,7 @@
   addEventListener("DOMContentLoaded", () => {
     const lesson = PLACE.exec(location.pathname)?.[1];
     if (lesson) addTicks(lesson);
+    document.querySelectorAll(".quiz").forEach(addScore);
     const place = document.querySelector("[data-progress]");
     if (place) addControls(place);
     else document.querySelectorAll(".road-map").forEach(showMarks);

@@ -104,7 +104,7 @@ print("with m:   ", descend(w=11.5, m=3.5, n_steps=3)[0])
 print("without m:", descend(w=11.5, m=0, n_steps=3)[0])
 
 # %% [markdown]
-# Both start from the same weight, so at that moment every loss is the same. Yet one run keeps its
+# Both start from the same weight, so at that moment their losses are the same. Yet one run keeps its
 # speed, and the other must pick it up again. **The weights are not the run.**
 
 # %% [markdown]
@@ -130,7 +130,8 @@ print("without m:", descend(w=11.5, m=0, n_steps=3)[0])
 # ### Where the random numbers stand
 #
 # Random numbers decide which batches are drawn, and what [dropout](../book/glossary.md#dropout) sets
-# to 0. A generator computes them from a state, which moves on with each and which you can read and put back.
+# to 0. A generator computes them from a state. It changes with each number, and you can read it and put
+# it back.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -245,7 +246,7 @@ class Checkpoint:
 #
 # The format is *safetensors*: names, numbers, and some text about them. (Python's own format, pickle,
 # can run any program while it is read. A stranger's checkpoint should not be able to.) Write a small
-# one, and read its first bytes.
+# one, and look at what lies between its first 8 bytes and its last 12.
 
 # %%
 import os
@@ -455,11 +456,11 @@ except ValueError as error:
 # ### The classic bug: going on without the optimiser
 #
 # Weights are saved, weights are loaded, the loss is where it was. What is missing? The running means,
-# as by hand. AdamW makes it worse: its step counter is 0 again, so it corrects its means for a start, and
+# as by hand. AdamW makes it worse: its step counter is 0 again, so it corrects its means as at a start, and
 # the first update moves nearly every parameter by the full rate.
 #
 # Train 60 steps. Then go on twice with the same batches: with the old optimiser, and with the weights
-# alone. (The rate is constant, so that only the optimiser differs.)
+# alone. (At a constant rate only the optimiser differs.)
 
 # %% tags=["corpus"]
 import copy
@@ -616,21 +617,21 @@ claim(gap > 0.1, "the lower rate is worse, whatever the seed")
 # %% [markdown]
 # ## Predict, then run
 #
-# <details><summary>How many numbers does a checkpoint hold for each number in the weights, counters aside, when the run uses AdamW alone? And with Muon for the matrices?</summary>
+# <details><summary>How many numbers does a checkpoint hold for each weight, counting weights and running means alone, when the run uses AdamW? And with Muon for the matrices?</summary>
 #
 # AdamW alone: three, the weight and two means. With Muon: nearer to two, because Muon keeps one
 # mean for each matrix.
 #
 # </details>
 #
-# <details><summary>Everything is resumed but the generator of the batches, which starts anew. Which loss is the first that differs from the unbroken run?</summary>
+# <details><summary>Everything of the run of 20 steps is resumed but the generator of the batches, which gets another seed. Which loss is the first that differs from the unbroken run?</summary>
 #
 # The very first one after the stop: the weights are right, but the batch is another. So this mistake
-# is easy to see, if you have an unbroken run to compare with. If not, it never shows.
+# is easy to see, if you have an unbroken run to compare with. If not, nothing shows it.
 #
 # </details>
 #
-# <details><summary>You resume with <code>n_steps=40</code>, twice as many as before. The run above has the cosine schedule, and everything else is restored. Which loss is the first that differs?</summary>
+# <details><summary>You resume that run with <code>n_steps=40</code>, twice as many as before. Its schedule is the cosine, and everything else is restored. Which loss is the first that differs?</summary>
 #
 # Not the first after the stop, which is measured before the update, but the second: the schedule
 # gives another rate, since it has longer to go. The library refuses to resume with other settings.
@@ -732,7 +733,7 @@ check_compare(compare)
 # `path` (a `Path`), so that `path` holds the old version, if there is one, until the new one is complete, and
 # then the new one at once. If `write` fails, the old file must be
 # untouched, nothing half-written may stay behind in the folder, and the caller must get the error.
-# (`fsync` is not asked for.)
+# (Call `write` once. `fsync` is not asked for.)
 #
 # <details><summary>Hint</summary>
 #
@@ -760,12 +761,13 @@ check_replace_file(replace_file)
 #
 # - `ShuffledBatches(n_items, batch_size, seed)`: a generator of its own from `seed`. `batch_size`
 #   divides `n_items`.
-# - `next()`: a tensor `(batch_size,)` with the indices of the next items. At the start of each epoch a
+# - `next()`: a tensor `(batch_size,)` of your own making (whoever gets it may change it) with the indices of
+#   the next items. At the start of each epoch a
 #   new order of the numbers `0 ... n_items - 1` is drawn.
 # - `state()`: a dictionary that holds all that is needed to go on (also before the first `next()`), and
 #   does not change afterwards.
-# - `load(state)`: bring this object, whatever its seed, to where the one that gave the state was. The
-#   dictionary stays as it is.
+# - `load(state)`: bring this object, whatever its seed, to where the one that gave the state was when it gave
+#   it. The dictionary stays as it is, and may be loaded again.
 #
 # <details><summary>Hint</summary>
 #
@@ -854,8 +856,8 @@ print("logits", logits.dtype, "loss", loss.dtype, "weights", model.head.weight.d
 #
 # A batch can be shared: two processes have the same weights, each takes half of the rows, and before
 # the update they exchange their gradients and take the mean. So both make the same step and stay equal.
-# This is called *data parallel*; PyTorch's class for it is `DistributedDataParallel`, DDP. The state
-# of the run is the same in both, so one of them writes the checkpoint, and any number of processes
+# This is called *data parallel*; PyTorch's class for it is `DistributedDataParallel`, DDP. Weights,
+# means and batches are the same in both, so one of them writes the checkpoint, and any number of processes
 # can read it. (Against one process, last digits of the losses may differ; so does dropout, which each draws
 # for itself.)
 #

@@ -224,7 +224,7 @@ def test_a_checkpoint_of_ones_own_and_a_damaged_one(
         page.get_by_label("Use my checkpoint").set_input_files(path)
         page.get_by_text(words).wait_for()
     page.get_by_label("Use my checkpoint").set_input_files(good)
-    page.get_by_text("3 blocks, 4 heads, 24 numbers a vector").wait_for()
+    page.get_by_text("3 blocks, 4 heads, vectors of 24 numbers").wait_for()
     page.get_by_label("Temperature").fill("0")
     page.get_by_role("button", name="Write").click()
     wait_for_tokens(page, 30)
@@ -237,7 +237,7 @@ def test_a_checkpoint_of_ones_own_and_a_damaged_one(
 
 def test_a_model_beside_it(browser: "Browser", address: str) -> None:
     page, heard = panel(browser, address)
-    page.get_by_label("Beside it").select_option("the same, before training")
+    page.get_by_label("Compare with").select_option("the same, before training")
     page.get_by_role("button", name="One token").click()
     wait_for_tokens(page, 1)
     other = page.locator('[aria-label="The other model\'s text"]')

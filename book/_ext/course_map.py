@@ -24,6 +24,7 @@ class ModelMap(CourseDirective):
         entries, columns, around = read_map()
         picture = "".join(self.column(column, entries) for column in columns)
         html = f'<div class="model-map">{picture}</div>'
+        html += "<p>Around the boxes, or inside of them:</p>"
         html += f'<ul class="model-map-around">{self.links(around, entries)}</ul>'
         made = [nodes.raw("", html, format="html")]
         for entry in entries.values():

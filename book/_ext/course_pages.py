@@ -286,6 +286,7 @@ def course_facts() -> dict[str, object]:
         "lessons": len(course.lessons),
         "finished": sum(map(is_finished, course.lessons)),
         "parts": len(course.parts),
+        "hours": round(sum(one.minutes() for one in course.lessons) / 60),
         "lesson limit": f"{course.limits['lessons']:g}",
         "solution limit": f"{course.limits['solutions']:g}",
         "machine": read_timings()["machine"],

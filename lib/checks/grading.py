@@ -11,7 +11,6 @@ import ast
 import importlib
 import json
 import linecache
-import os
 import re
 import subprocess
 import symtable
@@ -20,6 +19,9 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import matplotlib
+import torch
 
 from lib.checks import Verdict
 
@@ -164,17 +166,15 @@ def _in_a_process(
     lesson: str, path: Path, seconds: float
 ) -> tuple[dict[str, Verdict], str]:
     """Grade in a process of its own; return verdicts, and why it ended too early."""
-    command = [sys.executable, "-m", "lib.checks.grading", lesson, str(path.resolve())]
-    env = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "MPLBACKEND": "Agg",
-        "COURSE_QUIET": "1",
-    }
-    env.setdefault("OMP_NUM_THREADS", "1")
+    start = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}]; from lib.checks import grading"
+    )
+    command = [sys.executable, "-c", f"{start}; grading.main()", lesson]
+    command.append(str(path.resolve()))
     with tempfile.TemporaryDirectory() as folder:
         try:
             done = subprocess.run(
-                command, cwd=folder, env=env, capture_output=True, timeout=seconds,
+                command, cwd=folder, capture_output=True, timeout=seconds,
                 encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL,
             )  # fmt: skip
             said, end = done.stdout, _end_of(done)
@@ -198,11 +198,9 @@ MARK = "verdict "  # what the notebook itself prints begins otherwise
 
 def main() -> None:
     """Grade one notebook, and print a line of JSON for each check as it is done."""
+    matplotlib.use("agg")  # no windows
+    torch.set_num_threads(1)
     lesson, path = sys.argv[1], Path(sys.argv[2])
     for name, verdict in grade(lesson, path):
         line = json.dumps([name, verdict.status, verdict.message])
         print(f"\n{MARK}{line}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

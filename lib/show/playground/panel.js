@@ -101,7 +101,7 @@ class Writer {
     const loss = this.checkpoint.notes.validation_loss;
     const count = Object.values(this.checkpoint.weights).reduce((sum, w) => sum + w.length, 0);
     const parts = [`${count.toLocaleString("en")} parameters`, `${n} blocks`, `${H} heads`];
-    parts.push(`${D} numbers a vector`, `reads ${T} tokens`);
+    parts.push(`vectors of ${D} numbers`, `sees the last ${T} tokens`);
     if (loss) parts.push(`validation loss ${loss.toFixed(2)} nats`);
     return parts.join(", ");
   }
@@ -150,7 +150,7 @@ class Panel {
     this.about = make("p", { className: "note" });
     const bar = make("div", { className: "bar" },
       this.labelled("Model", this.modelChoice), this.modelChoice,
-      this.labelled("Beside it", this.besideChoice), this.besideChoice,
+      this.labelled("Compare with", this.besideChoice), this.besideChoice,
       make("span", { className: "file" }, "Use my checkpoint", this.file));
     return make("div", { className: "models" }, bar, this.about);
   }
@@ -263,7 +263,7 @@ class Panel {
     fill(this.modelChoice, names.map((name) => [name, name]));
     this.modelChoice.value = this.name;
     const others = [...names.filter((name) => name !== this.name), UNTRAINED];
-    fill(this.besideChoice, [["", "nothing"], ...others.map((name) => [name, name])]);
+    fill(this.besideChoice, [["", "no other model"], ...others.map((name) => [name, name])]);
   }
 
   async setBeside(name) {
@@ -382,6 +382,7 @@ class Panel {
       row.after.textContent = percent(after[id]);
       row.bars[0].style.width = `${100 * after[id]}%`;
       row.bars[1].style.width = `${100 * before[id]}%`;
+      row.bars[1].hidden = before[id] < 0.001;
     });
   }
 

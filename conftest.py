@@ -30,6 +30,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("COURSE_QUIET", "1")
 os.environ.setdefault("COURSE_STRICT", "1")
 STAND_IN = pytest.StashKey[bool]()
+# As a Jupyter server would start a kernel elsewhere: the first cell finds the library.
+LEAVE = """\
+import os, sys, tempfile
+sys.path[:] = [place for place in sys.path if place != {root!r}]
+os.environ["JPY_SESSION_NAME"] = {notebook!r}
+os.chdir(tempfile.mkdtemp())"""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,8 +72,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def twice(cells: list[pytest.Item]) -> list[pytest.Item]:
     """A notebook's cells in an empty folder, then all of them once more.
 
-    Outputs are compared only the first time: the second run continues with the random
-    numbers of the first.
+    No outputs are compared: the second run continues with the random numbers of the
+    first, and some tell where they are.
     """
 
     def unchecked(item: pytest.Item, name: str, cell: NotebookNode) -> pytest.Item:
@@ -79,10 +85,10 @@ def twice(cells: list[pytest.Item]) -> list[pytest.Item]:
             options=item.options | {"check": False},
         )
 
-    leave = new_code_cell("import os, tempfile\nos.chdir(tempfile.mkdtemp())")
+    leave = LEAVE.format(root=str(ROOT), notebook=str(cells[0].parent.path))
     return [
-        unchecked(cells[0], "an empty folder", leave),
-        *cells,
+        unchecked(cells[0], "an empty folder", new_code_cell(leave)),
+        *(unchecked(item, item.name, item.cell) for item in cells),
         *(unchecked(item, f"{item.name}, second time", item.cell) for item in cells),
     ]
 

@@ -624,7 +624,7 @@ claim(gap > 0.1, "the lower rate is worse, whatever the seed")
 #
 # </details>
 #
-# <details><summary>Everything of the run of 20 steps is resumed but the generator of the batches, which gets another seed. Which loss is the first that differs from the unbroken run?</summary>
+# <details><summary>Everything of the stopped run is resumed but the generator of the batches, which gets another seed. Which loss is the first that differs from the unbroken run?</summary>
 #
 # The very first one after the stop: the weights are right, but the batch is another. So this mistake
 # is easy to see, if you have an unbroken run to compare with. If not, nothing shows it.

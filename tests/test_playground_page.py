@@ -238,9 +238,10 @@ def test_a_checkpoint_of_ones_own_and_a_damaged_one(
 def test_a_model_beside_it(browser: "Browser", address: str) -> None:
     page, heard = panel(browser, address)
     page.get_by_label("Compare with").select_option("the same, before training")
+    other = page.get_by_label("The other model's text")
+    other.get_by_text("ROMEO:", exact=True).wait_for()  # loaded: both begin anew
     page.get_by_role("button", name="One token").click()
     wait_for_tokens(page, 1)
-    other = page.locator('[aria-label="The other model\'s text"]')
     assert len(other.inner_text()) == len("ROMEO:") + 1
     page.evaluate("window.scrollTo(0, 0)")
     assert axe_problems(page) == []

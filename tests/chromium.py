@@ -112,6 +112,7 @@ def address(site: Path) -> Iterator[str]:
 def open_page(browser: "Browser", base: str) -> tuple["Page", list[str]]:
     """A new tab, and the list that its messages and requests elsewhere will go to."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.add_init_script(NO_TRANSITIONS)
     heard: list[str] = []
 
     def hear_message(message: "ConsoleMessage") -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from built_site import course_pages, page_names
 from chromium import (
-    NO_TRANSITIONS,
     WIDTHS,
     Browser,
     Page,
@@ -87,7 +86,6 @@ def look_at(
 ) -> dict[str, list[str]]:
     """Open pages one after the other; return what is wrong with each."""
     page, heard = open_page(browser, base)
-    page.add_init_script(NO_TRANSITIONS)
     problems = {}
     for name in names:
         heard.clear()

@@ -71,14 +71,18 @@ def site() -> Path:
     return require_site()
 
 
+def chromium_path() -> str | None:
+    """Debian's Chromium, or the one that is found under another name."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "chrome")]
+    return next(filter(None, found), None)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """Debian's Chromium, or the one that is found under another name."""
+    """Chromium, started."""
     if sync_playwright is None:
         missing("playwright is not installed: run `make browser`")
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "chrome")]
-    path = next(filter(None, found), None)
-    if path is None:
+    if (path := chromium_path()) is None:
         missing("no Chromium is found: install your system's package `chromium`")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=FLAGS)

@@ -1,4 +1,4 @@
-"""The search finds what a learner types, even where the course has other words for it."""
+"""The search finds what learners type, also where the course has other words for it."""
 
 import re
 from pathlib import Path
@@ -136,7 +136,7 @@ def test_every_word_leads_to_a_term_or_a_lesson() -> None:
     assert set(words) == {"glossary", "lessons"}
     assert set(words["glossary"]) <= set(TERMS)
     slugs = {lesson.slug for lesson in read_course().lessons}
-    assert {place.split("#")[0] for place in words["lessons"]} == slugs
+    assert {place.split("#")[0] for place in words["lessons"]} <= slugs
     for places in words.values():
         for place, typed in places.items():
             assert typed and len(set(typed)) == len(typed), place

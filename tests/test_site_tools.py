@@ -9,13 +9,12 @@ import pytest
 from built_site import missing
 
 try:
-    from course_code import ColoursOnly
-    from course_figures import light, size, take_out, with_sizes
+    from course_code import ColoursOnly, Name, Punctuation
+    from course_figures import Image, light, size, take_out
+    from course_figures import with_sizes, without_unused_rules
     from course_offline import without_outputs
-    from course_reading import CARD_SIZE, draw_card
+    from course_reading import CARD_SIZE, ImageDraw, draw_card
     from course_sidebar import neutral, seen_from
-    from PIL import Image, ImageDraw
-    from pygments.lexers import PythonLexer
 except ImportError:  # they need Sphinx and Pillow
     Image = None
 
@@ -90,14 +89,20 @@ def test_pictures_get_their_sizes_and_all_but_the_first_wait(tmp_path: Path) -> 
     assert size(tmp_path / "d.svg") is None
 
 
+def test_a_diagram_keeps_the_rules_that_it_uses() -> None:
+    svg = (
+        '<svg class="d"><style>\n.d{--ink:#000}\n.a{fill:red}.a-line{stroke:red}\n'
+        "@media (x){.d{--ink:#fff}}\n</style><path class='a'/>"
+        '<path class="b a-line"/>.a{b}</svg>'
+    )
+    assert without_unused_rules(svg) == svg.replace(".a{fill:red}", "")
+
+
 def test_only_colours_are_marked_in_code() -> None:
     code = io.StringIO()
-    tokens = PythonLexer().get_tokens("x = f(y, 2)  # two\n")
+    tokens = [(Name, "y"), (Punctuation, "("), (Name.Builtin, "abs"), (Name, "<\n")]
     ColoursOnly(nowrap=True).format_unencoded(tokens, code)
-    assert code.getvalue() == (
-        'x <span class="o">=</span> f(y, <span class="mi">2</span>)  '
-        '<span class="c1"># two</span>\n'
-    )
+    assert code.getvalue() == 'y(<span class="nb">abs</span>&lt;\n'
 
 
 LIST = """<ul class="nav bd-sidenav">

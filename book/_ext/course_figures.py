@@ -1,9 +1,9 @@
 """The pictures of the built pages: light files, with their sizes, loaded in time.
 
 Notebooks store their figures as PNG, and sliders embed theirs in the page. Here each
-becomes a file in WebP, without loss, about half as large. Pages say how large their
-pictures are, so that nothing moves when these arrive; all but the first of a page load
-when the reader comes near them.
+becomes a file in WebP, without loss, about half as large; diagrams lose the colours that
+they have and do not use. Pages say how large their pictures are, so that nothing moves
+when these arrive; all but the first of a page load when the reader comes near them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ BADGE = "colab-badge"
 EMBEDDED = re.compile(r"data:image/png;base64,([\w+/=]+)")
 IMAGE = re.compile(r"<img\b[^>]*>")
 SOURCE = re.compile(r'\bsrc="([^"]+)"')
+STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
+RULE = re.compile(r"\.([\w-]+)\{[^{}]*\}\n?")
+CLASS = re.compile(r'class="([^"]*)"')
 SVG_SIZE = re.compile(r'<svg\b[^>]*?\swidth="([\d.]+)"\s+height="([\d.]+)"', re.DOTALL)
 SVG_BOX = re.compile(r'<svg\b[^>]*?\bviewBox="[\d.-]+ [\d.-]+ ([\d.]+) ([\d.]+)"', re.S)
 EFFORT = {"quality": 50, "method": 2}  # of 0 to 100, and 0 to 6: more gains little
@@ -57,6 +60,16 @@ def size(path: Path) -> tuple[int, int] | None:
     text = path.read_text("utf-8")
     found = SVG_SIZE.search(text) or SVG_BOX.search(text)
     return (round(float(found[1])), round(float(found[2]))) if found else None
+
+
+def without_unused_rules(svg: str) -> str:
+    """A diagram whose style has only rules for classes that the diagram has."""
+    used = {name for names in CLASS.findall(svg) for name in names.split()}
+
+    def slim(style: re.Match) -> str:
+        return RULE.sub(lambda rule: rule[0] if rule[1] in used else "", style[0])
+
+    return STYLE.sub(slim, svg)
 
 
 def take_out(html: str, site: Path) -> str:
@@ -102,6 +115,8 @@ def arrange_pictures(app: Sphinx, error: Exception | None) -> None:
         return
     site = Path(app.outdir)
     pictures = sorted((site / FOLDER).glob("*.png"))
+    for diagram in (site / FOLDER).glob("*.svg"):
+        diagram.write_text(without_unused_rules(diagram.read_text("utf-8")), "utf-8")
     pages = [page for name in FOLDERS for page in sorted((site / name).glob("*.html"))]
     with ThreadPoolExecutor() as pool:
         pairs = zip(pictures, pool.map(lighten, pictures), strict=True)

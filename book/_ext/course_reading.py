@@ -1,4 +1,4 @@
-"""What stands at the end of each page: minutes of the next lesson, ways to mend this one.
+"""What stands at the end of each page: minutes of the next lesson, ways to mend it.
 
 And what other sites show of a page: the card, a picture of the ladder.
 """
@@ -50,7 +50,7 @@ def add_ways(
 def show_card(app: Sphinx, config: Config) -> None:
     """Give opengraph the address of the card, and what can be seen there."""
     config.ogp_image = urljoin(config.html_baseurl, CARD)
-    config.ogp_image_alt = "Bars that shrink from model to model: the loss on the ladder"
+    config.ogp_image_alt = "Bars, shorter from model to model: the loss on the ladder"
 
 
 def draw_card(title: str) -> Image.Image:

@@ -17,8 +17,8 @@ ADDRESS = re.compile(r'href="([^"]*)"')
 CLASSES = re.compile(r'class="([^"]*)"')
 MARKS = {"current", "active"}
 HERE = re.compile(
-    r'<ul class="(?P<list>[^"]*)">(?P<before>(?:(?!</?ul).)*)<li class="(?P<item>[^"]*)">'
-    r'<a class="(?P<link>[^"]*)" href="#">',
+    r'<ul class="(?P<list>[^"]*)">(?P<before>(?:(?!</?ul).)*)'
+    r'<li class="(?P<item>[^"]*)"><a class="(?P<link>[^"]*)" href="#">',
     re.DOTALL,
 )
 

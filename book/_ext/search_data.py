@@ -22,7 +22,7 @@ def read_words(path: Path = WORDS) -> dict[str, dict[str, list[str]]]:
     """
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {
-        kind: {str(place): [str(word) for word in words] for place, words in rows.items()}
+        kind: {str(place): [*map(str, words)] for place, words in rows.items()}
         for kind, rows in data.items()
     }
 

@@ -2,7 +2,7 @@
 // First come entries of the index (book/search_words.yml; up to 100 points), then titles
 // (15), then words of the text (5); what only repeats is behind lessons and glossary.
 {
-  const MOST = 30; // results, each of which is fetched for its words
+  const MOST = 20; // results, each of which is fetched for its words
   const NO_PROSE = ".headerlink, script, style, svg, h1, .cell, .math, .toctree-wrapper";
 
   const score = ([page, , , description, points]) => {

@@ -19,6 +19,7 @@ from PIL import Image
 from sphinx.application import Sphinx
 
 FOLDER = "_images"
+WORD = re.compile(r'<span class="pre">([^<]*)</span>')  # it may break between lines
 FOLDERS = ("book", "lessons", "solutions")
 BADGE = "colab-badge"
 EMBEDDED = re.compile(r"data:image/png;base64,([\w+/=]+)")
@@ -125,10 +126,14 @@ def arrange_pictures(app: Sphinx, error: Exception | None) -> None:
 
 
 def arrange_page(page: Path, site: Path, new: dict[str, str]) -> None:
-    """Write one page again, with light pictures: the new name of each is given."""
+    """Write one page again, with light pictures: the new name of each is given.
+
+    And without the marks around each word in code, which only keep it on one line.
+    """
     html = take_out(page.read_text("utf-8"), site)
     pattern = rf"(?<=/{FOLDER}/)[\w.-]+\.png"
     html = re.sub(pattern, lambda found: new.get(found[0], found[0]), html)
+    html = WORD.sub(r"\1", html)
     page.write_text(with_sizes(html, page), encoding="utf-8")
 
 

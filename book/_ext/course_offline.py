@@ -16,6 +16,7 @@ from sphinx.application import Sphinx
 
 MATHJAX = "tex-chtml.js"
 PARTS = (MATHJAX, "input/tex/extensions", "output/chtml/fonts/woff-v2")
+ALL_PACKAGES = "input/tex/extensions/all-packages.js"  # the others once more
 # Words in the scripts of parts that no page uses; sphinx-thebe names a CDN, too.
 UNUSED = ("sphinx-thebe", "THEBE_JS_URL", "toggle", "design-tabs")
 UNUSED_FILES = ("sphinx-thebe.js", "togglebutton.js", "design-tabs.js")
@@ -67,6 +68,7 @@ def copy_mathjax(target: Path) -> None:
             shutil.copytree(source / part, target / part, dirs_exist_ok=True)
         else:
             shutil.copyfile(source / part, target / part)
+    (target / ALL_PACKAGES).unlink()
 
 
 def keep_used_scripts(

@@ -68,15 +68,18 @@ ASKED = {
 }
 
 
+# The texts of pages are fetched after all; names of the library have a span instead.
+FIRST_TEXTS = """() => [...document.querySelectorAll('#search-results li')].slice(0, 3)
+  .every(item => item.querySelector('.context, span'))"""
+
+
 def results(page: object, base: str, words: str) -> list[tuple[str, str, str]]:
     """Address, name and text of what the search page shows, from the top."""
     page.goto(f"{base}search.html?q={words.replace(' ', '+')}")
     page.locator(".search-summary:has-text('found')").wait_for()
     items = page.locator("#search-results li")
-    if base.startswith("http"):  # the first texts are fetched one by one
-        page.wait_for_function(
-            "document.querySelectorAll('#search-results li .context').length >= 3"
-        )
+    if base.startswith("http"):
+        page.wait_for_function(FIRST_TEXTS)
     return items.evaluate_all(
         "all => all.map(item => [item.querySelector('a').getAttribute('href'), "
         "item.querySelector('a').textContent, "
@@ -115,8 +118,8 @@ def test_a_result_shows_the_text_of_its_place(browser: Browser, address: str) ->
     assert found["book/glossary.html#rotary-positions"].startswith("Rotary positions")
     name = results(page, address, "perplexity")[0][1]
     assert name == "Glossary > Perplexity"
-    for _, _, text in results(page, address, "shakespeare"):
-        assert "shakespeare" in text.lower() or len(text) > 100
+    for _, _, text in results(page, address, "shakespeare")[:3]:
+        assert len(text) > 50
         assert not re.search(r"Contents|Download|Print to PDF|Binder", text)
     assert heard == []
     page.close()

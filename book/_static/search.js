@@ -46,7 +46,8 @@
     return results.filter((_, i) => places.lastIndexOf(places[i]) === i); // the best is last
   };
 
-  addEventListener("DOMContentLoaded", () => {
+  // On the document, as the search itself begins: before it, as this script comes first.
+  document.addEventListener("DOMContentLoaded", () => {
     // Pages cannot be fetched from a disk.
     if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
     Scorer.score = score;

@@ -32,6 +32,11 @@ LOADS = {
 }
 # A page shows nothing before these are there: one second on a line of 1.6 Mbit/s.
 BEFORE_FIRST_PAINT = 200_000  # bytes, not packed
+# A lesson's page with all its pictures, those of its sliders, too; and the whole site.
+LESSON_BYTES = 700_000
+SITE_BYTES = 25_000_000  # on a disk that gives space in blocks
+DISK_BLOCK = 4096
+PICTURE = re.compile(r"\b_images/[\w.-]+")
 MENTION = re.compile(r"\b[Ll]essons?\s+(\d\d)(?![\d.:]\d|\d)")
 UNLINKED = "a, code, pre, summary, .math, script, style, h1, h2, h3, .cell_output"
 LOADING_LINKS = {"stylesheet", "preload", "icon", "modulepreload"}
@@ -159,6 +164,38 @@ def test_every_button_leads_to_its_own_page(site: Path, pages: dict[str, Page]) 
     assert sum(problems, []) == []
 
 
+def mending_problems(page: Page, config: dict) -> list[str]:
+    """A page whose own source cannot be edited, or whose faults not be reported."""
+    source = page.name.removesuffix(".html")
+    source += ".md" if page.name.startswith("book/") else ".py"
+    url, branch = config["repository"]["url"], config["repository"]["branch"]
+    found = [a["href"] for a in page.soup.select(".mend-page a")]
+    report = f"{url}/issues/new?title=A%20problem%20on%20"
+    report += page.name.removesuffix(".html").replace("/", "%2F")
+    wanted = [f"{url}/edit/{branch}/{source}", report]
+    missed = [] if (ROOT / source).is_file() else [source]
+    missed += [] if found == wanted else [f"{found} are not {wanted}"]
+    return [f"{page.name}: {what}" for what in missed]
+
+
+def test_every_page_can_be_mended(site: Path, pages: dict[str, Page]) -> None:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    problems = [mending_problems(pages[name], config) for name in course_pages(site)]
+    assert sum(problems, []) == []
+
+
+def test_the_ways_to_lessons_say_how_long_these_take(pages: dict[str, Page]) -> None:
+    minutes = {x.heading: x.minutes() for x in read_course().lessons if is_finished(x)}
+    ways = [way for p in pages.values() for way in p.soup.select(".prev-next-info")]
+    said = {}
+    for way in ways:
+        takes = way.select_one(".prev-next-minutes")
+        title = way.select_one(".prev-next-title").get_text(strip=True)
+        said[title] = takes and takes.get_text(strip=True)
+    assert {title for title, takes in said.items() if takes} == set(minutes)
+    assert all(said[title] == f"{n} minutes" for title, n in minutes.items())
+
+
 def test_every_page_introduces_itself(site: Path, pages: dict[str, Page]) -> None:
     sitemap = (site / "sitemap.xml").read_text(encoding="utf-8")
     for name in course_pages(site):
@@ -166,6 +203,8 @@ def test_every_page_introduces_itself(site: Path, pages: dict[str, Page]) -> Non
         assert soup.title.text.endswith(TITLE), name
         for kind in ({"name": "description"}, {"property": "og:title"}):
             assert len(soup.find("meta", kind)["content"]) > 5, f"{name}: {kind}"
+        card = soup.find("meta", {"property": "og:image"})["content"]
+        assert (site / "_static" / Path(card).name).is_file(), f"{name}: {card}"
         assert f"/{name}<" in sitemap, f"{name} is not in sitemap.xml"
 
 
@@ -188,6 +227,64 @@ def test_little_stands_before_the_first_paint(
 ) -> None:
     sizes = {n: bytes_before_first_paint(pages[n], site) for n in course_pages(site)}
     assert 50_000 < max(sizes.values()) < BEFORE_FIRST_PAINT
+
+
+def page_bytes(name: str, site: Path) -> int:
+    """Bytes of a page and of every picture that it may show, not packed."""
+    html = (site / name).read_bytes()
+    pictures = set(PICTURE.findall(html.decode("utf-8")))
+    return len(html) + sum((site / picture).stat().st_size for picture in pictures)
+
+
+def test_no_lesson_is_heavy(site: Path) -> None:
+    lessons = [name for name in course_pages(site) if name.startswith("lessons/")]
+    sizes = {name: page_bytes(name, site) for name in lessons}
+    assert {n: size for n, size in sizes.items() if size > LESSON_BYTES} == {}
+    assert max(sizes.values()) > 100_000
+
+
+def test_the_site_is_light(site: Path) -> None:
+    sizes = [path.stat().st_size for path in site.rglob("*") if path.is_file()]
+    on_disk = sum(DISK_BLOCK * -(-size // DISK_BLOCK) for size in sizes)
+    assert 5_000_000 < on_disk < SITE_BYTES
+
+
+def picture_problems(page: Page) -> list[str]:
+    """Pictures that move the text when they arrive, or that load too early or heavy."""
+    problems = []
+    pictures = page.soup.select("article img:not([src*=colab-badge])")
+    for i, tag in enumerate(pictures):
+        what = f"{page.name}: {tag.get('src', '')[:60]}"
+        if not all(tag.get(side, "").isdigit() for side in ("width", "height")):
+            problems.append(f"{what} has no size")
+        if i and tag.get("loading") != "lazy":
+            problems.append(f"{what} does not wait")
+        if tag.get("src", "").startswith("data:"):
+            problems.append(f"{what} is embedded")
+    return problems
+
+
+def test_pictures_have_their_sizes_and_wait(pages: dict[str, Page]) -> None:
+    assert sum(map(picture_problems, pages.values()), []) == []
+    pictures = [tag for p in pages.values() for tag in p.soup.select("article img")]
+    kinds = {Path(tag["src"]).suffix for tag in pictures}
+    assert kinds <= {".svg", ".webp", ".png"} and ".webp" in kinds
+
+
+def test_a_picture_without_a_size_is_found() -> None:
+    if BeautifulSoup is None:
+        missing("beautifulsoup4 is not installed: run `make browser`")
+    html = (
+        "<article><img src='a.webp' width='1' height='2'><img src='b.webp' width='1' "
+        "height='auto' loading='lazy'><img src='data:,' width='1' height='2'></article>"
+    )
+    page = Page("lessons/01_x.html", BeautifulSoup(html, "html.parser"), set())
+    said = [problem.split(": ", 1)[1] for problem in picture_problems(page)]
+    assert said == [
+        "b.webp has no size",
+        "data:, does not wait",
+        "data:, is embedded",
+    ]
 
 
 def test_a_page_has_mathjax_if_it_has_formulas(pages: dict[str, Page]) -> None:

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -107,8 +108,16 @@ class Ability:
 
 
 def read_course(root: Path = ROOT) -> Course:
-    """Read `book/course.yml`."""
-    data = yaml.safe_load((root / "book" / "course.yml").read_text(encoding="utf-8"))
+    """Read `book/course.yml`, once for as long as it says the same.
+
+    A build asks some thousand times.
+    """
+    return _course((root / "book" / "course.yml").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=4)
+def _course(text: str) -> Course:
+    data = yaml.safe_load(text)
     lessons = []
     for row in data["lessons"]:
         row.setdefault("limit", data["limits"]["lessons"])

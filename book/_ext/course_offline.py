@@ -1,7 +1,13 @@
-"""Keeps the site free of other people's servers: formulas and scripts come with it."""
+"""Keeps the site free of other people's servers: formulas and scripts come with it.
+
+And of what no page loads. Notebooks can be downloaded without their outputs, which the
+pages show: they make three quarters of a notebook.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,10 +16,12 @@ from sphinx.application import Sphinx
 
 MATHJAX = "tex-chtml.js"
 PARTS = (MATHJAX, "input/tex/extensions", "output/chtml/fonts/woff-v2")
+ALL_PACKAGES = "input/tex/extensions/all-packages.js"  # the others once more
 # Words in the scripts of parts that no page uses; sphinx-thebe names a CDN, too.
 UNUSED = ("sphinx-thebe", "THEBE_JS_URL", "toggle", "design-tabs")
 UNUSED_FILES = ("sphinx-thebe.js", "togglebutton.js", "design-tabs.js")
-ICON_FONT = "vendor/fontawesome"
+UNUSED_FOLDERS = ("vendor/fontawesome", "locales")  # an icon font; other languages
+SOURCE_MAP = re.compile(r"\n//# sourceMappingURL=\S+\s*$")
 
 
 def arrange_files(app: Sphinx, error: Exception | None) -> None:
@@ -21,9 +29,32 @@ def arrange_files(app: Sphinx, error: Exception | None) -> None:
     if error is None and app.builder.format == "html":
         static = Path(app.outdir) / "_static"
         copy_mathjax(static / "mathjax")
-        shutil.rmtree(static / ICON_FONT)
+        for name in UNUSED_FOLDERS:
+            shutil.rmtree(static / name)
         for name in UNUSED_FILES:
             (static / name).unlink()
+        remove_source_maps(static)
+        for path in (Path(app.outdir) / "_sources").rglob("*.ipynb"):
+            path.write_text(without_outputs(path.read_text("utf-8")), "utf-8")
+
+
+def remove_source_maps(static: Path) -> None:
+    """Remove the maps from packed scripts and sheets to the theme's own sources."""
+    for path in static.rglob("*.map"):
+        path.unlink()
+        script = path.with_suffix("")
+        if script.suffix == ".js":
+            text = SOURCE_MAP.sub("\n", script.read_text("utf-8"))
+            script.write_text(text, encoding="utf-8")
+
+
+def without_outputs(notebook: str) -> str:
+    """A notebook before it ran."""
+    content = json.loads(notebook)
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def copy_mathjax(target: Path) -> None:
@@ -37,6 +68,7 @@ def copy_mathjax(target: Path) -> None:
             shutil.copytree(source / part, target / part, dirs_exist_ok=True)
         else:
             shutil.copyfile(source / part, target / part)
+    (target / ALL_PACKAGES).unlink()
 
 
 def keep_used_scripts(

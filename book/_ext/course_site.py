@@ -9,12 +9,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # autodoc imports lib
 
+import course_code
+import course_figures
 import course_links
 import course_map
 import course_offline
 import course_pages
 import course_playground
 import course_quiz
+import course_reading
+import course_search
+import course_sidebar
+import course_speed
 import course_styles
 import course_teaching
 import course_ways
@@ -65,12 +71,18 @@ def _lesson_reference(name: str) -> str:
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Called by Sphinx once, when a build starts."""
+    course_code.setup(app)
+    course_figures.setup(app)
     course_links.setup(app)
     course_map.setup(app)
     course_offline.setup(app)
     course_pages.setup(app)
     course_playground.setup(app)
     course_quiz.setup(app)
+    course_reading.setup(app)
+    course_search.setup(app)
+    course_sidebar.setup(app)
+    course_speed.setup(app)
     course_styles.setup(app)
     course_teaching.setup(app)
     course_ways.setup(app)

@@ -10,13 +10,6 @@
     opened.forEach(details => { details.open = false; });
   });
 
-  // The search looks up the ids of modules, whose dots would be taken for classes.
-  addEventListener("DOMContentLoaded", () => {
-    if (typeof Search === "undefined") return;
-    const toText = Search.htmlToText;
-    Search.htmlToText = (html, anchor) => toText(html, anchor?.replaceAll(".", "\\."));
-  });
-
   // Code and formulas that are wider than their place scroll in it, with keys as well.
   const markWide = box => {
     const formula = box.querySelector("mjx-math"); // its words for screen readers are wider
@@ -34,6 +27,17 @@
     addEventListener("resize", markAll);
     addEventListener("toggle", markAll, true); // what was folded had no width
   });
+
+  // The other pictures of a slider are fetched when a reader turns to it.
+  const fetchFrames = ({ target }) => {
+    const script = target.closest?.("figure[id^=frames]")?.querySelector("script");
+    if (!script || script.dataset.fetched) return;
+    script.dataset.fetched = "yes";
+    for (const [address] of script.textContent.matchAll(/[^"]+\.(?:webp|png)(?=")/g)) {
+      new Image().src = address;
+    }
+  };
+  for (const kind of ["pointerover", "focusin"]) addEventListener(kind, fetchFrames);
 
   // A browser that comes back to a page restores its sliders, but not their pictures.
   addEventListener("pageshow", () => document

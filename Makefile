@@ -128,7 +128,7 @@ scripts: $(BIN)/.ready
 browser: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python -m pytest -n 2 -m browser tests/test_links.py tests/test_site.py \
 	  tests/test_forwarding.py tests/test_rendered_text.py tests/test_playground_page.py \
-	  tests/test_progress_page.py
+	  tests/test_live_page.py tests/test_progress_page.py
 
 newest: | needs
 	rm -rf $(NEW_VENV)

@@ -47,8 +47,10 @@ def live_part(page: str, kind: str, models: list[str], options: dict) -> nodes.r
     """Return the element that a kind's script fills, with a word for those without."""
     folder = relpath(FOLDER, str(Path(page).parent))
     html = place(f"{folder}/", models, options, kind)
-    words = NO_SCRIPT.format(NAMES[kind])
-    return nodes.raw("", f"{html}<noscript>{words}</noscript>", format="html")
+    html += f"<noscript>{NO_SCRIPT.format(NAMES[kind])}</noscript>"
+    if kind in OTHERS:  # their height depends on their width: see course.css
+        html = f'<div class="live-part">{html}</div>'
+    return nodes.raw("", html, format="html")
 
 
 class Playground(SphinxDirective):

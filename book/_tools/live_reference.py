@@ -27,7 +27,7 @@ from playground_reference import numbers  # noqa: E402
 from lib.evaluate.attention_maps import attention_maps  # noqa: E402
 from lib.models.encoder_decoder import Transformer, TransformerConfig  # noqa: E402
 from lib.tasks.english_french import Pair, translation_data  # noqa: E402
-from lib.text.bpe import BPETokenizer  # noqa: E402
+from lib.text.bpe import BPETokenizer, split_words  # noqa: E402
 from lib.text.tokenizer import WordTokenizer  # noqa: E402
 from lib.train.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from lib.translate import encode_pairs, translate  # noqa: E402
@@ -51,7 +51,7 @@ TEXTS = [
     "I\u2019m \u201cquoting\u201d \u2014 dashes\u2026", "12345 and 3.14159, -7",
     "🎭", "👩‍👩‍👧 👍🏽 🇫🇷", "日本語のテキスト", "Привет, мир", "مرحبا", "नमस्ते", "e\u0301",
     "tabs\tand\r\nlines\r", "\ufeffmark", "next\u0085line", "thin\u2009space\u00a0hard",
-    "\u3000wide\u200bzero", "a" * 300, " " * 60 + "end", "thethethethe" * 20,
+    "\n\n\u0085the", "\n\n\ufeffthe", "\u3000wide\u200bzero", "a" * 300, " " * 60 + "end", "thethethethe" * 20,
 ]  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def texts() -> list[str]:
 
 
 def tokenizer_record(asked: list[str]) -> dict:
-    """Return the ids of texts after the first merges, and which merges change some."""
+    """Return words and ids of texts, ids after some merges, and which change some."""
     merges = BPETokenizer.load(MERGES).merges
     after = {}
     for k in FIRST:
@@ -139,7 +139,8 @@ def tokenizer_record(asked: list[str]) -> dict:
         for text, old, new in zip(shown, before, now):
             changes[text] += [255 + k] * (old != new)
         before = now
-    return {"texts": asked, "after": after, "changes": changes}
+    words = [split_words(text) for text in asked]
+    return {"texts": asked, "words": words, "after": after, "changes": changes}
 
 
 def main() -> None:

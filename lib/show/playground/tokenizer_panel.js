@@ -78,7 +78,7 @@ class TokenizerPanel extends View {
   /** A token as text, or as its bytes in hexadecimal where they are no whole character. */
   name(id) {
     const text = this.tokenizer.tokens[id], bytes = this.tokenizer.bytes[id];
-    const isText = !/[\uFFFD\p{Cc}]/u.test(text.replace(/[\n\t]/g, ""));
+    const isText = !/[\uFFFD\p{C}]/u.test(text.replace(/[\n\t]/g, ""));
     return isText ? visible(text) : bytes.map((byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join(" ");
   }
 

@@ -42,7 +42,7 @@ export class BPETokenizer {
   }
 
   text(bytes) {
-    return new TextDecoder().decode(Uint8Array.from(bytes));
+    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(bytes));
   }
 
   /** Merge one word; `seen` hears the ids before the first merge and after each. */

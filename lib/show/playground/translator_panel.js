@@ -19,8 +19,8 @@ const EXAMPLES = [
 class TranslatorPanel extends View {
   constructor(host, sources, options) {
     super(host, sources, options);
-    const columns = make("div", { className: "columns" }, this.frenchColumn(), this.attentionColumn());
-    this.show(...this.sentenceField(), columns);
+    const parts = [this.frenchPart(), this.picturePart(), this.textPart()];
+    this.show(...this.sentenceField(), make("div", { className: "columns" }, ...parts));
   }
 
   // Elements
@@ -44,7 +44,7 @@ class TranslatorPanel extends View {
       hint, make("div", { className: "bar" }, this.go, one, again), this.status];
   }
 
-  frenchColumn() {
+  frenchPart() {
     this.text = make("p", { className: "text french", lang: "fr", "aria-live": "polite" });
     this.rows = Array.from({ length: N_LIKELY }, () => this.likelyRow());
     const table = this.table(["word", "probability", "bar"], this.rows.map(({ row }) => row));
@@ -59,14 +59,19 @@ class TranslatorPanel extends View {
     return { row: make("tr", {}, word, share, chart), word, share, bar };
   }
 
-  attentionColumn() {
+  picturePart() {
     this.part = make("select", { name: "part" });
     this.part.onchange = () => this.showAttention();
     this.map = this.region("div", "Attention as a picture", "scroll map-of-words");
-    this.said = this.region("ul", "Attention as text", "scroll said");
-    return make("div", {}, this.heading("What each word looks at"),
-      make("div", { className: "bar" }, this.labelled("Show", this.part), this.part), this.map,
-      this.heading("The same as text"), this.said);
+    return make("div", { className: "beside" }, this.heading("What each word looks at"),
+      make("div", { className: "bar" }, this.labelled("Show", this.part), this.part), this.map);
+  }
+
+  textPart() {
+    this.said = make("ul");
+    const region = this.region("div", "Attention as text", "scroll said");
+    region.append(this.said);
+    return make("div", {}, this.heading("The same as text"), region);
   }
 
   // Doing

@@ -129,7 +129,8 @@ scripts: $(BIN)/.ready
 browser: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python -m pytest -n 2 -m browser tests/test_links.py tests/test_site.py \
 	  tests/test_forwarding.py tests/test_rendered_text.py tests/test_playground_page.py \
-	  tests/test_progress_page.py tests/test_search.py tests/test_site_tools.py
+	  tests/test_progress_page.py tests/test_search.py tests/test_site_tools.py \
+	  tests/test_live_page.py
 
 panel-speed: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python book/_tools/panel_speed.py

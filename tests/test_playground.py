@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
+import live_reference
 import playground_reference
 import pytest
 import torch
@@ -15,7 +16,15 @@ from lib.models.bigram import BigramConfig
 from lib.models.gpt import GPT, GPTConfig
 from lib.models import build_model
 from lib.show.live import playground
-from lib.show.playground import page_script, weights_script, widget_module
+from lib.show.playground import (
+    HERE,
+    KINDS,
+    page_script,
+    place,
+    source,
+    weights_script,
+    widget_module,
+)
 from lib.text.tokenizer import CharTokenizer, WordTokenizer
 from lib.train.checkpoint import load_checkpoint
 
@@ -42,14 +51,65 @@ def test_the_records_are_what_pytorch_computes(name: str) -> None:
             torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
 
 
-def test_the_script_is_small_and_has_no_imports() -> None:
-    script = page_script()
+def stored(name: str) -> dict:
+    """The record of a translator, or of the tokenizer."""
+    return json.loads((live_reference.RECORDS / f"{name}.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", live_reference.files())
+def test_the_records_of_translators_are_what_pytorch_computes(name: str) -> None:
+    now, record = live_reference.translator_record(name), stored(name)
+    assert [list(pair) for pair in now["pairs"]] == record["pairs"]
+    for new, old in zip(now["passes"], record["passes"], strict=True):
+        assert (new["src"], new["tgt"]) == (old["src"], old["tgt"])
+        pairs = [(new["logits"], old["logits"])]
+        for one, other in pairs + [*zip(new["maps"], old["maps"], strict=True)]:
+            one, other = torch.tensor(one), torch.tensor(other)
+            torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
+    for new, old in zip(now["alignments"], record["alignments"], strict=True):
+        for (*words, share), (*old_words, old_share) in zip(new, old, strict=True):
+            assert words == old_words and share == pytest.approx(old_share, abs=2e-5)
+
+
+def test_the_record_of_the_tokenizer_is_what_python_computes() -> None:
+    record = stored("tokenizer")
+    assert live_reference.tokenizer_record(record["texts"]) == record
+    assert record["texts"][: len(live_reference.TEXTS)] == live_reference.TEXTS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_script_is_small_and_has_no_imports(kind: str) -> None:
+    script = page_script(kind)
     assert len(gzip.compress(script.encode(), 9)) <= 20_000
-    for text in (script, widget_module()):
-        assert "import " not in text.replace("important", "")
-        assert text.count("const CSS = `") == 1
-    assert "export " not in script
+    assert "import " not in script.replace("important", "")
+    assert script.count("const CSS = `") == 1 and "export " not in script
+    assert f'const KIND = "{kind}";' in script
+
+
+def test_the_widget_s_module_has_one_export() -> None:
+    assert "import " not in widget_module().replace("important", "")
+    assert widget_module().count("const CSS = `") == 1
     assert widget_module().count("export ") == 1
+
+
+def test_a_script_can_end_with_one_of_its_files() -> None:
+    assert "class Transformer" in source("translator", until="translation.js")
+    assert "class TranslatorPanel" not in source("translator", until="translation.js")
+    assert source("tokenizer", until="tokenizer_panel.js") == source("tokenizer")
+    with pytest.raises(ValueError):
+        source("tokenizer", until="engine.js")
+
+
+def test_each_part_is_written_once() -> None:
+    for name in ("function linear", "function mixHead", "function feedForward"):
+        files = [f.name for f in HERE.glob("*.js") if name in f.read_text("utf-8")]
+        assert files == ["parts.js"]
+
+
+def test_a_place_says_its_kind() -> None:
+    html = place("static/", ["bpe-1024"], {"text": "a\"b"}, "tokenizer")
+    assert html.startswith('<div data-tokenizer data-folder="static/"')
+    assert 'data-models="bpe-1024"' in html and "a\\&quot;b" in html
 
 
 def test_the_models_of_the_page_are_small_enough_for_it() -> None:
@@ -57,6 +117,10 @@ def test_the_models_of_the_page_are_small_enough_for_it() -> None:
         content = playground_reference.files()[name].read_bytes()
         script = weights_script(name, content).encode()
         assert len(gzip.compress(script, 9)) <= 1_700_000
+    script = weights_script("translator", live_reference.SHIPPED.read_bytes())
+    assert len(gzip.compress(script.encode(), 9)) <= 1_400_000
+    script = weights_script("merges", live_reference.MERGES.read_bytes())
+    assert len(gzip.compress(script.encode(), 9)) <= 10_000
 
 
 def test_the_widget_holds_the_model(tmp_path: Path) -> None:

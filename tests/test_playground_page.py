@@ -16,14 +16,14 @@ from chromium import (  # noqa: F401
     site,
 )
 
-from lib.show.playground import HERE, widget_module
+from lib.show.playground import source, widget_module
 
 pytestmark = pytest.mark.browser
 
 RECORDS = ROOT / "tests" / "playground"
 MODELS = [path.stem for path in sorted(RECORDS.glob("*.json"))]
 PAGE = "book/playground.html"
-ENGINE = (HERE / "engine.js").read_text("utf-8")
+ENGINE = source("playground", until="engine.js")
 SHOW = "\nwindow.engine = {readCheckpoint, GPT, makeTokenizer, windowStart};"
 # Reads each text in two parts, the second with the cache, and says how far its numbers
 # are from PyTorch's; then writes the likeliest tokens.
@@ -68,7 +68,7 @@ MISTAKES = {
     "another epsilon": ("eps: this.config.norm_eps", "eps: 1e-3"),
     "the other variance": ("square / n + eps", "square / (n - 1) + eps"),
     "RMSNorm takes the mean away": ("if (!isRms)", "if (true)"),
-    "no mask": ("j <= place", "j < start + T"),
+    "no mask": ("window + 1), place]", "window + 1), start + T - 1]"),
     "a stale cache": (" && this.ids[start] === ids[start]", ""),
     "queries are keys": ('"q_proj", D, wide', '"k_proj", D, wide'),
     "scores divided too much": ("/ Math.sqrt(Dh);", "/ Math.sqrt(Dh * H);"),

@@ -1,10 +1,12 @@
 """The trained models in data/ are what their card says."""
 
 import hashlib
+import json
 import random
 import re
 from pathlib import Path
 
+import merges
 import pytest
 import torch
 
@@ -15,6 +17,7 @@ from lib.tasks.arithmetic import Addition
 from lib.tasks.english_french import translation_data
 from lib.tasks.instructions import WORDS_FILE, Instructions, draw_statement
 from lib.text.batches import split_text
+from lib.text.bpe import BPETokenizer
 from lib.text.corpus import SHA256, load_corpus
 from lib.train import estimate_loss
 from lib.train.checkpoint import load_checkpoint
@@ -142,3 +145,14 @@ def test_the_list_of_words_is_what_its_card_says():
     assert load_checkpoint(DATA / "base-workbook.safetensors").notes[
         "words_sha256"
     ] == digest
+
+
+def test_the_byte_pairs_are_what_their_card_says():
+    content = merges.PATH.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    assert f"| sha256 | `{digest}` |" in TEXT and f"{len(content):,} bytes" in TEXT
+    stored = BPETokenizer.load(merges.PATH)
+    assert stored.vocab_size == merges.VOCAB_SIZE == 256 + len(stored.merges)
+    if load_corpus().is_stand_in:
+        pytest.skip("needs Tiny Shakespeare")
+    assert json.loads(json.dumps(merges.learn().to_dict())) == json.loads(content)

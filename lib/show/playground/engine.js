@@ -1,263 +1,8 @@
 // The course's GPT in plain JavaScript: the forward pass of lib/models/gpt.py for one
-// text, part by part and name by name. Vectors lie in Float32Arrays, row after row.
+// text, out of the parts of parts.js.
 
-export const LARGEST_FILE = 4 * 1024 * 1024; // bytes
-
-// Files: safetensors, as lib/train/checkpoint.py writes them
-
-function fromHalf(bits) {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
-const READERS = {
-  F32: [4, (bytes) => new Float32Array(bytes)],
-  F16: [2, (bytes) => Float32Array.from(new Uint16Array(bytes), fromHalf)],
-  BF16: [
-    2,
-    (bytes) => {
-      const wide = Uint32Array.from(new Uint16Array(bytes), (bits) => bits << 16);
-      return new Float32Array(wide.buffer);
-    },
-  ],
-};
-
-function readHeader(buffer) {
-  const size = buffer.byteLength < 8 ? NaN : Number(new DataView(buffer).getBigUint64(0, true));
-  if (!(size <= buffer.byteLength - 8)) throw new Error("this is no safetensors file");
-  try {
-    const text = new TextDecoder().decode(new Uint8Array(buffer, 8, size));
-    return { header: JSON.parse(text), start: 8 + size };
-  } catch {
-    throw new Error("this is no safetensors file");
-  }
-}
-
-/** Read a checkpoint: its configuration, tokenizer, notes and weights by name. */
-export function readCheckpoint(buffer) {
-  if (buffer.byteLength > LARGEST_FILE) {
-    const size = (buffer.byteLength / 2 ** 20).toFixed(1);
-    throw new Error(`the file has ${size} MB; 4 MB is the most`);
-  }
-  const { header, start } = readHeader(buffer);
-  const words = header.__metadata__ ?? {};
-  if (!words.model) throw new Error("the file is no checkpoint of the course");
-  const weights = {};
-  for (const [name, entry] of Object.entries(header)) {
-    if (!name.startsWith("model.")) continue;
-    const [width, read] = READERS[entry.dtype] ?? [];
-    if (!read) throw new Error(`${name} has the type ${entry.dtype}; F32, F16 or BF16 can be read`);
-    const [from, to] = entry.data_offsets;
-    const count = entry.shape.reduce((product, n) => product * n, 1);
-    if (to - from !== count * width || start + to > buffer.byteLength) {
-      throw new Error(`${name} does not fill its place: the file is damaged`);
-    }
-    weights[name.slice(6)] = read(buffer.slice(start + from, start + to));
-  }
-  return {
-    config: JSON.parse(words.model),
-    tokenizer: words.tokenizer ? JSON.parse(words.tokenizer) : null,
-    notes: words.notes ? JSON.parse(words.notes) : {},
-    weights,
-  };
-}
-
-// Text to ids and back
-
-export class CharTokenizer {
-  constructor({ characters }) {
-    this.tokens = characters;
-    this.ids = new Map(characters.map((character, id) => [character, id]));
-  }
-
-  /** Return ids, and the characters that have none. */
-  encode(text) {
-    const all = [...text];
-    return {
-      ids: all.filter((c) => this.ids.has(c)).map((c) => this.ids.get(c)),
-      unknown: [...new Set(all.filter((c) => !this.ids.has(c)))],
-    };
-  }
-
-  decode(ids) {
-    return ids.map((id) => this.tokens[id]).join("");
-  }
-}
-
-export class BPETokenizer {
-  static SPLIT = /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
-
-  constructor({ merges, alphabet, special_tokens: marks = [] }) {
-    this.bytes = alphabet.map((byte) => [byte]);
-    for (const [first, second] of merges) {
-      this.bytes.push([...this.bytes[first], ...this.bytes[second]]);
-    }
-    this.ofByte = new Map(alphabet.map((byte, id) => [byte, id]));
-    this.ranks = new Map(merges.map((pair, rank) => [pair.join(), 256 + rank]));
-    for (const mark of marks) this.bytes.push([...new TextEncoder().encode(mark)]);
-    this.tokens = this.bytes.map((bytes) => this.text(bytes));
-  }
-
-  text(bytes) {
-    return new TextDecoder().decode(Uint8Array.from(bytes));
-  }
-
-  /** Merge one word; `seen` hears the ids before the first merge and after each. */
-  mergeWord(word, seen = () => {}) {
-    let ids = [...new TextEncoder().encode(word)].map((byte) => this.ofByte.get(byte));
-    seen(ids, null);
-    for (;;) {
-      let best = Infinity;
-      for (let i = 0; i + 1 < ids.length; i++) {
-        best = Math.min(best, this.ranks.get(`${ids[i]},${ids[i + 1]}`) ?? Infinity);
-      }
-      if (best === Infinity) return ids;
-      const merged = [];
-      for (let i = 0; i < ids.length; i++) {
-        const joined = this.ranks.get(`${ids[i]},${ids[i + 1]}`) === best;
-        merged.push(joined ? best : ids[i]);
-        if (joined) i++;
-      }
-      ids = merged;
-      seen(ids, best);
-    }
-  }
-
-  encode(text) {
-    const words = text.match(BPETokenizer.SPLIT) ?? [];
-    return { ids: words.flatMap((word) => this.mergeWord(word)), unknown: [] };
-  }
-
-  decode(ids) {
-    return this.text(ids.flatMap((id) => this.bytes[id]));
-  }
-}
-
-export function makeTokenizer(values) {
-  if (values?.characters) return new CharTokenizer(values);
-  if (values?.merges) return new BPETokenizer(values);
-  throw new Error("the checkpoint has no tokenizer of characters or byte pairs");
-}
-
-// Parts
-
-function dot(a, aStart, b, bStart, n) {
-  let s0 = 0, s1 = 0, s2 = 0, s3 = 0, i = 0;
-  for (; i + 4 <= n; i += 4) {
-    s0 += a[aStart + i] * b[bStart + i];
-    s1 += a[aStart + i + 1] * b[bStart + i + 1];
-    s2 += a[aStart + i + 2] * b[bStart + i + 2];
-    s3 += a[aStart + i + 3] * b[bStart + i + 3];
-  }
-  for (; i < n; i++) s0 += a[aStart + i] * b[bStart + i];
-  return s0 + s1 + s2 + s3;
-}
-
-/** x (T, I) -> (T, O), with a weight (O, I) as nn.Linear keeps it; four rows at a time. */
-export function linear(x, T, weight, bias, O, out) {
-  const I = weight.length / O;
-  let t = 0;
-  for (; t + 4 <= T; t += 4) {
-    const r0 = t * I, r1 = r0 + I, r2 = r1 + I, r3 = r2 + I;
-    for (let o = 0; o < O; o++) {
-      const row = o * I;
-      let a = 0, b = 0, c = 0, d = 0;
-      for (let i = 0; i < I; i++) {
-        const w = weight[row + i];
-        a += x[r0 + i] * w;
-        b += x[r1 + i] * w;
-        c += x[r2 + i] * w;
-        d += x[r3 + i] * w;
-      }
-      const add = bias ? bias[o] : 0, at = t * O + o;
-      out[at] = a + add;
-      out[at + O] = b + add;
-      out[at + 2 * O] = c + add;
-      out[at + 3 * O] = d + add;
-    }
-  }
-  for (; t < T; t++) {
-    for (let o = 0; o < O; o++) {
-      out[t * O + o] = dot(x, t * I, weight, o * I, I) + (bias ? bias[o] : 0);
-    }
-  }
-  return out;
-}
-
-/** LayerNorm with a bias, RMSNorm without one; rows of n numbers, `out` may be x. */
-function normalise(x, rows, n, { gain, bias, isRms, eps }, out) {
-  for (let start = 0; start < rows * n; start += n) {
-    let mean = 0, square = 0;
-    if (!isRms) {
-      for (let i = 0; i < n; i++) mean += x[start + i];
-      mean /= n;
-    }
-    for (let i = 0; i < n; i++) square += (x[start + i] - mean) ** 2;
-    const scale = 1 / Math.sqrt(square / n + eps);
-    for (let i = 0; i < n; i++) {
-      out[start + i] = (x[start + i] - mean) * scale * gain[i] + (bias ? bias[i] : 0);
-    }
-  }
-  return out;
-}
-
-function erf(x) { // a series near 0, a continued fraction further out
-  const a = Math.abs(x);
-  if (a > 6) return Math.sign(x);
-  if (a < 2.5) {
-    let term = a, sum = a;
-    for (let n = 1; n < 60; n++) {
-      term *= (-a * a) / n;
-      sum += term / (2 * n + 1);
-    }
-    return Math.sign(x) * (2 / Math.sqrt(Math.PI)) * sum;
-  }
-  let fraction = 0;
-  for (let k = 60; k >= 1; k--) fraction = k / 2 / (a + fraction);
-  return Math.sign(x) * (1 - Math.exp(-a * a) / (a + fraction) / Math.sqrt(Math.PI));
-}
-
-const SPAN = 8, STEPS = 8192; // Phi from -8 to 8, read between the entries
-const PHI = Float64Array.from({ length: 2 * STEPS + 2 }, (_, i) => {
-  return 0.5 * (1 + erf(((i / STEPS - 1) * SPAN) / Math.SQRT2));
-});
-
-function gelu(x) {
-  if (x >= SPAN) return x;
-  if (x <= -SPAN) return 0;
-  const place = (x / SPAN + 1) * STEPS, i = Math.floor(place);
-  return x * (PHI[i] + (place - i) * (PHI[i + 1] - PHI[i]));
-}
-
-const ACTIVATIONS = {
-  gelu,
-  gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
-  relu: (x) => Math.max(x, 0),
-  relu2: (x) => Math.max(x, 0) ** 2,
-};
-const silu = (x) => x / (1 + Math.exp(-x));
-
-/** Tables of cosines and sines (T, Dh / 2), as in lib/position.py. */
-function rotaryTables(dHead, T, base) {
-  const pairs = dHead / 2;
-  const angle = (i) => Math.floor(i / pairs) * base ** ((-2 * (i % pairs)) / dHead);
-  const table = (f) => Float32Array.from({ length: T * pairs }, (_, i) => f(angle(i)));
-  return { cos: table(Math.cos), sin: table(Math.sin) };
-}
-
-function sinusoids(T, D) {
-  return Float32Array.from({ length: T * D }, (_, i) => {
-    const t = Math.floor(i / D), pair = Math.floor((i % D) / 2);
-    const angle = t * 1e4 ** ((-2 * pair) / D);
-    return i % 2 ? Math.cos(angle) : Math.sin(angle);
-  });
-}
-
-// The model
+import { Model, add, feedForward, linear, mixHead, normalise, rotaryTables, sinusoids } from "./parts.js";
+import { random } from "./sampling.js";
 
 const REFUSED = { kv_rank: null, n_experts: null, rotary_scaling: null };
 const DEFAULTS = {
@@ -271,16 +16,16 @@ export function windowStart(length, contextLength) {
   return Math.ceil(Math.max(0, length - contextLength) / step) * step;
 }
 
-export class GPT {
+export class GPT extends Model {
   constructor({ config, weights }) {
     if (config.model !== "gpt") throw new Error(`a ${config.model} cannot be shown here, only a gpt`);
-    const c = (this.config = { ...DEFAULTS, ...config });
+    super({ ...DEFAULTS, ...config }, weights);
+    const c = this.config;
     for (const [name, value] of Object.entries(REFUSED)) {
       if (c[name] !== value) throw new Error(`a model with ${name} cannot be shown here`);
     }
     c.d_head ??= c.d_model / c.n_heads;
     c.n_kv_heads ??= c.n_heads;
-    this.weights = weights;
     this.contextLength = c.context_length;
     this.blocks = Array.from({ length: c.n_layers }, (_, i) => this.block(i));
     this.finalNorm = c.final_norm ? this.norm("final_norm") : null;
@@ -291,26 +36,6 @@ export class GPT {
     this.off = new Set(); // heads that are switched off, as "block.head"
     this.ids = []; // what the caches hold
     this.makeRoom();
-  }
-
-  weight(name, size) {
-    const found = this.weights[name];
-    if (!found || found.length !== size) {
-      throw new Error(`${name} has ${found?.length ?? "no"} numbers; ${size} are needed`);
-    }
-    return found;
-  }
-
-  norm(name, size = this.config.d_model) {
-    const isRms = this.config.norm === "rms";
-    const bias = isRms ? null : this.weight(`${name}.bias`, size);
-    return { gain: this.weight(`${name}.gain`, size), bias, isRms, eps: this.config.norm_eps };
-  }
-
-  linear(name, nIn, nOut, hasBias) {
-    const bias = hasBias ? this.weight(`${name}.bias`, nOut) : null;
-    const weight = this.weight(`${name}.weight`, nIn * nOut);
-    return (x, T, out) => linear(x, T, weight, bias, nOut, out);
   }
 
   block(number) {
@@ -329,11 +54,8 @@ export class GPT {
       window: c.window === null || isFull ? Infinity : c.window,
     };
     if (c.ffn === "none") return block;
-    const gated = c.ffn === "swiglu";
     block.ffnNorm = this.norm(`${name}.ffn_norm`);
-    block.up = this.linear(`${name}.ffn.up`, D, c.d_ff, !gated);
-    block.down = this.linear(`${name}.ffn.down`, c.d_ff, D, !gated);
-    if (gated) block.gate = this.linear(`${name}.ffn.gate`, D, c.d_ff, false);
+    block.ffn = this.ffn(`${name}.ffn`, c.ffn);
     return block;
   }
 
@@ -383,7 +105,7 @@ export class GPT {
       if (isLast && T > 1) T = this.keepLast(T);
       this.addAttention(block, T);
       yield number;
-      if (block.up) this.feedForward(block, T);
+      if (block.ffn) this.feedForward(block, T);
       yield number;
     }
     const last = everywhere ? x : x.subarray((T - 1) * D, T * D);
@@ -446,28 +168,11 @@ export class GPT {
     }
   }
 
-  /** One head: scores, softmax over the past, and the weighted mean of the values. */
   mix(block, head, isOff, start, T) {
-    const { n_heads: H, n_kv_heads: K, d_head: Dh, context_length: C } = this.config;
+    const { n_heads: H, n_kv_heads: K, d_head: Dh, context_length: width } = this.config;
     const { q, mixed } = this.room, { keys, values } = block, map = block.maps[head];
-    const shared = Math.floor(head / (H / K)); // its head of keys and values
-    for (let t = 0; t < T; t++) {
-      const place = start + t, row = place * C, first = Math.max(0, place - block.window + 1);
-      const query = (t * H + head) * Dh;
-      let most = -Infinity, sum = 0;
-      map.fill(0, row, row + first);
-      for (let j = first; j <= place; j++) {
-        map[row + j] = dot(q, query, keys, (j * K + shared) * Dh, Dh) / Math.sqrt(Dh);
-        most = Math.max(most, map[row + j]);
-      }
-      for (let j = first; j <= place; j++) sum += map[row + j] = Math.exp(map[row + j] - most);
-      mixed.fill(0, query, query + Dh);
-      for (let j = first; j <= place; j++) {
-        const weight = (map[row + j] /= sum), value = (j * K + shared) * Dh;
-        if (isOff) continue;
-        for (let i = 0; i < Dh; i++) mixed[query + i] += weight * values[value + i];
-      }
-    }
+    const sees = (place) => [Math.max(0, place - block.window + 1), place];
+    mixHead(head, { q, keys, values, map, mixed, H, K, Dh, T, start, width, sees, isOff });
   }
 
   /** Nobody reads the last block's other positions: go on with the last one alone. */
@@ -479,75 +184,17 @@ export class GPT {
   }
 
   addAttention(block, T) {
-    const { x, y, mixed } = this.room, n = T * this.config.d_model;
+    const { x, y, mixed } = this.room;
     block.out(mixed, T, y);
-    for (let i = 0; i < n; i++) x[i] += y[i];
+    add(x, y, T * this.config.d_model);
   }
 
   feedForward(block, T) {
-    const { x, y, up, gate } = this.room, { d_model: D, d_ff: F, ffn } = this.config;
+    const { x, y } = this.room, D = this.config.d_model;
     normalise(x, T, D, block.ffnNorm, y);
-    block.up(y, T, up);
-    if (block.gate) {
-      block.gate(y, T, gate);
-      for (let i = 0; i < T * F; i++) up[i] *= silu(gate[i]);
-    } else {
-      const activation = ACTIVATIONS[ffn];
-      for (let i = 0; i < T * F; i++) up[i] = activation(up[i]);
-    }
-    block.down(up, T, y);
-    for (let i = 0; i < T * D; i++) x[i] += y[i];
+    feedForward(y, T, block.ffn, this.room);
+    add(x, y, T * D);
   }
-}
-
-// Choosing the next token, as in lib/generate/sampling.py
-
-/** Temperature, then top-k, then top-p: probabilities before and after what is cut. */
-export function distribution(logits, { temperature = 1, topK = null, topP = 1 } = {}) {
-  const order = [...logits.keys()].sort((a, b) => logits[b] - logits[a]);
-  const best = logits[order[0]];
-  const weights = Float64Array.from(logits, (logit) =>
-    temperature > 0 ? Math.exp((logit - best) / temperature) : 0,
-  );
-  if (temperature === 0) weights[order[0]] = 1;
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  const before = weights.map((weight) => weight / total);
-  let kept = order.slice(0, topK ?? order.length);
-  if (topP < 1) kept = reachP(kept, before, topP);
-  const mass = kept.reduce((sum, id) => sum + before[id], 0);
-  const after = new Float64Array(logits.length);
-  for (const id of kept) after[id] = before[id] / mass;
-  return { before, after, order };
-}
-
-/** The fewest of the ids, most likely first, whose share of their mass reaches p. */
-function reachP(ids, probabilities, p) {
-  const mass = ids.reduce((sum, id) => sum + probabilities[id], 0);
-  let reached = 0;
-  const n = ids.findIndex((id) => (reached += probabilities[id] / mass) >= p);
-  return n < 0 ? ids : ids.slice(0, n + 1);
-}
-
-/** Numbers from 0 to 1 out of a seed (mulberry32): the same text each time. */
-export function random(seed) {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-export function draw(probabilities, number) {
-  let sum = 0, last = 0;
-  for (let id = 0; id < probabilities.length; id++) {
-    if (probabilities[id] === 0) continue;
-    last = id;
-    sum += probabilities[id];
-    if (number < sum) return id;
-  }
-  return last;
 }
 
 /** Weights as before training: the rule `fan_in` of lib/models/gpt.py, norms at 1. */

@@ -1,8 +1,8 @@
-// For pages: find the panels, and start each when it comes into view.
+// For pages: find the panels of this script's KIND, and start each when it comes into view.
 
 const loading = new Map();
 
-/** The bytes of a model, out of a script: a page from the disk may not fetch. */
+/** The bytes of a file, out of a script: a page from the disk may not fetch. */
 function bytesOf(folder, name) {
   if (!loading.has(name)) {
     loading.set(name, new Promise((done, fail) => {
@@ -26,7 +26,7 @@ async function start(host) {
     await mount(host, sources, JSON.parse(options));
     host.dataset.startMs = (performance.now() - begun).toFixed(0);
   } catch (error) {
-    host.textContent = `The model could not start: ${error.message}.`;
+    host.textContent = `This could not start: ${error.message}.`;
   }
 }
 
@@ -37,6 +37,6 @@ const watcher = new IntersectionObserver((entries) => {
     start(target);
   }
 }, { rootMargin: "300px" });
-const watch = () => document.querySelectorAll("[data-playground]").forEach((host) => watcher.observe(host));
+const watch = () => document.querySelectorAll(`[data-${KIND}]`).forEach((host) => watcher.observe(host));
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
 else watch();

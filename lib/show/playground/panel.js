@@ -1,13 +1,13 @@
 // The panel around the engine: prompt, settings, text, probabilities, attention maps.
 
-import { CSS } from "./panel.css";
-import { GPT, distribution, draw, makeTokenizer, random, readCheckpoint, untrained, windowStart } from "./engine.js";
+import { GPT, untrained, windowStart } from "./engine.js";
+import { readCheckpoint } from "./files.js";
+import { distribution, draw, random } from "./sampling.js";
+import { makeTokenizer } from "./tokens.js";
+import { View, fill, make, percent, visible } from "./view.js";
 
 const N_ROWS = 10; // of the table of the next token
 const UNTRAINED = "the same, before training";
-
-/** A token as it is shown where a bare space or line break would not be seen. */
-const visible = (token) => token.replaceAll("\n", "⏎").replaceAll(" ", "␣");
 
 /** Wait until the page has had its turn. */
 const breathe = () => new Promise((go) => {
@@ -15,18 +15,6 @@ const breathe = () => new Promise((go) => {
   channel.port1.onmessage = go;
   channel.port2.postMessage(null);
 });
-
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in element && name !== "list") element[name] = value;
-    else element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
-let panels = 0; // for ids: several panels may share a page
 
 /** A model that writes: its ids, how likely each was, its random numbers. */
 class Writer {
@@ -107,13 +95,9 @@ class Writer {
   }
 }
 
-class Panel {
-  /** sources: by name, functions that return a promise of a checkpoint's bytes. */
-  constructor(host, sources, options = {}) {
-    this.host = host;
-    this.sources = sources;
-    this.options = options;
-    this.id = `playground-${panels++}`;
+class Panel extends View {
+  constructor(host, sources, options) {
+    super(host, sources, options);
     this.job = 0; // the newest computation; an older one gives up
     this.head = 0;
     this.asked = null; // the position whose attention is shown; null for the last
@@ -123,21 +107,14 @@ class Panel {
   // Elements
 
   build() {
-    const shadow = this.host.shadowRoot ?? this.host.attachShadow({ mode: "open" });
-    const panel = make("div", { className: "panel" }, this.modelBar(), ...this.promptField(), this.controls());
+    const columns = make("div", { className: "columns" }, this.textColumn(), this.attentionColumn());
+    const panel = this.show(this.modelBar(), ...this.promptField(), this.controls(), columns);
     panel.classList.toggle("compact", Boolean(this.options.compact));
-    panel.append(make("div", { className: "columns" }, this.textColumn(), this.attentionColumn()));
-    shadow.replaceChildren(make("style", { textContent: CSS }), panel);
     this.observer = new MutationObserver(() => this.repaint());
     const attributeFilter = ["data-theme", "data-mode", "data-jp-theme-light"];
     for (const element of [document.documentElement, document.body]) {
       this.observer.observe(element, { attributes: true, attributeFilter });
     }
-  }
-
-  labelled(text, input) {
-    input.id = `${this.id}-${input.name || text.toLowerCase().replaceAll(" ", "-")}`;
-    return make("label", { htmlFor: input.id, textContent: text });
   }
 
   modelBar() {
@@ -194,19 +171,16 @@ class Panel {
   }
 
   textColumn() {
-    this.text = make("pre", { className: "text", tabIndex: 0, role: "region", "aria-label": "The text" });
+    this.text = this.region("pre", "The text", "text");
     this.otherTitle = make("p", { className: "heading hidden" });
-    this.otherText = make("pre", { className: "text hidden", tabIndex: 0, role: "region", "aria-label": "The other model's text" });
+    this.otherText = this.region("pre", "The other model's text", "text hidden");
     this.colour = make("select", { name: "colour" },
       ...["attention", "probability"].map((value) => make("option", { value, textContent: value })));
     this.colour.onchange = () => this.paintText();
     this.rows = Array.from({ length: N_ROWS }, () => this.nextRow());
-    const head = ["token", "probability", "after cuts", "both"];
-    const table = make("table", {},
-      make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col", textContent: text })))),
-      make("tbody", {}, ...this.rows.map(({ row }) => row)));
-    const next = make("div", { className: "next" }, make("p", { className: "heading", textContent: "The next token" }), table);
-    return make("div", {}, make("p", { className: "heading", textContent: "Text" }), this.text,
+    const table = this.table(["token", "probability", "after cuts", "both"], this.rows.map(({ row }) => row));
+    const next = make("div", { className: "next" }, this.heading("The next token"), table);
+    return make("div", {}, this.heading("Text"), this.text,
       make("div", { className: "bar colours" }, this.labelled("Colour shows", this.colour), this.colour),
       this.otherTitle, this.otherText, next);
   }
@@ -229,7 +203,7 @@ class Panel {
     this.switch.onchange = () => this.setOff(this.switch.checked);
     this.effect = make("p", { className: "note", role: "status" });
     this.switchLabel = this.labelled("Switch this head off", this.switch);
-    return make("div", { className: "attention" }, make("p", { className: "heading", textContent: "Attention" }), this.heads, this.map,
+    return make("div", { className: "attention" }, this.heading("Attention"), this.heads, this.map,
       this.labelled("Position that reads", this.position), this.position, this.sentence,
       make("div", { className: "bar" }, this.switch, this.switchLabel), this.effect);
   }
@@ -372,14 +346,13 @@ class Panel {
   showNext() {
     if (!this.writer?.logits) return;
     const { before, after, order } = distribution(this.writer.logits, this.settings);
-    const percent = (share) => `${(100 * share).toFixed(1)} %`;
     this.rows.forEach((row, i) => {
       const id = order[i];
       row.row.hidden = id === undefined;
       if (id === undefined) return;
       row.token.textContent = visible(this.writer.tokenizer.tokens[id]);
-      row.before.textContent = percent(before[id]);
-      row.after.textContent = percent(after[id]);
+      row.before.textContent = percent(before[id], 1);
+      row.after.textContent = percent(after[id], 1);
       row.bars[0].style.width = `${100 * after[id]}%`;
       row.bars[1].style.width = `${100 * before[id]}%`;
       row.bars[1].hidden = before[id] < 0.001;
@@ -556,10 +529,4 @@ class Panel {
 }
 
 /** Put a panel into an element; returns it when its first model has been read. */
-export async function mount(host, sources, options) {
-  const panel = new Panel(host, sources, options);
-  await panel.begin();
-  host.panel = panel;
-  host.dataset.ready = "1";
-  return panel;
-}
+export const mount = (host, sources, options) => fill(Panel, host, sources, options);

@@ -16,6 +16,7 @@
 #   make again     run every notebook twice in one kernel, in an empty folder
 #   make offline   run every notebook on the stand-in text, without a network
 #   make scripts   run every lesson as a script, without a network
+#   make mutants   plant each bug of the museum in the library: its test must fail
 #   make browser   open every page of the built site in Chromium
 #   make panel-speed  measure how quickly the live model of the site starts and writes
 #   make newest    run all tests with the newest packages, in an environment of its own
@@ -31,6 +32,7 @@ BIN = $(VENV)/bin
 SITE_BIN = $(SITE_VENV)/bin
 LOCK_BIN = $(LOCK_VENV)/bin
 NEW_BIN = $(NEW_VENV)/bin
+NOTEBOOKS = lessons/ solutions/ book/museum/
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 # Newer releases bring gigabytes of CUDA packages even where there is no GPU.
 TORCH = 2.13.0
@@ -40,7 +42,7 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .PHONY: help needs site test lab lessons renumber address times bench machines again offline \
-  scripts browser panel-speed newest lock clean
+  scripts mutants browser panel-speed newest lock clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -84,12 +86,13 @@ site: $(SITE_BIN)/.ready
 
 test: $(BIN)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval $(NOTEBOOKS)
 
 lab: $(BIN)/.ready-lab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/lessons/00_quickstart.ipynb
 
 lessons: $(BIN)/.ready
+	$(BIN)/python book/_tools/build_museum.py
 	$(BIN)/python book/_tools/build_notebooks.py
 	$(BIN)/python book/_tools/ladder_picture.py
 
@@ -98,6 +101,7 @@ renumber: $(BIN)/.ready
 
 address: $(BIN)/.ready
 	$(BIN)/python book/_tools/address.py
+	$(BIN)/python book/_tools/build_museum.py
 
 times: $(BIN)/.ready
 	$(BIN)/python book/_tools/times.py $(NAMES)
@@ -110,7 +114,7 @@ machines: $(BIN)/.ready
 
 again: $(BIN)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval --twice \
-	  $(or $(NAMES),lessons/ solutions/)
+	  $(or $(NAMES),$(NOTEBOOKS))
 
 # From an empty cache. Jupyter may reach this machine, and nobody another one. The same
 # pass stands for an old processor: no machine of today computes like that.
@@ -120,11 +124,14 @@ offline: $(BIN)/.ready
 	  ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 \
 	  MKL_ENABLE_INSTRUCTIONS=SSE4_2 COURSE_MACHINE=bfloat16=off,jitter=1 \
 	  PYTHONPATH=$(CURDIR)/tests/emulation SOCKET_LOG="$$work/hosts" \
-	  $(BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/ && \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --nbval $(NOTEBOOKS) && \
 	{ ! cat "$$work/hosts" 2> /dev/null || { echo "were tried to reach"; false; }; }
 
 scripts: $(BIN)/.ready
 	$(BIN)/python -m pytest -m offline tests
+
+mutants: $(BIN)/.ready
+	$(BIN)/python -m pytest -n 2 -m mutants tests/test_museum.py
 
 browser: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python -m pytest -n 2 -m browser tests/test_links.py tests/test_site.py \
@@ -141,7 +148,7 @@ newest: | needs
 	$(NEW_BIN)/python $(PIP_INSTALL) --upgrade ".[lessons,test]"
 	$(NEW_BIN)/python -m pip list --format=freeze --disable-pip-version-check
 	$(NEW_BIN)/python -m pytest -n 2 --dist loadfile tests
-	$(NEW_BIN)/python -m pytest -n 2 --dist loadfile --nbval lessons/ solutions/
+	$(NEW_BIN)/python -m pytest -n 2 --dist loadfile --nbval $(NOTEBOOKS)
 
 lock: | needs
 	$(PYTHON) -m venv $(LOCK_VENV)

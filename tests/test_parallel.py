@@ -25,7 +25,7 @@ from lib.evaluate.losses import cross_entropy, mean_over
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.presets import preset_config
 from lib.text.batches import random_batch
-from lib.train import Training
+from lib.train import Training, parallel
 from lib.train.checkpoint import load_checkpoint
 from lib.train.parallel import n_processes, rank
 from lib.train.processes import in_processes
@@ -330,6 +330,17 @@ def test_each_process_drops_other_numbers(pair, way) -> None:
     one, other = pair[way, "seen"]
     same = sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
     assert 0.4 < same < 0.6
+
+
+def test_no_two_processes_and_no_two_steps_draw_the_same(monkeypatch) -> None:
+    drawn = set()
+    with torch.random.fork_rng(devices=[]):
+        for place in range(1, 5):  # the first process goes on with the seed of the run
+            monkeypatch.setattr(parallel, "rank", lambda place=place: place)
+            for step in range(5):
+                parallel.seed_by_place(0, step)
+                drawn.add(tuple(torch.randint(1000, (8,)).tolist()))
+    assert len(drawn) == 4 * 5
 
 
 # Memory

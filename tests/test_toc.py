@@ -36,7 +36,8 @@ def toc_problems(root: Path) -> list[str]:
     problems += [
         f"_toc.yml: there is no {page}.md"
         for _, page in pages
-        if page.startswith("book/") and not (root / f"{page}.md").exists()
+        if page.startswith("book/")
+        and not any((root / f"{page}{end}").exists() for end in (".md", ".ipynb"))
     ]
     return problems + title_problems(root)
 

@@ -1,4 +1,4 @@
-"""Write and execute the notebooks of the scripts in lessons/ and solutions/.
+"""Write and execute the notebooks of lessons/, solutions/ and book/museum/.
 
 ``python book/_tools/build_notebooks.py`` rebuilds every notebook whose code, or whose
 part of the library, has changed, and rewords those whose prose has; with names
@@ -51,10 +51,10 @@ METADATA = {
 
 
 def scripts() -> list[Path]:
-    """Return the scripts of all lessons and solutions, in the order of the course."""
+    """Return the scripts of all lessons, solutions and rooms of the museum."""
     return [
         path
-        for folder in ("lessons", "solutions")
+        for folder in ("lessons", "solutions", "book/museum")
         for path in sorted((ROOT / folder).glob("[0-9][0-9]_*.py"))
     ]
 

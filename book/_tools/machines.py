@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = ["lessons", "solutions"]
+NOTEBOOKS = ["lessons", "solutions", "book/museum"]
 UNIT_TESTS = ["tests"]
 
 

@@ -73,5 +73,6 @@ window.paper = {
       parts.push(question, ...text);
     }
     article.replaceChildren(...parts);
+    history.replaceState(null, "", "?answers"); // so that a link to the lesson leads there
   },
 };

@@ -3,6 +3,12 @@
 #   make site      build the course's pages            (2 minutes the first time)
 #   make test      run the tests and every notebook    (6 minutes the first time)
 #   make lab       open the lessons in JupyterLab
+#   make pdf       print the pages as one book, with Chromium; NAMES=--solutions for more
+#
+# For those who teach with it (see the page "Teaching with it"):
+#
+#   make slides    write the diagrams and questions of each lesson as slides
+#   make handouts  write each lesson without outputs and answers, and its solutions
 #
 # For those who change the course (see CONTRIBUTING.md):
 #
@@ -41,8 +47,8 @@ TORCH = 2.13.0
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
-.PHONY: help needs site test lab lessons renumber address times bench machines again offline \
-  scripts mutants browser panel-speed newest lock clean
+.PHONY: help needs site test lab pdf slides handouts lessons renumber address times bench \
+  machines again offline scripts mutants browser panel-speed newest lock clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -91,6 +97,15 @@ test: $(BIN)/.ready
 lab: $(BIN)/.ready-lab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/lessons/00_quickstart.ipynb
 
+pdf: site $(SITE_BIN)/.ready-browser
+	$(SITE_BIN)/python book/_tools/pdf.py $(NAMES)
+
+slides: $(SITE_BIN)/.ready-browser
+	$(SITE_BIN)/python book/_tools/slides.py $(NAMES)
+
+handouts: $(BIN)/.ready
+	$(BIN)/python book/_tools/handouts.py $(NAMES)
+
 lessons: $(BIN)/.ready
 	$(BIN)/python book/_tools/build_museum.py
 	$(BIN)/python book/_tools/build_notebooks.py
@@ -137,7 +152,7 @@ browser: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python -m pytest -n 2 -m browser tests/test_links.py tests/test_site.py \
 	  tests/test_forwarding.py tests/test_rendered_text.py tests/test_playground_page.py \
 	  tests/test_progress_page.py tests/test_search.py tests/test_site_tools.py \
-	  tests/test_live_page.py
+	  tests/test_live_page.py tests/test_paper.py
 
 panel-speed: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python book/_tools/panel_speed.py

@@ -2,13 +2,13 @@
 
 import functools
 import http.server
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from built_site import missing, require_site
+from paper import FLAGS, find_chromium
 
 try:
     from axe_playwright_python.sync_playwright import Axe
@@ -22,15 +22,6 @@ try:
 except ImportError:  # a skip says so
     sync_playwright = Axe = Browser = Page = ConsoleMessage = Request = None
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WIDTHS = (320, 375, 1280)
 # What axe finds in the theme itself: (rule, element).
 THEME = {("region", ".title")}
@@ -71,18 +62,12 @@ def site() -> Path:
     return require_site()
 
 
-def chromium_path() -> str | None:
-    """Debian's Chromium, or the one that is found under another name."""
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "chrome")]
-    return next(filter(None, found), None)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """Chromium, started."""
     if sync_playwright is None:
         missing("playwright is not installed: run `make browser`")
-    if (path := chromium_path()) is None:
+    if (path := find_chromium()) is None:
         missing("no Chromium is found: install your system's package `chromium`")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=FLAGS)

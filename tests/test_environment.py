@@ -27,6 +27,8 @@ TORCH = "2.13.0"  # newer ones bring CUDA packages to machines without a GPU
 SYSTEMS = {"ubuntu-latest", "macos-latest", "windows-latest"}
 # Modules of the browser tests, which other environments lack: module -> package.
 NOT_INSTALLED = {"bs4": "beautifulsoup4"}
+# Tools that print with Chromium run there, too.
+PRINTERS = {"chromium.py", "paper.py", "pdf.py", "slides.py"}
 PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==(\d[\w.]*)")
 EXTRAS = re.compile(r"\.\[([\w,]+)\]")
 SCRIPT = re.compile(r"\b(?:book|tests)/[\w/]+\.py\b")
@@ -182,7 +184,7 @@ def import_flaws(root: Path) -> Iterator[str]:
     meant += [("test", path) for path in scripts(root, "tests", "book/_tools")]
     browser = browser_tests(root)
     for extra, path in meant:
-        if path in browser or path.name == "chromium.py":
+        if path in browser or path.name in PRINTERS:
             extra = "browser"
         for module in set(imported(path)) - own:
             names = owners.get(module, [NOT_INSTALLED.get(module, module)])

@@ -26,9 +26,14 @@ class Exercise:
     check: str
 
 
+def script_file(lesson: Lesson, root: Path = ROOT) -> Path:
+    """Return where the script of a lesson is."""
+    return root / "lessons" / f"{lesson.name}.py"
+
+
 def script_of(lesson: Lesson, root: Path = ROOT) -> str:
     """Return the script of a lesson."""
-    return (root / "lessons" / f"{lesson.name}.py").read_text("utf-8")
+    return script_file(lesson, root).read_text("utf-8")
 
 
 def needs(script: str) -> list[str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
-from chromium import FLAGS, Page, chromium_path, serve, sync_playwright  # noqa: E402
+from chromium import Page, serve, sync_playwright  # noqa: E402
+from paper import FLAGS, find_chromium  # noqa: E402
 
 PAGE = "book/playground.html"
 TRIES, SLOWER = 3, (1, 4)
@@ -73,7 +74,7 @@ def main() -> None:
     server = serve(ROOT / "_build" / "html")
     address = f"http://127.0.0.1:{server.server_port}/"
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium_path(), args=FLAGS)
+        browser = play.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         for slower in SLOWER:
             tries = []
             for _ in range(TRIES):

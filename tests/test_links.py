@@ -167,7 +167,8 @@ def test_every_button_leads_to_its_own_page(site: Path, pages: dict[str, Page]) 
 def mending_problems(page: Page, config: dict) -> list[str]:
     """A page whose own source cannot be edited, or whose faults not be reported."""
     source = page.name.removesuffix(".html")
-    source += ".md" if page.name.startswith("book/") else ".py"
+    is_page = page.name.startswith("book/") and not page.name.startswith("book/museum/")
+    source += ".md" if is_page else ".py"
     url, branch = config["repository"]["url"], config["repository"]["branch"]
     found = [a["href"] for a in page.soup.select(".mend-page a")]
     report = f"{url}/issues/new?title=A%20problem%20on%20"

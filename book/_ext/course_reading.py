@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
-from course_data import is_finished, read_course, read_ladder
+from course_data import ROOT, is_finished, read_course, read_ladder
 from PIL import Image, ImageDraw, ImageFont
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -41,7 +41,7 @@ def add_ways(
         return
     options = app.config.html_theme_options
     address = options["repository_url"].rstrip("/")
-    file = page + (".md" if page.startswith("book/") else ".py")
+    file = next(page + end for end in (".md", ".py") if (ROOT / (page + end)).exists())
     title = quote(f"A problem on {page}", safe="")
     context["edit_address"] = f"{address}/edit/{options['repository_branch']}/{file}"
     context["report_address"] = f"{address}/issues/new?title={title}"

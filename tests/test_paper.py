@@ -129,8 +129,8 @@ def test_each_chapter_begins_where_the_contents_say(
     book: PdfReader, texts: list[str]
 ) -> None:
     for title in ("06 · Attention", "Answers to 07 · Multi-head attention"):
-        pages = titled(texts, re.escape(title))
-        assert re.search(rf"{re.escape(title)}[ .]*{pages[0] + 1}\b", texts[1])
+        pages = titled(texts, f"(?<!to ){title}")
+        assert re.search(rf"{title}[ .]*{pages[0] + 1}\b", texts[1])
         assert texts[pages[0]].startswith(title)
     names = [item.title for item in book.outline if not isinstance(item, list)]
     assert names == ["Part II: The parts", "Answers and hints"]
@@ -161,9 +161,9 @@ def test_links_stay_inside(book: PdfReader) -> None:
         for entry in page.get("/Annots") or ():
             link = entry.get_object()
             if "/Dest" in link:
-                goal = link.raw_get("/Dest").get_object()
-                assert goal.raw_get(0).idnum in pages
-                places.add((goal.raw_get(0).idnum, str(goal[3])))
+                goal = [*link["/Dest"]]
+                assert goal[0].idnum in pages
+                places.add((goal[0].idnum, str(goal[3])))
             else:
                 elsewhere.add(str(link["/A"]["/URI"]))
     assert len(places) > 20

@@ -13,6 +13,7 @@ it: use folders only whose code you would run yourself.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -24,6 +25,7 @@ from types import FunctionType, ModuleType
 
 import torch
 
+from lib import place_among_processes
 from lib.own.alone import Elsewhere, stand_alone
 from lib.own.folder import (
     default_folder,
@@ -39,7 +41,15 @@ from lib.own.parts import PARTS, Part, find_part
 from lib.own.swap import swap
 from lib.own.tests.near import Wrong
 
-__all__ = ["PARTS", "Refused", "in_use", "keep", "use_library", "use_own"]
+__all__ = [
+    "PARTS",
+    "Refused",
+    "for_command",
+    "in_use",
+    "keep",
+    "use_library",
+    "use_own",
+]
 
 EARLY = "lib.latent", "lib.models.gpt"  # they derive from parts, or list them
 _used: dict[str, tuple[object, object, str]] = {}  # name -> library's, own, sha256
@@ -235,3 +245,19 @@ def use_library() -> None:
 def in_use() -> dict[str, str]:
     """Return which parts are a reader's own at present: name -> sha256 of the file."""
     return {name: code for name, (_, _, code) in _used.items()}
+
+
+def for_command(folder: Path | None) -> ExitStack:
+    """Do what ``--own`` of a command asks for; the first process says so on stderr.
+
+    Args:
+        folder: as for `use_own`; None where the option was not given.
+
+    Returns:
+        As `use_own` does, for the end of the command.
+    """
+    if folder is None:
+        return ExitStack()
+    is_first = (place_among_processes() or (0, 0))[0] == 0
+    speak = functools.partial(print, file=sys.stderr, flush=True)
+    return use_own(folder, tell=speak if is_first else lambda line: None)

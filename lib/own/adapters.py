@@ -188,7 +188,7 @@ class _Attention(_Adapted):
     """What stands in front of a reader's attention of several heads."""
 
     def _make(self, given: dict[str, object]) -> None:
-        known = self.making.knows("bias")
+        given, known = _at_defaults(given), self.making.knows("bias")
         super()._make(given if known else given | {"bias": True})
         if not known:
             _set_biases(self, bool(given["bias"]))
@@ -235,6 +235,13 @@ class _Attention(_Adapted):
         if own is None:
             raise Unknown(self.running.refusal("memory", memory))
         return own(memory)
+
+
+def _at_defaults(given: dict[str, object]) -> dict[str, object]:
+    """Return sizes of an attention with None for those that are the usual ones."""
+    heads, d_head = given["n_heads"], given["d_model"] // given["n_heads"]
+    usual = {"n_kv_heads": heads, "d_head": d_head}
+    return given | {n: None for n, value in usual.items() if given[n] == value}
 
 
 def _set_biases(attention: nn.Module, bias: bool) -> None:

@@ -74,8 +74,9 @@ def stand_alone(thing: type | FunctionType, part: str) -> tuple[str, list[str]]:
     short = part.rpartition(".")[2]
     last = "" if own == short else f"\n\n{short} = {own}\n"
     first = f'"""{part}: own code, checked and kept by lib.own."""'
-    head = [first, "", "from __future__ import annotations", "", *sorted(imports)]
-    return "\n".join([*head, "", "", source.strip()]) + "\n" + last, taken
+    head = [first, "", "from __future__ import annotations", ""]
+    head += [*sorted(imports), ""] if imports else []
+    return "\n".join([*head, "", source.strip()]) + "\n" + last, taken
 
 
 def _source_of(thing: type | FunctionType) -> tuple[str, dict]:

@@ -240,8 +240,8 @@ PENALTY = (
 )
 TOP_K = (
     leaves_the_k_highest,
-    takes_a_k_beyond_the_vocabulary,
     top_k_leaves_its_input_as_it_is,
+    takes_a_k_beyond_the_vocabulary,
 )
 TOP_P = (
     leaves_the_fewest_that_reach_p,

@@ -63,6 +63,7 @@ def leaves_the_fewest_that_reach_p(rule: Rule) -> None:
     """The token that crosses p stays, too; shares are 0.4, 0.3, 0.25, 0.05 and so."""
     dropped = [[0], [1]]
     hint = {"the_token_that_crosses_p_is_dropped_it_must_stay": dropped}
+    hint["the_choice_is_still_in_sorted_order_bring_it_back"] = [[0, 1], [0, 1]]
     _expect_kept(rule, 0.65, [[0, 2], [1, 3]], name="p", **hint)
     places = [[0, 1, 2], [0, 1]]
     hint = {"the_choice_is_still_in_sorted_order_bring_it_back": places}

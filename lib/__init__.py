@@ -5,6 +5,7 @@ Each file is one idea, and imports only from the rows above its own:
     shapes, device, module, command_line   guards; machine; quick calls; commands
     attention, flash, latent, position,    the parts: each file one box of the paper
     norm, ffn, moe, embedding, block
+    own/          parts that a reader has written: tested, kept, and used
     text/         from a file to batches of tokens
     tasks/        made-up data with held-out splits
     models/       the parts put together; ``python -m lib.models`` lists them

@@ -19,6 +19,7 @@ ROWS = [
     ["position", "norm", "ffn", "embedding", "moe"],
     ["attention", "flash", "latent"],
     ["block"],
+    ["own"],
     ["text"],
     ["tasks"],
     ["models"],

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from against_torch import (
-    assert_gradient_near,
     assert_near,
     both_types,
     few,
@@ -17,6 +16,12 @@ from torch.nn import functional as F
 
 from lib.ffn import FeedForward, SwiGLU
 from lib.norm import LayerNorm, RMSNorm
+from lib.own.tests.ffn import (
+    feed_forward_equals_torch,
+    keeps_positions_apart,
+    swiglu_equals_its_formula,
+)
+from lib.own.tests.norm import layer_norm_equals_torch, rms_norm_equals_torch
 
 shapes = st.lists(st.integers(1, 4), max_size=3)  # of what stands before the width
 sizes, dtypes = st.integers(1, 9), st.sampled_from(both_types)
@@ -27,62 +32,24 @@ def n_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def assert_both_ways_near(ours, torchs, x, weights, same_weights) -> None:
-    """Output, and gradients of the input and the weights, of two functions of x."""
-    same_x, x = x.double().requires_grad_(), x.requires_grad_()
-    output, expected = ours(x), torchs(same_x)
-    assert output.dtype == x.dtype
-    assert_near(output, expected)
-    output.backward(torch.ones_like(output))
-    expected.backward(torch.ones_like(expected))
-    assert_gradient_near(x.grad, same_x.grad)
-    for weight, same_weight in zip(weights, same_weights, strict=True):
-        assert_gradient_near(weight.grad, same_weight.grad)
-
-
 # Feed-forward
 
 
 @few
 @given(shapes, sizes, sizes, st.sampled_from([None, F.gelu, F.relu]), dtypes)
 def test_feed_forward_equals_torch(shape, d_model, d_ff, activation, dtype):
-    chosen = [] if activation is None else [activation]  # GELU, if none is chosen
-    ours = FeedForward(d_model, d_ff, *chosen).to(dtype)
-    bend = nn.ReLU() if activation is F.relu else nn.GELU()
-    torchs = nn.Sequential(nn.Linear(d_model, d_ff), bend, nn.Linear(d_ff, d_model))
-    random_weights(ours)
-    random_weights(torchs.double())
-    for weight, same_weight in zip(ours.parameters(), torchs.parameters(), strict=True):
-        same_weight.data.copy_(weight)
-    x = random(*shape, d_model).to(dtype)
-    assert_both_ways_near(ours, torchs, x, ours.parameters(), torchs.parameters())
+    feed_forward_equals_torch(FeedForward, shape, d_model, d_ff, activation, dtype)
 
 
 @few
 @given(shapes, sizes, sizes, dtypes)
 def test_swiglu_equals_its_formula(shape, d_model, d_ff, dtype):
-    ours = SwiGLU(d_model, d_ff).to(dtype)
-    random_weights(ours)
-    weights = [ours.gate.weight, ours.up.weight, ours.down.weight]
-    same = [w.detach().double().requires_grad_() for w in weights]
-    gate, up, down = same
-
-    def formula(x):
-        return (F.silu(x @ gate.T) * (x @ up.T)) @ down.T
-
-    assert_both_ways_near(
-        ours, formula, random(*shape, d_model).to(dtype), weights, same
-    )
+    swiglu_equals_its_formula(SwiGLU, shape, d_model, d_ff, dtype)
 
 
 @feed_forwards
-@pytest.mark.parametrize("t", range(5))
-def test_positions_are_kept_apart(feed_forward, t):
-    ours, x = feed_forward(6, 24), random(2, 5, 6)
-    changed = x.clone()
-    changed[:, t] += 1
-    differs = (ours(changed) != ours(x)).any(-1)
-    assert differs[:, t].all() and differs.sum() == 2
+def test_positions_are_kept_apart(feed_forward):
+    keeps_positions_apart(feed_forward)
 
 
 def test_parameter_counts():
@@ -118,15 +85,7 @@ def test_feed_forward_sizes_below_one(feed_forward, name, size):
 @few
 @given(shapes, st.integers(4, 12), st.sampled_from([1e-5, 0.1]), dtypes)
 def test_layer_norm_equals_torch(shape, d_model, eps, dtype):
-    ours = LayerNorm(d_model, eps).to(dtype)
-    random_weights(ours)
-    same = [w.detach().double().requires_grad_() for w in (ours.gain, ours.bias)]
-
-    def torchs(x):
-        return F.layer_norm(x, (d_model,), *same, eps=eps)
-
-    x = (1 + 2 * random(*shape, d_model)).to(dtype)
-    assert_both_ways_near(ours, torchs, x, [ours.gain, ours.bias], same)
+    layer_norm_equals_torch(LayerNorm, shape, d_model, eps, dtype)
 
 
 def test_layer_norm_starts_without_gain_and_bias():
@@ -170,17 +129,10 @@ def test_layer_norm_of_a_size_below_one(size):
 @few
 @given(shapes, st.integers(1, 12), st.sampled_from([1e-5, 0.1]), dtypes)
 def test_rms_norm_equals_torch(shape, d_model, eps, dtype):
-    ours = RMSNorm(d_model, eps).to(dtype)
-    random_weights(ours)
-    same = [ours.gain.detach().double().requires_grad_()]
-
-    def torchs(x):
-        return F.rms_norm(x, (d_model,), *same, eps=eps)
-
-    x = (1 + 2 * random(*shape, d_model)).to(dtype)
+    rms_norm_equals_torch(RMSNorm, shape, d_model, eps, dtype)
+    ours, x = RMSNorm(d_model, eps).to(dtype), random(*shape, d_model).to(dtype)
     with torch.no_grad():
-        assert_near(ours(x), torchs(x.double()))
-    assert_both_ways_near(ours, torchs, x, [ours.gain], same)
+        assert_near(ours(x), F.rms_norm(x.double(), (d_model,), eps=eps))
 
 
 def test_rms_norm_starts_without_a_gain_and_keeps_the_mean():

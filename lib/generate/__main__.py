@@ -17,6 +17,7 @@ from lib.device import choose_device
 from lib.generate import stream_text
 from lib.generate.chat import TEMPLATES, reply
 from lib.generate.speculative import speculative_generate
+from lib.own import for_command
 from lib.shapes import require_sizes
 from lib.text.bpe import BPETokenizer
 from lib.text.tokenizer import CharTokenizer
@@ -25,6 +26,7 @@ from lib.train.uses import load_for_command
 
 
 def generate_command(
+    context: typer.Context,
     path: Annotated[Path, Argument(help="Folder of a run, or a checkpoint file.")],
     prompt: Annotated[
         str | None, Option(help="The text to go on from.  [default: a new line]")
@@ -54,6 +56,9 @@ def generate_command(
     cache: Annotated[bool, Option(help="Keep keys and values.")] = True,
     seed: Annotated[int | None, Option(help="Same seed, same text.")] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...")] = "auto",
+    own: Annotated[
+        Path | None, Option(help="Folder of parts that you wrote: it runs their code.")
+    ] = None,
 ) -> None:
     """Continue a prompt with a trained model, token by token.
 
@@ -62,6 +67,7 @@ def generate_command(
     A model that lib.tune has tuned: python -m lib.generate runs/mine --chat
     """
     require_sizes(samples=samples)
+    context.with_resource(for_command(own))
     if chat and strategy is None and (temperature, top_k, top_p) == (1.0, None, None):
         strategy = "greedy"
     options = _strategy(strategy, temperature, top_k, top_p)

@@ -12,6 +12,7 @@ from typer import Option
 
 from lib.command_line import option_name, run_command, with_settings
 from lib.models import count_parameters
+from lib.own import for_command
 from lib.shapes import require_sizes
 from lib.train.checkpoint import load_checkpoint
 from lib.train.parallel import join_processes, rank
@@ -40,6 +41,9 @@ def train_command(
     recompute: Annotated[
         bool, Option("--recompute", help="Less memory, slower steps.")
     ] = False,
+    own: Annotated[
+        Path | None, Option(help="Folder of parts that you wrote: it runs their code.")
+    ] = None,
     **settings,
 ) -> None:
     """Train a model of the course on a text, or on a task.
@@ -51,6 +55,7 @@ def train_command(
     """
     if every is not None:
         require_sizes(every=every)
+    context.with_resource(for_command(own))
     spread = {"parallel": parallel, "recompute": recompute}
     if resume:
         _refuse_changes(context, out, settings)

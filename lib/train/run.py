@@ -13,6 +13,7 @@ from torch import Tensor
 from lib.device import choose_device
 from lib.models import build_model
 from lib.models.presets import preset_config
+from lib.own import in_use
 from lib.text.vocabulary import Tokenizer
 from lib.train import train
 from lib.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -53,6 +54,8 @@ class Run:
         require_shares(s.batch_size)
         self.source = source = open_source(s)
         self.notes = {"settings": asdict(s), "seed": s.seed} | source.about | notes
+        if parts := (old.notes.get("own", {}) if old else {}) | in_use():
+            self.notes["own"] = parts  # what a reader has written of the model
         if old is not None and old.notes["data_sha256"] != self.notes["data_sha256"]:
             name, value = ("task", s.task) if s.task else ("text", s.text)
             raise ValueError(f"{name}={value!r} has changed since the run began")

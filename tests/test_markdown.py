@@ -48,7 +48,8 @@ def source_problems(path: Path) -> list[str]:
 
 def sources() -> list[Path]:
     """The scripts of all notebooks, and all pages around them."""
-    patterns = ("lessons/*.py", "solutions/*.py", "book/*.md", "*.md", "data/*.md")
+    notebooks = ("lessons/*.py", "solutions/*.py", "book/museum/*.py")
+    patterns = (*notebooks, "book/*.md", "*.md", "data/*.md")
     return [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
 
 

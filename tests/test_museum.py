@@ -33,6 +33,12 @@ LONGEST_BUG = 25  # lines
 SHORTEST_MESSAGE = 25  # characters
 CRASH = ("Your code raised", "The check itself stopped")
 MINUTE = 60
+# A random test that fails looks for a simpler example, which takes long: not here.
+FIRST_FAILURE = """
+from hypothesis import Phase, settings
+settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate])
+settings.load_profile("mutants")
+"""
 all_exhibits = pytest.mark.parametrize("exhibit", EXHIBITS.values(), ids=EXHIBITS)
 
 
@@ -169,6 +175,8 @@ def copy(tmp_path: Path) -> Path:
             shutil.copy(path, tmp_path)
         elif not path.name.startswith("."):
             (tmp_path / path.name).symlink_to(path)
+    with (tmp_path / "conftest.py").open("a", encoding="utf-8") as file:
+        file.write(FIRST_FAILURE)
     return tmp_path
 
 

@@ -112,7 +112,7 @@ class Policy:
 # %%
 policy = Policy(torch.tensor([2.0, 1.0, 0.0]), temperature=0.5)
 drawn = policy.sample(10_000, torch.Generator().manual_seed(0))
-share = (drawn == 0).float().mean().item()
+share = (drawn == 0).double().mean().item()
 says = policy.log_probability(torch.tensor([0])).exp().item()
 print(f"token 0 is drawn in {share:.0%} of all cases, and said to have {says:.0%}")
 

@@ -62,7 +62,7 @@ def check_new_adapter(answer):
     adapter, x, target = answer(6, 5, 3, 3.0), noise(20, 6), noise(20, 5, seed=1)
     first = tensor(adapter(x), (20, 5))
     expect(first.abs().max() == 0, "It changes the model before any training.")
-    optimizer = torch.optim.SGD(adapter.parameters(), lr=0.1)
+    optimizer = torch.optim.Adam(adapter.parameters(), lr=0.02)
     losses = []
     for _ in range(200):
         loss = (adapter(x) - target).square().mean()

@@ -1,7 +1,7 @@
 """Record what Python computes for the translator and the tokenizer of the site.
 
-``python book/_tools/live_reference.py`` writes ``tests/playground/live/*.json``. For the
-translator these are logits, attention weights, translations and what each word looks
+``python book/_tools/live_reference.py`` writes ``tests/playground/live/*.json``. For
+the translator these are logits, attention weights, translations and what each word looks
 at; for the tokenizer ids of many texts, also after the first merges alone. A browser
 has no Python: its tests compare with these records, and a test with Python holds the
 records against the library. Two tiny translators with random weights have the parts
@@ -51,7 +51,8 @@ TEXTS = [
     "I\u2019m \u201cquoting\u201d \u2014 dashes\u2026", "12345 and 3.14159, -7",
     "🎭", "👩‍👩‍👧 👍🏽 🇫🇷", "日本語のテキスト", "Привет, мир", "مرحبا", "नमस्ते", "e\u0301",
     "tabs\tand\r\nlines\r", "\ufeffmark", "next\u0085line", "thin\u2009space\u00a0hard",
-    "\n\n\u0085the", "\n\n\ufeffthe", "\u3000wide\u200bzero", "a" * 300, " " * 60 + "end", "thethethethe" * 20,
+    "\n\n\u0085the", "\n\n\ufeffthe", "\u3000wide\u200bzero",
+    "a" * 300, " " * 60 + "end", "thethethethe" * 20,
 ]  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def source(kind: str = "playground", until: str | None = None) -> str:
 
 
 def page_script(kind: str = "playground") -> str:
-    """Return a kind's script for pages: it finds its panels and starts those in view."""
+    """Return a kind's script for pages: it starts the panels that come into view."""
     return PAGE % (kind, source(kind), (HERE / "page.js").read_text("utf-8"))
 
 

@@ -1,8 +1,8 @@
 """Between the library and a reader's own part: the same call, the same answer.
 
 A reader's class is not changed: what the library builds is a class derived from it, so
-its weights keep their names. The adapter hands over what the part knows, and does for it
-what can be done from outside: ``is_causal`` becomes a mask, biases are added to the
+its weights keep their names. The adapter hands over what the part knows, and does for
+it what can be done from outside: ``is_causal`` becomes a mask, biases are added to the
 projections, a start shifts positions, and where a part knows no cache, the inputs are
 kept in its place and read again.
 """
@@ -157,7 +157,9 @@ def _causal(n_queries: int, n_keys: int, device: torch.device) -> Tensor:
     return causal_mask(n_keys)[n_keys - n_queries :].to(device)
 
 
-def _pair(name: str, answer: object, need_weights: bool) -> tuple[Tensor, Tensor | None]:
+def _pair(
+    name: str, answer: object, need_weights: bool
+) -> tuple[Tensor, Tensor | None]:
     """Return an output, and the weights only if they are needed."""
     pair = isinstance(answer, tuple) and len(answer) == 2
     expect(pair, "it must return a pair: the output, and the weights or None")
@@ -171,7 +173,7 @@ def _inputs_so_far(cache: KVCache, x: Tensor) -> Tensor:
     """Keep vectors ``(B, T, D)`` where keys would be; return all of them."""
     if type(cache) is not KVCache:
         kind = type(cache).__name__
-        raise Unknown(f"a {kind} needs an attention that knows caches; your own does not")
+        raise Unknown(f"a {kind} needs a part that knows caches; your own does not")
     rows = x.unsqueeze(1)  # (B, 1, T, D): a single head
     return cache.append(rows, rows)[0].squeeze(1)
 
@@ -321,7 +323,8 @@ class _Positions(_Adapted):
         """Return the vectors with their positions, from a start on."""
         if self.running.knows("start"):
             return self._run(x=x, start=start)
-        last = start.max().item() if isinstance(start, Tensor) else start + x.size(-2) - 1
+        each = isinstance(start, Tensor)
+        last = start.max().item() if each else start + x.size(-2) - 1
         if last >= self.n_positions:
             length, context_length = last + 1, self.n_positions
             raise ValueError(f"{length=} is more than {context_length=}")

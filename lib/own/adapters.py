@@ -3,7 +3,7 @@
 A reader's class is not changed: what the library builds is a class derived from it, so
 its weights keep their names. The adapter hands over what the part knows, and does for
 it what can be done from outside: ``is_causal`` becomes a mask, biases are added to the
-projections, a start shifts positions, and where a part knows no cache, the inputs are
+projections, dropout follows a block's parts, a start shifts positions, and where a part knows no cache, the inputs are
 kept in its place and read again.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lib.attention import KVCache, causal_mask
 from lib.norm import LayerNorm
@@ -271,7 +272,10 @@ class _Block(_Adapted):
             raise Unknown(self.making.refusal("ffn", None))
         if not self.making.knows("norm") and _is_plain(given["norm"]):
             given = given | {"norm": self.making.theirs["norm"].default}
-        super()._make(given)
+        drop = 0.0 if self.making.knows("dropout") else given["dropout"]
+        super()._make(given | {"dropout": 0.0} if drop else given)
+        for part in (given["attention"], given["ffn"]) if drop else ():
+            part.register_forward_hook(functools.partial(_dropped, drop))
 
     def forward(
         self,
@@ -295,6 +299,13 @@ class _Block(_Adapted):
         given = {"memory": memory, "memory_mask": memory_mask, "positions": positions}
         given |= {"is_causal": is_causal, "cache": cache, "need_weights": need_weights}
         return self._run(x=x, mask=mask, **given)[:, -n_new:]
+
+
+def _dropped(p: float, part: nn.Module, given: tuple, answer: object) -> object:
+    """Set some numbers of what a part of a block gives to 0, in training."""
+    if isinstance(answer, tuple):
+        return F.dropout(answer[0], p, part.training), *answer[1:]
+    return F.dropout(answer, p, part.training)
 
 
 def _is_plain(norm: Callable) -> bool:

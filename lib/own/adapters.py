@@ -3,8 +3,8 @@
 A reader's class is not changed: what the library builds is a class derived from it, so
 its weights keep their names. The adapter hands over what the part knows, and does for
 it what can be done from outside: ``is_causal`` becomes a mask, biases are added to the
-projections, dropout follows a block's parts, a start shifts positions, and where a part knows no cache, the inputs are
-kept in its place and read again.
+projections, dropout follows a block's parts, a start shifts positions, and where a part
+knows no cache, the inputs are kept in its place and read again.
 """
 
 from __future__ import annotations

@@ -75,10 +75,10 @@ def keep(
     folder: str | Path | None = None,
     tell: Callable[[str], object] = print,
 ) -> Path:
-    """Check a part that you wrote with the library's own tests, and keep it if it is right.
+    """Check a part that you wrote with the library's own tests; keep it if it is right.
 
-    The file holds its code and the imports that it needs. The tests run on what has been
-    imported from that file. A part that fails leaves no file, and one of the same name
+    The file holds its code and the imports that it needs. The tests run on what has
+    been imported from that file. A part that fails leaves no file, and one of the same name
     that was kept before stays.
 
     Args:
@@ -115,7 +115,8 @@ def keep(
             empty.rmdir()
     tell(f"{name} passes its {len(part.tests)} tests and is kept in {shown(path)}")
     if taken:
-        tell(f"it takes {', '.join(taken)} from the library, or from what you have kept")
+        names = ", ".join(taken)
+        tell(f"it takes {names} from the library, or from what you have kept")
     return path
 
 
@@ -123,7 +124,8 @@ def _as_definition(thing: object) -> type | FunctionType:
     """Refuse what has no code of its own, such as an object of a class."""
     if not isinstance(thing, type | FunctionType) or thing.__name__ == "<lambda>":
         kind = type(thing).__name__
-        raise Elsewhere(f"give the class or the function itself, a def; this is a {kind}")
+        words = "give the class or the function itself, a def"
+        raise Elsewhere(f"{words}; this is a {kind}")
     return thing
 
 
@@ -176,8 +178,8 @@ def use_own(
 ) -> ExitStack:
     """Let the library work with the parts that you have kept.
 
-    It imports the files of the folder: use only what you would run yourself. A file that
-    has changed since it was checked is tested again. All names are replaced in the
+    It imports the files of the folder: use only what you would run yourself. A file
+    that has changed since it was checked is tested again. All names are replaced in the
     library, or none. Models that are there already, and names that a notebook has
     imported before, stay as they are: call it first.
 
@@ -201,9 +203,11 @@ def use_own(
     for name in wanted:
         find_part(name)
         if name not in kept:
-            raise ValueError(f"{shown(place)} has no {name}; it has {kept or 'no part'}")
+            there = kept or "no part"
+            raise ValueError(f"{shown(place)} has no {name}; it has {there}")
     if not wanted:
-        raise ValueError(f"{shown(place)} has no part: keep(YourClass, 'norm.LayerNorm')")
+        call = "keep(YourClass, 'norm.LayerNorm')"
+        raise ValueError(f"{shown(place)} has no part: {call}")
     use_library()
     chosen = {name: _opened(find_part(name), place, tell) for name in wanted}
     for file in others:

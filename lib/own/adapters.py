@@ -1,10 +1,10 @@
 """Between the library and a reader's own part: the same call, the same answer.
 
 A reader's class is not changed: what the library builds is a class derived from it, so
-its weights keep their names. The adapter hands over what the part knows, and does for it
-what can be done from outside: ``is_causal`` becomes a mask, biases are added to the
-projections, a start shifts positions, and where a part knows no cache, the inputs are
-kept in its place and read again.
+its weights keep their names. The adapter hands over what the part knows, and does for
+it what can be done from outside: ``is_causal`` becomes a mask, biases are added to the
+projections, dropout follows a block's parts, a start shifts positions, and where a part
+knows no cache, the inputs are kept in its place and read again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lib.attention import KVCache, causal_mask
 from lib.norm import LayerNorm
@@ -157,7 +158,9 @@ def _causal(n_queries: int, n_keys: int, device: torch.device) -> Tensor:
     return causal_mask(n_keys)[n_keys - n_queries :].to(device)
 
 
-def _pair(name: str, answer: object, need_weights: bool) -> tuple[Tensor, Tensor | None]:
+def _pair(
+    name: str, answer: object, need_weights: bool
+) -> tuple[Tensor, Tensor | None]:
     """Return an output, and the weights only if they are needed."""
     pair = isinstance(answer, tuple) and len(answer) == 2
     expect(pair, "it must return a pair: the output, and the weights or None")
@@ -171,7 +174,7 @@ def _inputs_so_far(cache: KVCache, x: Tensor) -> Tensor:
     """Keep vectors ``(B, T, D)`` where keys would be; return all of them."""
     if type(cache) is not KVCache:
         kind = type(cache).__name__
-        raise Unknown(f"a {kind} needs an attention that knows caches; your own does not")
+        raise Unknown(f"a {kind} needs a part that knows caches; your own does not")
     rows = x.unsqueeze(1)  # (B, 1, T, D): a single head
     return cache.append(rows, rows)[0].squeeze(1)
 
@@ -269,7 +272,10 @@ class _Block(_Adapted):
             raise Unknown(self.making.refusal("ffn", None))
         if not self.making.knows("norm") and _is_plain(given["norm"]):
             given = given | {"norm": self.making.theirs["norm"].default}
-        super()._make(given)
+        drop = 0.0 if self.making.knows("dropout") else given["dropout"]
+        super()._make(given | {"dropout": 0.0} if drop else given)
+        for part in (given["attention"], given["ffn"]) if drop else ():
+            part.register_forward_hook(functools.partial(_dropped, drop))
 
     def forward(
         self,
@@ -293,6 +299,13 @@ class _Block(_Adapted):
         given = {"memory": memory, "memory_mask": memory_mask, "positions": positions}
         given |= {"is_causal": is_causal, "cache": cache, "need_weights": need_weights}
         return self._run(x=x, mask=mask, **given)[:, -n_new:]
+
+
+def _dropped(p: float, part: nn.Module, given: tuple, answer: object) -> object:
+    """Set some numbers of what a part of a block gives to 0, in training."""
+    if isinstance(answer, tuple):
+        return F.dropout(answer[0], p, part.training), *answer[1:]
+    return F.dropout(answer, p, part.training)
 
 
 def _is_plain(norm: Callable) -> bool:
@@ -321,7 +334,8 @@ class _Positions(_Adapted):
         """Return the vectors with their positions, from a start on."""
         if self.running.knows("start"):
             return self._run(x=x, start=start)
-        last = start.max().item() if isinstance(start, Tensor) else start + x.size(-2) - 1
+        each = isinstance(start, Tensor)
+        last = start.max().item() if each else start + x.size(-2) - 1
         if last >= self.n_positions:
             length, context_length = last + 1, self.n_positions
             raise ValueError(f"{length=} is more than {context_length=}")

@@ -22,7 +22,8 @@ KNOWN = {  # names that every lesson uses -> how they are imported
     "F": "from torch.nn import functional as F",
     "Tensor": "from torch import Tensor",
 }
-SHORT = ["math", "typing", "collections.abc", "torch", "torch.nn", "torch.nn.functional"]
+SHORT = ["math", "typing", "collections.abc"]
+SHORT += ["torch", "torch.nn", "torch.nn.functional"]
 HOUSES = ["attention", "position", "norm", "ffn", "block", "module", "shapes", "device"]
 HOUSES += ["evaluate.losses", "generate.sampling", "tune.lora"]
 ROOTS = {*sys.stdlib_module_names, "torch", "numpy", "lib"} - {"__main__"}
@@ -92,8 +93,8 @@ def _source_of(thing: type | FunctionType) -> tuple[str, dict]:
         if found:
             return found, function.__globals__
     raise Elsewhere(
-        f"the code of {thing.__name__} is not found: give a def or a class of a cell or "
-        "a file, as it stands there"
+        f"the code of {thing.__name__} is not found: give a def or a class of a cell "
+        "or a file, as it stands there"
     )
 
 

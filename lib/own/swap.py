@@ -33,7 +33,8 @@ def swap(pairs: list[tuple[object, object]]) -> None:
 
 def _modules() -> list[ModuleType]:
     """Return the library's loaded modules, and those of the reader's own parts."""
-    found = [(name, m) for name, m in [*sys.modules.items()] if isinstance(m, ModuleType)]
+    everything = [*sys.modules.items()]
+    found = [(name, m) for name, m in everything if isinstance(m, ModuleType)]
     return [
         module
         for name, module in found

@@ -53,8 +53,7 @@ def train_command(
 
     Example: python -m lib.train --preset tiny --text my.txt --epochs 10 --out runs/x
     """
-    if every is not None:
-        require_sizes(every=every)
+    require_sizes(every=1 if every is None else every)
     context.with_resource(for_command(own))
     spread = {"parallel": parallel, "recompute": recompute}
     if resume:

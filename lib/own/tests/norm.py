@@ -51,7 +51,9 @@ def layer_norm_equals_torch(
         std = wide.std(-1, correction=0, keepdim=True)
         var1 = wide.var(-1, keepdim=True) if d_model > 1 else std
         hints = {
-            "the variance is divided by D - 1, not by D": mended(wide, (var1 + eps) ** 0.5),
+            "the variance is divided by D - 1, not by D": mended(
+                wide, (var1 + eps) ** 0.5
+            ),
             "epsilon is added outside the root": mended(wide, std + eps),
             "epsilon is missing": mended(wide, std),
             "the variance has no root": mended(wide, std**2 + eps),

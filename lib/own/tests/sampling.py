@@ -132,7 +132,8 @@ def _expect_shares(shares: Tensor, logits: Tensor, what: str) -> None:
     """Expect the shares that these logits ask for."""
     wanted = logits.softmax(dim=-1)
     for token, (share, rate) in enumerate(zip(shares.tolist(), wanted.tolist())):
-        words = f"{what} token {token} is drawn in {share:.2f} of all cases, not {rate:.2f}"
+        words = f"{what} token {token} is drawn in {share:.2f} of all cases"
+        words += f", not in {rate:.2f}"
         expect(abs(share - rate) < NEAR and (rate > 0 or share == 0), words)
 
 

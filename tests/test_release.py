@@ -95,7 +95,8 @@ def test_the_change_log_begins_with_the_version_of_the_project():
 
 def commit(root: Path) -> None:
     """Commit every file of a folder."""
-    words = ["git", "-C", str(root), "-c", "user.name=ada", "-c", "user.email=a@b.invalid"]
+    words = ["git", "-C", str(root), "-c", "user.name=ada"]
+    words += ["-c", "user.email=ada@example.invalid"]
     subprocess.run([*words, "add", "--all"], check=True)
     subprocess.run([*words, "commit", "--quiet", "-m", "x"], check=True)
 

@@ -3,7 +3,6 @@ that may be cut into parts, and a run that Ctrl-C does not harm.
 """
 
 import math
-import os
 import signal
 import threading
 from dataclasses import replace
@@ -575,7 +574,7 @@ def test_weights_that_are_not_finite_are_not_saved(value, interrupted):
             p = t.optimizers[0].param_groups[0]["params"][0]
             p.register_hook(lambda gradient: torch.full_like(gradient, value))
             if interrupted:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
         return make_batch()
 
     every = 0 if interrupted else 1
@@ -597,7 +596,7 @@ def interrupting(at: int, times: int = 1):
     def next_batch():
         calls.append(1)
         for _ in range(times if len(calls) == at else 0):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return make_batch(seed=len(calls))
 
     return next_batch

@@ -26,7 +26,10 @@
 #   make browser   open every page of the built site in Chromium
 #   make panel-speed  measure how quickly the live model of the site starts and writes
 #   make newest    run all tests with the newest packages, in an environment of its own
+#   make oldest    the same with the oldest packages that pyproject.toml names
+#   make colab     the same with the packages that Colab brings (tests/colab.txt)
 #   make lock      pin all packages; UPGRADE=--upgrade for the newest versions
+#   make release   pack the site and the sources of a clean copy into dist/
 #   make clean     remove everything that these commands made
 
 PYTHON ?= python3
@@ -34,10 +37,14 @@ VENV ?= .venv
 SITE_VENV ?= .venv-site
 LOCK_VENV = .venv-lock
 NEW_VENV = .venv-newest
+OLD_VENV = .venv-oldest
+COLAB_VENV = .venv-colab
 BIN = $(VENV)/bin
 SITE_BIN = $(SITE_VENV)/bin
 LOCK_BIN = $(LOCK_VENV)/bin
 NEW_BIN = $(NEW_VENV)/bin
+OLD_BIN = $(OLD_VENV)/bin
+COLAB_BIN = $(COLAB_VENV)/bin
 NOTEBOOKS = lessons/ solutions/ book/museum/
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 # Newer releases bring gigabytes of CUDA packages even where there is no GPU.
@@ -48,7 +55,8 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .PHONY: help needs site test lab pdf slides handouts lessons renumber address times bench \
-  machines again offline scripts mutants browser panel-speed newest lock clean
+  machines again offline scripts mutants browser panel-speed newest oldest colab lock \
+  release clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -165,6 +173,23 @@ newest: | needs
 	$(NEW_BIN)/python -m pytest -n 2 --dist loadfile tests
 	$(NEW_BIN)/python -m pytest -n 2 --dist loadfile --nbval $(NOTEBOOKS)
 
+oldest: | needs
+	rm -rf $(OLD_VENV)
+	$(PYTHON) -m venv $(OLD_VENV)
+	$(PYTHON) book/_tools/oldest.py > $(OLD_VENV)/oldest.txt
+	$(OLD_BIN)/python $(PIP_INSTALL) -c $(OLD_VENV)/oldest.txt ".[lessons,test]"
+	$(OLD_BIN)/python -m pip list --format=freeze --disable-pip-version-check
+	$(OLD_BIN)/python -m pytest -n 2 --dist loadfile tests
+	$(OLD_BIN)/python -m pytest -n 2 --dist loadfile --nbval $(NOTEBOOKS)
+
+colab: | needs
+	rm -rf $(COLAB_VENV)
+	$(PYTHON) -m venv $(COLAB_VENV)
+	$(COLAB_BIN)/python $(PIP_INSTALL) -c tests/colab.txt ".[lessons,test]"
+	$(COLAB_BIN)/python -m pip list --format=freeze --disable-pip-version-check
+	$(COLAB_BIN)/python -m pytest -n 2 --dist loadfile tests
+	$(COLAB_BIN)/python -m pytest -n 2 --dist loadfile --nbval $(NOTEBOOKS)
+
 lock: | needs
 	$(PYTHON) -m venv $(LOCK_VENV)
 	$(LOCK_BIN)/python $(PIP_INSTALL) pip-tools
@@ -178,7 +203,13 @@ lock: | needs
 	  -e 's/+[a-z0-9.]*$$//' constraints.txt; } > constraints.tmp
 	@mv constraints.tmp constraints.txt
 
+release: | needs
+	$(PYTHON) book/_tools/release.py --check
+	$(MAKE) site
+	$(PYTHON) book/_tools/release.py
+
 clean:
-	rm -rf $(VENV) $(SITE_VENV) $(LOCK_VENV) $(NEW_VENV) _build build *.egg-info
+	rm -rf $(VENV) $(SITE_VENV) $(LOCK_VENV) $(NEW_VENV) $(OLD_VENV) $(COLAB_VENV)
+	rm -rf _build build dist *.egg-info
 	rm -rf .hypothesis .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -118,7 +118,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(command, monkeypatch):
     def next_batch(self):
         calls.append(1)
         if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return draw(self)
 
     monkeypatch.setattr(Run, "next_batch", next_batch)

@@ -42,7 +42,7 @@ def unnamed_encodings(source: str) -> Iterator[int]:
 
 def test_every_text_file_has_its_encoding_named():
     found = [
-        f"{path.relative_to(ROOT)}:{line}"
+        f"{path.relative_to(ROOT).as_posix()}:{line}"
         for folder in FOLDERS
         for path in sorted((ROOT / folder).glob(PATTERN[folder == "lib"]))
         for line in unnamed_encodings(path.read_text("utf-8"))

@@ -24,6 +24,7 @@ from packaging.utils import canonicalize_name
 
 PROJECT = "from-bigram-to-transformer"
 TORCH = "2.13.0"  # newer ones bring CUDA packages to machines without a GPU
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]  # each of them on Linux
 SYSTEMS = {"ubuntu-latest", "macos-latest", "windows-latest"}
 # Modules of the browser tests, which other environments lack: module -> package.
 NOT_INSTALLED = {"bs4": "beautifulsoup4"}
@@ -105,6 +106,19 @@ def jobs(root: Path) -> Iterator[tuple[str, dict]]:
             yield f"{path.name}, {name}", job
 
 
+def matrix_gaps(matrix: dict, lowest: str) -> Iterator[str]:
+    """Yield Pythons that are not tried on Linux, and systems without both ends."""
+    left_out = {(e["os"], e["python"]) for e in matrix.get("exclude", [])}
+    tried = {(o, p) for o in matrix["os"] for p in matrix["python"]} - left_out
+    for version in PYTHONS:
+        if ("ubuntu-latest", version) not in tried:
+            yield f"Python {version} is not tried on ubuntu-latest"
+    for system in matrix["os"]:
+        for version in (lowest, PYTHONS[-1]):
+            if (system, version) not in tried:
+                yield f"Python {version} is not tried on {system}"
+
+
 def workflow_flaws(root: Path) -> Iterator[str]:
     """Yield Pythons of the workflows that the project does not support, or forgets."""
     supported = SpecifierSet(pyproject(root)["requires-python"])
@@ -117,6 +131,8 @@ def workflow_flaws(root: Path) -> Iterator[str]:
                 yield f"{name}: Python {version} is not supported"
         if "python" in matrix and lowest not in matrix["python"]:
             yield f"{name}: the lowest Python, {lowest}, is not tried"
+        if "python" in matrix:
+            yield from (f"{name}: {gap}" for gap in matrix_gaps(matrix, lowest))
         if "python" in matrix and set(matrix["os"]) != SYSTEMS:
             yield f"{name}: not all systems: {matrix['os']}"
 
@@ -142,7 +158,8 @@ def command_flaws(root: Path) -> Iterator[str]:
     """Yield extras, make targets and scripts that are named and do not exist."""
     makefile = (root / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
-    texts = [root / "README.md", root / "CONTRIBUTING.md", *root.glob("book/*.md")]
+    texts = [root / name for name in FILES if name.endswith(".md")]
+    texts += root.glob("book/*.md")
     recipes = [root / "Makefile", *root.glob(".github/workflows/*.yml")]
     for path in texts + recipes:
         text = path.read_text("utf-8")
@@ -219,6 +236,8 @@ FILES = [
     "Makefile",
     "README.md",
     "CONTRIBUTING.md",
+    "MAINTAINING.md",
+    "CHANGELOG.md",
 ]
 LESSON = "lessons/09_small.py"
 TESTS = ".github/workflows/tests.yml"
@@ -232,7 +251,7 @@ BROKEN = {  # for each check and file: what stands there, what instead, the comp
         ("nbval==", "nbfalse==", "nbval is not in"),
     ],
     (constraint_flaws, "pyproject.toml"): [
-        ('"tqdm"', '"tqdm>999"', "tqdm>999"),
+        ('"tqdm>=', '"tqdm>=999', "tqdm>=999"),
         ("r[lessons]", "r[lesson]", "no extra lesson"),
     ],
     (conda_flaws, "environment.yml"): [
@@ -248,6 +267,9 @@ BROKEN = {  # for each check and file: what stands there, what instead, the comp
         ('"3.11", "3', '"3', "the lowest Python"),
         ('["3.11"', '["3.11", "3.10"', "3.10 is not supported"),
         (", windows-latest", "", "not all systems"),
+        (', "3.14"]', "]", "Python 3.14 is not tried on ubuntu-latest"),
+        ("{os: macos-latest", "{os: ubuntu-latest", "Python 3.12 is not tried on"),
+        ('windows-latest, python: "3.13', 'windows-latest, python: "3.14', "on win"),
     ],
     (workflow_flaws, SITE): [('"3.11"', '"3.9"', "3.9 is not supported")],
     (workflow_flaws, "pyproject.toml"): [(">=3.11", ">=3.12", "3.11 is not supported")],

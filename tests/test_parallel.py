@@ -6,7 +6,6 @@ single process: losses, checkpoints, memory, and what happens when one of them d
 
 import dataclasses
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -503,7 +502,7 @@ def test_a_process_that_dies_ends_the_other_in_one_line(tmp_path, way) -> None:
         while not path.exists() or not len(load_checkpoint(path).run["run.losses"]):
             assert pair[0].poll() is None, pair[0].communicate()
             time.sleep(0.05)
-        pair[1].send_signal(signal.SIGKILL)
+        pair[1].kill()
         _, error = pair[0].communicate(timeout=60)
     finally:
         for process in pair:

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from hypothesis import given
+from against_torch import few
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.text.tokenizer import CharTokenizer
 
 
+@settings(few, max_examples=100)
 @given(st.text(min_size=1))
 def test_every_text_comes_back(text):
     tokenizer = CharTokenizer(text)

@@ -3,7 +3,6 @@ that may be cut into parts, and a run that Ctrl-C does not harm.
 """
 
 import math
-import os
 import signal
 import threading
 from dataclasses import replace
@@ -11,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from against_torch import assert_near, few, random, random_weights
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -45,6 +44,7 @@ both_optimizers = pytest.mark.parametrize("name", ["adamw", "muon"])
 # Schedules
 
 
+@settings(few, max_examples=100)
 @given(st.integers(0, 50), st.integers(0, 20))
 def test_the_warm_up_rises_in_equal_steps(step, n_warmup):
     expected = (step + 1) / n_warmup if step < n_warmup else 1.0
@@ -123,6 +123,7 @@ def test_the_schedules_by_name():
             factor(0, 0, 0)
 
 
+@settings(few, max_examples=100)
 @given(st.sampled_from(list(SCHEDULES)), st.integers(1, 60), st.integers(0, 70))
 def test_every_rate_of_a_run_is_above_zero(name, n_steps, n_warmup):
     n_warmup = max(n_warmup, name == "noam")  # which cannot do without
@@ -575,7 +576,7 @@ def test_weights_that_are_not_finite_are_not_saved(value, interrupted):
             p = t.optimizers[0].param_groups[0]["params"][0]
             p.register_hook(lambda gradient: torch.full_like(gradient, value))
             if interrupted:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
         return make_batch()
 
     every = 0 if interrupted else 1
@@ -597,7 +598,7 @@ def interrupting(at: int, times: int = 1):
     def next_batch():
         calls.append(1)
         for _ in range(times if len(calls) == at else 0):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return make_batch(seed=len(calls))
 
     return next_batch

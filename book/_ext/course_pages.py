@@ -49,7 +49,7 @@ class CourseDirective(SphinxDirective):
         for path in paths:
             self.env.note_dependency(str(path))
             if not path.exists():
-                self.warn(f"{path.relative_to(ROOT)} is not there yet")
+                self.warn(f"{path.relative_to(ROOT).as_posix()} is not there yet")
 
     def myst(self, text: str) -> list[nodes.Node]:
         """Turn MyST text into nodes."""

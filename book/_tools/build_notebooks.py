@@ -4,8 +4,9 @@
 part of the library, has changed, and rewords those whose prose has; with names
 (``lessons/02_bigram.py``) it executes exactly those.
 Cells keep their ids and nothing that differs from run to run is stored, so that a
-rebuild without a change leaves the files as they were. The rungs that lessons print go
-to ``data/ladder.json``.
+rebuild without a change leaves the files as they were. It writes the rungs that lessons
+print to ``data/ladder.json``, and what each notebook was built from to
+``data/notebooks.json``.
 
 Stored outputs come from Tiny Shakespeare: the command stops where it is not found.
 """

@@ -65,7 +65,7 @@ def main() -> None:
     picture = ladder_svg.file(read_ladder(), read_course().next_rungs())
     path = ROOT / "book" / "_static" / "ladder.svg"
     path.write_text(picture, encoding="utf-8", newline="\n")
-    print(f"wrote {path.relative_to(ROOT)}")
+    print(f"wrote {path.relative_to(ROOT).as_posix()}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@
 #   make offline   run every notebook on the stand-in text, without a network
 #   make scripts   run every lesson as a script, without a network
 #   make browser   open every page of the built site in Chromium
+#   make kills     stop trainings at many moments: nothing may be lost or left behind
 #   make newest    run all tests with the newest packages, in an environment of its own
 #   make lock      pin all packages; UPGRADE=--upgrade for the newest versions
 #   make clean     remove everything that these commands made
@@ -39,7 +40,7 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .PHONY: help needs site test lab lessons renumber address times bench machines again offline \
-  scripts browser newest lock clean
+  scripts browser kills newest lock clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -129,6 +130,9 @@ browser: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python -m pytest -n 2 -m browser tests/test_links.py tests/test_site.py \
 	  tests/test_forwarding.py tests/test_rendered_text.py tests/test_playground_page.py \
 	  tests/test_progress_page.py
+
+kills: $(BIN)/.ready
+	PYTHONPATH=$(CURDIR) COURSE_QUIET=1 $(BIN)/python tests/kill_moments.py
 
 newest: | needs
 	rm -rf $(NEW_VENV)

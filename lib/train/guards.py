@@ -23,7 +23,7 @@ def progress_bar(n_done: int, n_steps: int) -> Iterator[Callable[[float, int], N
     """
     start, seen = time.perf_counter(), 0
     quiet = is_quiet() or rank() > 0  # of several processes one bar is enough
-    bar = tqdm(total=n_steps, initial=n_done, disable=quiet, leave=False)
+    bar = _open_bar(total=n_steps, initial=n_done, disable=quiet, leave=False)
     try:
 
         def advance(loss: float, n_tokens: int) -> None:
@@ -41,6 +41,14 @@ def progress_bar(n_done: int, n_steps: int) -> Iterator[Callable[[float, int], N
     finally:
         with suppress(OSError):
             bar.close()
+
+
+def _open_bar(**options) -> tqdm:
+    """Return a bar; one that shows nothing where nobody can see it."""
+    try:
+        return tqdm(**options)
+    except OSError:
+        return tqdm(**options | {"disable": True})
 
 
 def require_finite(n_done: int, **values: float) -> None:

@@ -17,27 +17,33 @@ __all__ = ["bytes_of_training", "require_memory"]
 NUMBER = 4  # bytes in float32
 
 
-def bytes_of_training(
-    config: Config, s: TrainConfig, recompute: bool = False
-) -> int:
+def bytes_of_training(config: Config, s: TrainConfig, recompute: bool = False) -> int:
     """Return about how many bytes each process needs for a training; rather too few.
 
-    The settings have a ``batch_size``. What counts: weights, their gradients and
-    at least one number of the optimiser for each; and what a part of a batch leaves
-    behind on its way through the layers.
+    The settings have a ``batch_size``. What counts: weights, their gradients and at
+    least one number of the optimiser for each; and what a part of a batch leaves behind
+    on its way through the layers.
     """
+    return _of_model(config) + _of_batch(config, s, recompute)
+
+
+def _of_model(config: Config) -> int:
+    """Return the bytes that are there whatever is learned from."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # sizes alone
         model = build_model(config)
     weights = sum(p.numel() for p in model.parameters())
-    fixed = sum(b.numel() for b in model.buffers())
+    return NUMBER * (3 * weights + sum(b.numel() for b in model.buffers()))
+
+
+def _of_batch(config: Config, s: TrainConfig, recompute: bool) -> int:
+    """Return the bytes of one part of a batch."""
     rows = -(-s.batch_size // (s.accumulation * n_processes()))
     d_model = getattr(config, "d_model", 0) or 0
     inside = 0 if recompute else 7 * d_model + 2 * (getattr(config, "d_ff", 0) or 0)
     per_token = getattr(config, "n_layers", 0) * (d_model + inside)
     per_token += 2 * config.vocab_size + 2 * d_model  # logits and their gradients
-    batch = rows * config.context_length * per_token
-    tokens = 4 * s.batch_size * config.context_length  # ids have eight bytes
-    return NUMBER * (3 * weights + fixed + batch + tokens)
+    tokens = 4 * s.batch_size  # ids have eight bytes, and there are targets
+    return NUMBER * config.context_length * (rows * per_token + tokens)
 
 
 def require_memory(
@@ -49,20 +55,20 @@ def require_memory(
         ValueError: which says what would fit.
     """
     most = memory_of(device)
-    needed = bytes_of_training(config, s, recompute)
-    if most is None or needed <= most:
+    model, batch = _of_model(config), _of_batch(config, s, recompute)
+    if most is None or model + batch <= most:
         return
+    shortest = _of_model(replace(config, context_length=1))
+    per_place = (model - shortest) / max(1, config.context_length - 1)
 
     def with_batch(size: int) -> bool:
         smaller = replace(s, batch_size=size, accumulation=min(size, s.accumulation))
-        return bytes_of_training(config, smaller, recompute) <= most
+        return model + _of_batch(config, smaller, recompute) <= most
 
     def with_context(size: int) -> bool:
-        shorter, one = (
-            replace(config, context_length=size),
-            replace(s, batch_size=1, accumulation=1),
-        )
-        return bytes_of_training(shorter, one, recompute) <= most
+        short = replace(config, context_length=size)
+        one = replace(s, batch_size=1, accumulation=1)
+        return shortest + size * per_place + _of_batch(short, one, recompute) <= most
 
     advice = "take a smaller preset"
     if size := _largest(with_batch, s.batch_size):
@@ -71,8 +77,8 @@ def require_memory(
         advice = f"a batch size of 1 and a context length of {size:,} would fit"
     raise ValueError(
         f"batch_size={s.batch_size} with context_length={config.context_length} needs "
-        f"{_gigabytes(needed)} or more, and {device.type} has {_gigabytes(most)}: "
-        f"{advice}"
+        f"{_gigabytes(model + batch)} or more, and {device.type} has "
+        f"{_gigabytes(most)}: {advice}"
     )
 
 

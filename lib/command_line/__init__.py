@@ -116,8 +116,8 @@ def _with_option(message: str) -> str:
     name = message.partition("=")[0]
     option = INNER.get(name, option_name(name))
     same = option == f"--{name.replace('_', '-')}"
-    typed = any(word.partition("=")[0] == option for word in sys.argv[1:])
-    return f"{option}: {message}" if typed and not same else message
+    was_typed = any(word.partition("=")[0] == option for word in sys.argv[1:])
+    return f"{option}: {message}" if was_typed and not same else message
 
 
 def _is_about_memory(error: Exception) -> bool:

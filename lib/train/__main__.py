@@ -11,7 +11,13 @@ import typer
 from typer import Option
 
 from lib import stopping
-from lib.command_line import Given, run_command, typed, with_settings
+from lib.command_line import (
+    Given,
+    refuse_together,
+    run_command,
+    typed,
+    with_settings,
+)
 from lib.models import count_parameters
 from lib.train.lock import one_writer
 from lib.train.parallel import join_processes, rank
@@ -58,6 +64,8 @@ def train_command(
     given = {name: v for name, v in settings.items() if typed(context, name)}
     command = f"python -m lib.train {shlex.join(sys.argv[1:])}"
     chosen = None if resume else RunSettings(**settings)
+    if "n_steps" in given:
+        refuse_together(context, f"--steps {settings['n_steps']}", "epochs")
     where = join_processes(device)
     with one_writer(out):
         if resume:

@@ -15,15 +15,17 @@ SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``; ``above`` leaves out the lowest one.
+    """Numbers from ``low`` to ``high``.
 
-    ``below`` leaves out the highest one.
+    ``above`` leaves out the lowest of them, ``below`` the highest; ``also`` says what
+    else there may be.
     """
 
     low: float
     high: float = math.inf
     above: bool = False
     below: bool = False
+    also: str = ""
 
     def __contains__(self, value: float) -> bool:
         low = value > self.low if self.above else value >= self.low
@@ -34,7 +36,7 @@ class Range:
         """Say which numbers these are."""
         if self.high == math.inf:
             low = f"above {self.low}" if self.above else f"{self.low} or more"
-            return f"be {low} and finite" if self.below else f"be {low}"
+            return f"be {low}" + " and finite" * self.below + self.also
         if self.low in (0, 1) and self.high == MOST:
             least = "at least 1" if self.low else "0 or more"
             return f"be {least}, and at most {self.high:,}"
@@ -56,9 +58,9 @@ RANGES = {
     "embedding_learning_rate": RATE,
     "epochs": RATE,
     "weight_decay": Range(0, below=True),
-    "n_warmup": Range(0, below=True),
+    "n_warmup": Range(0, MOST),
     "n_replay": Range(0, MOST),
-    "clip": Range(0, above=True),
+    "clip": Range(0, above=True, also=", or None"),
     "momentum": SHARE,
     "betas": SHARE,
     "dropout": SHARE,
@@ -86,8 +88,7 @@ def check_ranges(settings: object) -> None:
         if allowed is None or value is None:
             continue
         if not all(n in allowed for n in (value if _is_row(value) else [value])):
-            words = allowed.words() + ", or None" * ("None" in kind)
-            raise ValueError(f"{name}={value} must {words}")
+            raise ValueError(f"{name}={value} must {allowed.words()}")
 
 
 def require_size(**sizes: int) -> None:

@@ -34,11 +34,12 @@ class Range:
 
     def words(self) -> str:
         """Say which numbers these are."""
+        least = "at least 1" if self.low == 1 else f"{self.low} or more"
+        if self.above:
+            least = f"above {self.low}"
         if self.high == math.inf:
-            low = f"above {self.low}" if self.above else f"{self.low} or more"
-            return f"be {low}" + " and finite" * self.below + self.also
-        if self.low in (0, 1) and self.high == MOST:
-            least = "at least 1" if self.low else "0 or more"
+            return f"be {least}" + " and finite" * self.below + self.also
+        if self.high == MOST:
             return f"be {least}, and at most {self.high:,}"
         edges = "("[: self.above] or "[", ")"[: self.below] or "]"
         return f"lie in {edges[0]}{self.low}, {self.high}{edges[1]}"
@@ -56,7 +57,7 @@ RANGES = {
     "learning_rate": RATE,
     "muon_learning_rate": RATE,
     "embedding_learning_rate": RATE,
-    "epochs": RATE,
+    "epochs": Range(0, MOST, above=True),
     "weight_decay": Range(0, below=True),
     "n_warmup": Range(0, MOST),
     "n_replay": Range(0, MOST),

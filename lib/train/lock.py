@@ -1,4 +1,4 @@
-"""One writer in a folder: a lock of the operating system, which ends with its process."""
+"""One writer in a folder: a lock of the system, which ends with its process."""
 
 from __future__ import annotations
 

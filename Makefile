@@ -25,6 +25,7 @@
 #   make mutants   plant each bug of the museum in the library: its test must fail
 #   make browser   open every page of the built site in Chromium
 #   make panel-speed  measure how quickly the live model of the site starts and writes
+#   make kills     stop trainings at many moments: nothing may be lost or left behind
 #   make newest    run all tests with the newest packages, in an environment of its own
 #   make oldest    the same with the oldest packages that pyproject.toml names
 #   make colab     the same with the packages that Colab brings (tests/colab.txt)
@@ -55,8 +56,8 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .PHONY: help needs site test lab pdf slides handouts lessons renumber address times bench \
-  machines again offline scripts mutants browser panel-speed newest oldest colab lock \
-  release clean
+  machines again offline scripts mutants kills browser panel-speed newest oldest colab \
+  lock release clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -164,6 +165,9 @@ browser: site $(SITE_BIN)/.ready-browser
 
 panel-speed: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python book/_tools/panel_speed.py
+
+kills: $(BIN)/.ready
+	PYTHONPATH=$(CURDIR) COURSE_QUIET=1 $(BIN)/python tests/kill_moments.py
 
 newest: | needs
 	rm -rf $(NEW_VENV)

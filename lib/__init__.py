@@ -2,6 +2,7 @@
 
 Each file is one idea, and imports only from the rows above its own:
 
+    stopping                               Ctrl-C, for commands
     shapes, device, module, command_line   guards; machine; quick calls; commands
     attention, flash, latent, position,    the parts: each file one box of the paper
     norm, ffn, moe, embedding, block
@@ -26,11 +27,14 @@ import os
 import sys
 from pathlib import Path
 
+from lib import stopping
+
 __all__ = [
     "data_folder",
     "is_offline",
     "is_quiet",
     "is_strict",
+    "meeting_place",
     "place_among_processes",
     "rungs_file",
     "stay_offline",
@@ -38,10 +42,14 @@ __all__ = [
 
 TOLD = "told"  # value of COURSE_OFFLINE once a reader knows that there is no download
 
-if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+STRICT = ("strict", "surrogateescape")  # these end at a character that is not there
+
+if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in STRICT:
     # Where output goes to a narrow code page, as into a file on Windows, a character
     # that it lacks is shown as a question mark; it does not end the program.
     sys.stdout.reconfigure(errors="replace")
+if sys.argv[:1] == ["-m"]:  # a command starts: its module is still looked for
+    stopping.before_the_start(speaks=os.environ.get("RANK", "0") == "0")
 
 
 def data_folder() -> str | None:
@@ -85,3 +93,14 @@ def place_among_processes() -> tuple[int, int] | None:
     if "RANK" not in os.environ:
         return None
     return int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def meeting_place() -> tuple[str, int] | None:
+    """Return host and port where the processes of torchrun meet; None without it.
+
+    They are its variables ``MASTER_ADDR`` and ``MASTER_PORT``.
+    """
+    port = os.environ.get("MASTER_PORT", "")
+    if "RANK" not in os.environ or not port.isdecimal():
+        return None
+    return os.environ.get("MASTER_ADDR", "localhost"), int(port)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -11,12 +14,17 @@ __all__ = [
     "choose_device",
     "choose_dtype",
     "has_bfloat16",
+    "memory_of",
+    "require_file",
     "at_least_float32",
     "windows_that_fit",
     "cache_folder",
 ]
 
 LARGEST_OUTPUT = 2**26  # numbers that one layer gives in an evaluation: 256 MB
+DEVICES = ("cpu", "cuda", "mps", "xpu")  # what the course can compute with
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+PER_BYTE = 17  # bytes of memory for each byte of a text: itself, a list, a tensor
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -29,6 +37,10 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         found = torch.accelerator.current_accelerator(check_available=True)
         return found or torch.device("cpu")
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (kind == "cpu" and number not in ("", "0")):
+        allowed = "it must be auto, cpu, cuda, cuda:1, mps or xpu"
+        raise ValueError(f"device={name!r} cannot be used here: {allowed}")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -36,6 +48,54 @@ def choose_device(name: str = "auto") -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device={name!r} cannot be used here: {reason}") from error
     return device
+
+
+def memory_of(device: torch.device) -> int | None:
+    """Return how many bytes a device has in all; None where it does not say.
+
+    Of a processor it is the memory of the machine, or what this program may have of it.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory()
+    if device.type != "cpu":
+        return None
+    return min(_limits(), default=None)
+
+
+def require_file(path: str | Path) -> None:
+    """Refuse what may never end, as a pipe or a device, and what is too large.
+
+    Raises:
+        ValueError: for those.
+        OSError: if there is no such file.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"path={str(path)!r} is no file but a pipe or a device")
+    size, memory = path.stat().st_size, memory_of(torch.device("cpu"))
+    if memory is not None and size * PER_BYTE > memory:
+        raise ValueError(
+            f"path={str(path)!r} has {size:,} bytes; with the memory of this machine "
+            f"a text may have {memory // PER_BYTE:,}"
+        )
+
+
+def _limits() -> list[int]:
+    """Return the bytes of the machine, and of each limit that is set for a program."""
+    if sys.platform == "win32":
+        return []
+    import resource
+
+    found = []
+    with suppress(OSError, ValueError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for path in LIMITS:
+        with suppress(OSError, ValueError):  # there is none, or it is the word max
+            found.append(int(Path(path).read_text("utf-8")))
+    found.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+    return [size for size in found if size > 0]  # -1 is no limit
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

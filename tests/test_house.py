@@ -14,7 +14,7 @@ from cells import expect_none
 from notebooks import ROOT
 
 ROWS = [
-    ["lib"],
+    ["lib", "stopping"],
     ["shapes", "device", "module", "command_line"],
     ["position", "norm", "ffn", "embedding", "moe"],
     ["attention", "flash", "latent"],

@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from lib.checks.grading import grade_all, lesson_name
-from lib.command_line import run_command
+from lib.command_line import Given, run_command
 
+A_DAY = 86_400  # seconds
+MOST_AT_ONCE = 64  # notebooks
 SHORT = {"correct": "correct", "not attempted": "-", "wrong": "wrong", "not run": "?"}
 
 
@@ -22,7 +24,7 @@ def checks_command(
     seconds: Annotated[float, typer.Option(help="the most a notebook may take")] = 60,
     at_once: Annotated[int, typer.Option(help="notebooks at the same time")] = 2,
     out: Annotated[
-        Path | None, typer.Option(help="a table, CSV, with the words")
+        Path | None, Given(help="a table, CSV, with the words")
     ] = None,
     verbose: Annotated[bool, typer.Option(help="what each check says")] = False,
 ) -> None:
@@ -30,10 +32,12 @@ def checks_command(
 
     It runs what stands in the notebooks. Grade only what you would run yourself.
     """
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"seconds={seconds} must be above 0 and finite")
-    if at_once < 1:
-        raise ValueError(f"at_once={at_once} must be 1 or more")
+    if not 0 < seconds <= A_DAY:
+        raise ValueError(f"seconds={seconds} must be above 0, and at most {A_DAY}")
+    if not 1 <= at_once <= MOST_AT_ONCE:
+        raise ValueError(f"at_once={at_once} must be 1 or more, up to {MOST_AT_ONCE}")
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"out={str(out)!r} is in no folder that is there")
     name, rows = lesson_name(lesson), []
     for path, verdicts in grade_all(name, _notebooks(paths), seconds, at_once):
         n_right = sum(v.status == "correct" for v in verdicts.values())

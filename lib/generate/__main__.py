@@ -12,22 +12,30 @@ import torch
 import typer
 from typer import Argument, Option
 
-from lib.command_line import run_command
+from lib import stopping
+from lib.command_line import Given, given_path, refuse_together, run_command
 from lib.device import choose_device
 from lib.generate import stream_text
 from lib.generate.chat import TEMPLATES, reply
 from lib.generate.speculative import speculative_generate
 from lib.own import for_command
-from lib.shapes import require_sizes
 from lib.text.bpe import BPETokenizer
 from lib.text.tokenizer import CharTokenizer
 from lib.train.checkpoint import Checkpoint
+from lib.train.ranges import require_seed, require_size
 from lib.train.uses import load_for_command
 
 
 def generate_command(
     context: typer.Context,
-    path: Annotated[Path, Argument(help="Folder of a run, or a checkpoint file.")],
+    path: Annotated[
+        Path,
+        Argument(
+            help="Folder of a run, or a checkpoint file.",
+            parser=given_path,
+            metavar="PATH",
+        ),
+    ],
     prompt: Annotated[
         str | None, Option(help="The text to go on from.  [default: a new line]")
     ] = None,
@@ -50,14 +58,14 @@ def generate_command(
         bool, Option("--chat", help="Answer each line, as lib.tune taught it.")
     ] = False,
     draft: Annotated[
-        Path | None, Option(help="A smaller model that proposes tokens.")
+        Path | None, Given(help="A smaller model that proposes tokens.")
     ] = None,
     samples: Annotated[int, Option(help="Texts to write.")] = 1,
     cache: Annotated[bool, Option(help="Keep keys and values.")] = True,
     seed: Annotated[int | None, Option(help="Same seed, same text.")] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...")] = "auto",
     own: Annotated[
-        Path | None, Option(help="Folder of parts that you wrote: it runs their code.")
+        Path | None, Given(help="Folder of parts that you wrote: it runs their code.")
     ] = None,
 ) -> None:
     """Continue a prompt with a trained model, token by token.
@@ -66,16 +74,25 @@ def generate_command(
 
     A model that lib.tune has tuned: python -m lib.generate runs/mine --chat
     """
-    require_sizes(samples=samples)
+    require_size(samples=samples)
+    if length > 0:
+        require_size(length=length)
+    if seed is not None:
+        require_seed(seed)
     context.with_resource(for_command(own))
     if chat and strategy is None and (temperature, top_k, top_p) == (1.0, None, None):
         strategy = "greedy"
+    else:
+        _refuse_contradictions(context, strategy, temperature)
     options = _strategy(strategy, temperature, top_k, top_p)
-    checkpoint = load_for_command("generate", path)
     where = choose_device(device)
+    checkpoint = load_for_command("generate", path)
     model = checkpoint.model.to(where)
+    _fit_top_k(options, top_k, model.config.vocab_size)
     if prompt is None and not chat:
         prompt = _first_prompt(checkpoint.tokenizer)
+    if not chat:
+        _tell_of_a_long_prompt(checkpoint, prompt)
     generator = torch.Generator(where)
     generator.manual_seed(seed) if seed is not None else generator.seed()
     if draft is not None:
@@ -95,12 +112,46 @@ def generate_command(
         _show(prompt, write(generator=generator, **options), number)
 
 
+def _refuse_contradictions(
+    context: typer.Context, strategy: str | None, temperature: float
+) -> None:
+    """Refuse options that have no effect beside others that were given."""
+    if strategy == "greedy" and temperature:
+        refuse_together(context, "strategy='greedy'", "temperature")
+    if temperature == 0:
+        zero = "--temperature 0, which takes the likeliest token"
+        refuse_together(context, zero, "top_k", "top_p")
+        if strategy not in (None, "greedy"):
+            refuse_together(context, zero, "strategy")
+
+
+def _fit_top_k(options: dict, given: int | None, vocab_size: int) -> None:
+    """Refuse more tokens than there are; without a number take what there is."""
+    if given is not None and given > vocab_size:
+        raise ValueError(
+            f"top_k={given} is more than the vocabulary has: {vocab_size} tokens"
+        )
+    if options["top_k"] is not None:
+        options["top_k"] = min(options["top_k"], vocab_size)
+
+
+def _tell_of_a_long_prompt(checkpoint: Checkpoint, prompt: str) -> None:
+    """Say where a model cannot read all of a prompt."""
+    n, most = len(checkpoint.tokenizer.encode(prompt)), checkpoint.model.context_length
+    if n > most:
+        typer.echo(
+            f"the prompt has {n:,} tokens; the model reads the last {most:,} at most",
+            err=True,
+        )
+
+
 def _show(prompt: str, pieces: Iterator[str], number: int) -> None:
     """Show a text as it comes, behind a line if it is not the first."""
     first = next(pieces)  # wrong input is refused before anything is shown
     typer.echo("-" * 40 + "\n" if number else "", nl=False)
     typer.echo(prompt + first, nl=False)
     for piece in pieces:
+        stopping.stop_if_wished()
         typer.echo(piece, nl=False)
     typer.echo()
 
@@ -157,6 +208,8 @@ def _chat(checkpoint: Checkpoint, length: int, options: dict) -> None:
 
 def _next_line() -> str | None:
     """Return the next line that is not empty; None where there is none."""
+    if sys.stdin is None:
+        raise ValueError("there is no input to answer: it is closed")
     try:
         while not (line := input("> " if sys.stdin.isatty() else "").strip()):
             pass

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lib import data_folder, is_offline, stay_offline
-from lib.device import cache_folder
+from lib.device import cache_folder, require_file
 from lib.text.standin import write_play
 
 __all__ = ["Corpus", "load_corpus", "read_text"]
@@ -123,11 +123,13 @@ def read_text(path: str | Path) -> str:
         The text, line ends unchanged.
 
     Raises:
-        ValueError: if the file cannot be read, is not utf-8 or is too short.
+        ValueError: if the file cannot be read, is not utf-8, is too short, or has more
+            bytes than this machine has the memory for.
 
     Home lesson: 12_training_runs
     """
     try:
+        require_file(path)
         text = Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
     except OSError as error:
         raise ValueError(f"path={str(path)!r} cannot be read: {error}") from None

@@ -12,17 +12,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import trange
 
-from lib import is_quiet
+from lib import is_quiet, stopping
 from lib.device import choose_dtype, windows_that_fit
 from lib.evaluate.losses import cross_entropy
 from lib.module import in_mode
 from lib.moe import MoE, extra_losses
 from lib.text.batches import consecutive_batches
-from lib.train.guards import (
-    interrupt_between_steps,
-    progress_bar,
-    require_finite,
-)
+from lib.train.guards import progress_bar, require_finite
 from lib.train.optimizer import make_optimizers
 from lib.train.parallel import (
     add_over_processes,
@@ -208,7 +204,8 @@ def train(
         next_batch: returns the next batch, the same in every process.
         every: evaluate and save after so many steps, and after the last one.
         evaluate: returns the validation loss in nats.
-        save: writes a checkpoint. Ctrl-C ends the step, saves, and then stops.
+        save: writes a checkpoint. Ctrl-C ends the step, saves, and then stops; in a
+            command, so does a signal that ends a job or closes its terminal.
 
     Returns:
         The loss of each step so far, in nats.
@@ -228,7 +225,7 @@ def train(
         raise ValueError(f"every={every} must be 0 or more")
     n_steps = training.config.n_steps
     bar = progress_bar(training.n_done, n_steps)
-    with interrupt_between_steps() as interrupted, bar as advance:
+    with stopping.wait_for_me() as interrupted, bar as advance:
         while training.n_done < n_steps:
             batch = next_batch()
             loss = training.step(batch)
@@ -263,5 +260,6 @@ def _save_if_due(
     if save is not None and (due or stop):
         largest = nn.utils.get_total_norm(training.model.parameters())
         require_finite(training.n_done, norm_of_weights=whole(largest).item())
-        save()
+        with stopping.finish_first():
+            save()
     return stop

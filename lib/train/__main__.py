@@ -10,20 +10,29 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from lib.command_line import option_name, run_command, with_settings
+from lib import stopping
+from lib.command_line import (
+    Given,
+    refuse_together,
+    run_command,
+    typed,
+    with_settings,
+)
 from lib.models import count_parameters
 from lib.own import for_command
-from lib.shapes import require_sizes
-from lib.train.checkpoint import load_checkpoint
+from lib.train.lock import one_writer
 from lib.train.parallel import join_processes, rank
-from lib.train.run import Run, saved_settings
+from lib.train.ranges import require_size
+from lib.train.run import Run
 from lib.train.run_settings import RunSettings
 
 
 @with_settings(RunSettings)
 def train_command(
     context: typer.Context,
-    out: Annotated[Path, Option(help="Folder of the run; its checkpoint goes there.")],
+    out: Annotated[
+        Path, Given(help="Folder of the run; its checkpoint goes there.")
+    ],
     resume: Annotated[
         bool, Option("--resume", help="Go on with the run in the folder.")
     ] = False,
@@ -42,7 +51,7 @@ def train_command(
         bool, Option("--recompute", help="Less memory, slower steps.")
     ] = False,
     own: Annotated[
-        Path | None, Option(help="Folder of parts that you wrote: it runs their code.")
+        Path | None, Given(help="Folder of parts that you wrote: it runs their code.")
     ] = None,
     **settings,
 ) -> None:
@@ -53,19 +62,29 @@ def train_command(
 
     Example: python -m lib.train --preset tiny --text my.txt --epochs 10 --out runs/x
     """
-    require_sizes(every=1 if every is None else every)
+    if every is not None:
+        require_size(every=every)
     context.with_resource(for_command(own))
     spread = {"parallel": parallel, "recompute": recompute}
-    if resume:
-        _refuse_changes(context, out, settings)
-        run = Run.resume(out, join_processes(device), **spread)
-    else:
-        chosen, words = RunSettings(**settings), shlex.join(sys.argv[1:])
-        command = f"python -m lib.train {words}"
-        run = Run.new(out, chosen, join_processes(device), command, **spread)
-    if compile_:
-        run.compile()
-    t, place = run.training, shlex.quote(str(out))
+    given = {name: v for name, v in settings.items() if typed(context, name)}
+    command = f"python -m lib.train {shlex.join(sys.argv[1:])}"
+    chosen = None if resume else RunSettings(**settings)
+    if "n_steps" in given:
+        refuse_together(context, f"--steps {settings['n_steps']}", "epochs")
+    where = join_processes(device)
+    with one_writer(out):
+        if resume:
+            run = Run.resume(out, where, given, **spread)
+        else:
+            run = Run.new(out, chosen, where, command, **spread)
+        if compile_:
+            run.compile()
+        _train(run, every, shlex.quote(str(out)))
+
+
+def _train(run: Run, every: int | None, place: str) -> None:
+    """Train, and say what came out of it."""
+    t = run.training
     _print_once(
         f"{run.settings.preset}: {count_parameters(t.model):,} parameters on "
         f"{run.device}; {run.source.describe()}; steps {t.n_done} to "
@@ -74,11 +93,13 @@ def train_command(
     try:
         run.train(every)
     except KeyboardInterrupt:
+        if run.n_kept is None:
+            raise
         _print_once(
-            f"stopped after step {t.n_done}; go on with "
+            f"stopped after step {run.n_kept}; go on with "
             f"python -m lib.train --out {place} --resume"
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + (stopping.first_wish() or 2)) from None
     step, loss = t.validation[-1]
     _print_once(f"step {step}: validation loss {loss:.4f} nats per token")
     for line in run.source.closing(t.model, place):
@@ -89,18 +110,6 @@ def _print_once(line: str) -> None:
     """Print a line, in the first of the processes only."""
     if rank() == 0:
         typer.echo(line)
-
-
-def _refuse_changes(context: typer.Context, out: Path, settings: dict) -> None:
-    """Refuse settings on the command line that are not those of the run."""
-    saved = vars(saved_settings(load_checkpoint(out), out))
-    for name, value in settings.items():
-        typed = context.get_parameter_source(name).name == "COMMANDLINE"
-        if typed and value != saved[name]:
-            flag = option_name(name)
-            raise ValueError(
-                f"{flag} {value} cannot change: the run in {out} has {saved[name]!r}"
-            )
 
 
 if __name__ == "__main__":

@@ -1,20 +1,18 @@
-"""What a training loop is wrapped in: its progress bar, Ctrl-C, and the first check."""
+"""What a training loop is wrapped in: its progress bar, and a check of its numbers."""
 
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tqdm import tqdm
 
 from lib import is_quiet
 from lib.train.parallel import rank
 
-__all__ = ["interrupt_between_steps", "progress_bar", "require_finite"]
+__all__ = ["progress_bar", "require_finite"]
 
 
 @contextmanager
@@ -25,7 +23,8 @@ def progress_bar(n_done: int, n_steps: int) -> Iterator[Callable[[float, int], N
     """
     start, seen = time.perf_counter(), 0
     quiet = is_quiet() or rank() > 0  # of several processes one bar is enough
-    with tqdm(total=n_steps, initial=n_done, disable=quiet, leave=False) as bar:
+    bar = _open_bar(total=n_steps, initial=n_done, disable=quiet, leave=False)
+    try:
 
         def advance(loss: float, n_tokens: int) -> None:
             nonlocal seen
@@ -33,29 +32,23 @@ def progress_bar(n_done: int, n_steps: int) -> Iterator[Callable[[float, int], N
             speed = seen / (time.perf_counter() - start)
             words = f"loss {loss:.3f}, {speed:,.0f} tokens/s"
             bar.set_postfix_str(words, refresh=False)
-            bar.update()
+            try:
+                bar.update()
+            except OSError:  # nobody sees it any more: no reason to stop
+                bar.disable = True
 
         yield advance
-
-
-@contextmanager
-def interrupt_between_steps() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C wait for the end of a step; a second one stops at once."""
-    asked = threading.Event()
-
-    def ask(*_) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        with suppress(OSError):
+            bar.close()
+
+
+def _open_bar(**options) -> tqdm:
+    """Return a bar; one that shows nothing where nobody can see it."""
+    try:
+        return tqdm(**options)
+    except OSError:
+        return tqdm(**options | {"disable": True})
 
 
 def require_finite(n_done: int, **values: float) -> None:

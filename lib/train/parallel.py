@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lib import place_among_processes
+from lib import place_among_processes, stopping
 from lib.device import choose_device
 
 __all__ = [
@@ -39,7 +39,9 @@ def join_processes(device: str) -> str:
     if place is None:
         return device
     kind = choose_device(device).type
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
+    with stopping.at_once():  # it waits for the others, deaf to everything else
+        distributed.init_process_group(backend)
     if kind != "cuda":
         return kind
     torch.cuda.set_device(place[1])

@@ -10,23 +10,24 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from lib import stopping
 from lib.device import choose_device
-from lib.models import build_model
+from lib.models import Config, build_model
 from lib.models.presets import preset_config
 from lib.own import in_use
 from lib.text.vocabulary import Tokenizer
 from lib.train import train
 from lib.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from lib.train.parallel import losing_nobody, require_shares, seed_by_place
+from lib.train.memory import require_memory
+from lib.train.parallel import losing_nobody, rank, require_shares, seed_by_place
 from lib.train.run_settings import RunSettings
+from lib.train.saved import require_same, saved_settings
 from lib.train.sharding import put_together
 from lib.train.sources import TaskSource, TextSource, open_source
 from lib.train.spread import spread_training
 from lib.train.tensor_file import checkpoint_path
 
-__all__ = ["Run", "saved_settings"]
-
-FIRST_EDITION = {"steps": "n_steps", "warmup": "n_warmup"}  # names of settings
+__all__ = ["Run"]
 
 
 class Run:
@@ -39,6 +40,7 @@ class Run:
         source: what it learns from.
         tokenizer: its vocabulary.
         training: the model and its optimisers, and how far they have come.
+        n_kept: the step that its checkpoint holds; None while there is none.
     """
 
     def __init__(
@@ -61,16 +63,19 @@ class Run:
             raise ValueError(f"{name}={value!r} has changed since the run began")
         self.device = choose_device(device)
         self.tokenizer = old.tokenizer if old else source.make_tokenizer()
-        torch.manual_seed(s.seed)
-        model = old.model if old else _make_model(s, self.tokenizer, source)
-        model = model.to(self.device)
-        source.prepare(self.tokenizer, model.config.context_length, self.device)
+        sizes = old.model.config if old else _model_config(s, self.tokenizer, source)
+        source.prepare(self.tokenizer, sizes.context_length, self.device)
         config = s.train_config(source.n_steps())
+        require_memory(sizes, s, self.device, bool(spread.get("recompute")))
+        torch.manual_seed(s.seed)
+        model = (old.model if old else build_model(sizes)).to(self.device)
         spread |= {"loss_of": source.loss_of}
         self.training = spread_training(model, config, **spread)
         self.generator = torch.Generator().manual_seed(s.seed)
+        self.n_kept, self.is_new = None, old is None
         if old is not None:
             old.resume(self.training, self.generator)
+            self.n_kept = self.training.n_done
 
     @classmethod
     def new(
@@ -101,16 +106,30 @@ class Run:
         return cls(path, settings, device, {"command": command}, None, **spread)
 
     @classmethod
-    def resume(cls, folder: str | Path, device: str = "auto", **spread) -> Self:
+    def resume(
+        cls,
+        folder: str | Path,
+        device: str = "auto",
+        typed: dict | None = None,
+        **spread,
+    ) -> Self:
         """Go on with the run in a folder.
+
+        Args:
+            folder: where its checkpoint is.
+            device: see `choose_device`.
+            typed: settings that must be those of the run. A text may lie elsewhere,
+                as long as it is the same.
+            spread: see `new`.
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: for a checkpoint of something else, or a text that has changed.
+            ValueError: for a checkpoint of something else, another setting, or a text
+                that has changed.
         """
         path = checkpoint_path(folder)
         old = load_checkpoint(path)
-        settings = saved_settings(old, path)
+        settings = require_same(old, saved_settings(old, path), typed or {}, folder)
         notes = {"command": old.notes["command"]}
         return cls(path, settings, device, notes, old, **spread)
 
@@ -121,10 +140,16 @@ class Run:
     def train(self, every: int | None = None) -> None:
         """Go on to the end; evaluate and save after every so many steps (10 times)."""
         every = every or math.ceil(self.training.config.n_steps / 10)
-        with losing_nobody():
-            if self.training.n_done == 0:
-                self.save()  # a folder that cannot be written says so before the work
-            train(self.training, self.next_batch, every, self.evaluate, self.save)
+        try:
+            with losing_nobody():
+                if self.training.n_done == 0:  # a folder that cannot be written says so
+                    with stopping.finish_first():
+                        self.save()
+                train(self.training, self.next_batch, every, self.evaluate, self.save)
+        except Exception:
+            if self.is_new and self.training.n_done == 0 and rank() == 0:
+                self.path.unlink(missing_ok=True)  # it holds no work
+            raise
 
     def next_batch(self) -> tuple[Tensor, ...]:
         """Draw a batch to learn from, the same in every process."""
@@ -140,25 +165,14 @@ class Run:
         model = put_together(self.training)
         if model is not None:
             run = self.tokenizer, self.training, self.generator
-            save_checkpoint(self.path, model, *run, **self.notes)
+            path = self.path.resolve() if self.path.is_symlink() else self.path
+            save_checkpoint(path, model, *run, **self.notes)
+        self.n_kept = self.training.n_done
 
 
-def saved_settings(checkpoint: Checkpoint, path: Path) -> RunSettings:
-    """Return the settings of the run that a checkpoint holds.
-
-    Raises:
-        ValueError: if it holds no run.
-    """
-    needed = {"settings", "config", "validation", "data_sha256", "command"}
-    if not needed <= checkpoint.notes.keys() or not checkpoint.run:
-        raise ValueError(f"path={str(path)!r} holds no run of lib.train to go on with")
-    values = checkpoint.notes["settings"]
-    return RunSettings(**{FIRST_EDITION.get(n, n): v for n, v in values.items()})
-
-
-def _make_model(
+def _model_config(
     s: RunSettings, tokenizer: Tokenizer, source: TextSource | TaskSource
-) -> torch.nn.Module:
+) -> Config:
     """Return the model that the settings name, for a vocabulary and a source."""
     changes = {"context_length": source.context_length, "dropout": s.dropout}
     if s.context_length is not None:
@@ -166,6 +180,6 @@ def _make_model(
     changes = {n: v for n, v in changes.items() if v is not None}
     changes["vocab_size"] = tokenizer.vocab_size
     try:
-        return build_model(preset_config(s.preset, **changes))
+        return preset_config(s.preset, **changes)
     except TypeError:
         raise ValueError(f"preset {s.preset!r} has no dropout") from None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
-from lib.shapes import require_sizes
+from lib.train.ranges import check_ranges
 from lib.train.settings import TrainConfig
 
 __all__ = ["RunSettings"]
@@ -51,9 +50,14 @@ class RunSettings(TrainConfig):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_sizes(batch_size=self.batch_size)
-        if not 0 < self.epochs < math.inf:
-            raise ValueError(f"epochs={self.epochs} must be above 0 and finite")
+        check_ranges(self)
+        if self.accumulation > self.batch_size:
+            raise ValueError(
+                f"accumulation={self.accumulation} is more than batch_size="
+                f"{self.batch_size}: a batch is cut into so many parts"
+            )
+        if self.text == "":
+            raise ValueError("text='' is empty: name a file, or leave it out")
         n_steps = 1 if self.n_steps is None else self.n_steps
         self.train_config(n_steps)  # which refuses what a training does not allow
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from lib.shapes import require_sizes
+from lib.train.ranges import check_ranges
 from lib.train.schedule import SCHEDULES
 
 __all__ = ["TrainConfig"]
@@ -33,9 +33,9 @@ class TrainConfig:
             fast.
 
     Raises:
-        ValueError: for a size below 1, a rate that is not above 0 and finite, a clip
-            that is not above 0, a negative warm-up or weight decay, Noam without a
-            warm-up, or an unknown name.
+        TypeError: for a value of another type.
+        ValueError: for a number outside its range, see `RANGES`; Noam without a
+            warm-up; or an unknown name.
 
     Home lesson: 11_training
     """
@@ -56,20 +56,9 @@ class TrainConfig:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        require_sizes(n_steps=self.n_steps, accumulation=self.accumulation)
-        for name in ("learning_rate", "muon_learning_rate", "embedding_learning_rate"):
-            rate = getattr(self, name)
-            if rate is not None and not 0 < rate < math.inf:
-                raise ValueError(f"{name}={rate} must be above 0 and finite")
-        for name in ("n_warmup", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} must be 0 or more and finite"
-                )
+        check_ranges(self)
         if self.schedule == "noam":
             require_sizes(n_warmup=self.n_warmup)
-        if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"clip={self.clip} must be above 0, or None")
         for name, allowed in (
             ("optimizer", ["adamw", "muon"]),
             ("schedule", [*SCHEDULES]),

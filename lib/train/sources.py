@@ -76,7 +76,7 @@ class TextSource:
                 raise ValueError(
                     f"the {name} text has {len(ids)} tokens; context_length="
                     f"{length} needs {length + 1} or more: "
-                    "take a longer text or a shorter context"
+                    "take a longer text, a shorter context or fewer tokens of bpe"
                 )
             splits.append(ids)
         self.tokens, self.validation = splits

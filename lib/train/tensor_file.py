@@ -45,7 +45,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], words: dict) -> None:
         _remove(draft)  # what a run that was killed has left
         draft.mkdir()
         save_file(tensors, draft / path.name, metadata)
-        (draft / path.name).chmod(0o644)  # it lets nobody but the owner read
+        mode = draft.stat().st_mode & 0o666  # what the umask leaves; it lets only
+        (draft / path.name).chmod(mode)  # the owner read, whatever that is
         with open(draft / path.name, "rb+") as file:
             os.fsync(file.fileno())
         (draft / path.name).replace(path)

@@ -8,35 +8,41 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from lib.command_line import run_command
+from lib import stopping
+from lib.command_line import Given, refuse_together, run_command
 from lib.evaluate.bleu import bleu
 from lib.models import count_parameters
 from lib.models.encoder_decoder import Transformer
-from lib.shapes import require_sizes
+from lib.shapes import require_between
 from lib.tasks.english_french import translation_data
 from lib.text.tokenizer import WordTokenizer
 from lib.train.checkpoint import save_checkpoint
+from lib.train.lock import one_writer
+from lib.train.ranges import require_seed
 from lib.train.settings import TrainConfig
 from lib.train.tensor_file import checkpoint_path
 from lib.train.uses import load_for_command
 from lib.translate import translate
 from lib.translate.translator import TRAINING, alignment, exact_match, train_translator
 
+MOST_BEAMS = 64
+MOST_WORDS = 14  # of the longest sentence of the grammar
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "translator.safetensors"
 
 
 def translate_command(
+    context: typer.Context,
     say: Annotated[str | None, Option(help="An English sentence.")] = None,
     train_new: Annotated[
         bool, Option("--train", help="Train a translator, in half a minute.")
     ] = False,
     model: Annotated[
         Path | None,
-        Option(help="Folder or file of a translator.  [default: the course's]"),
+        Given(help="Folder or file of a translator.  [default: the course's]"),
     ] = None,
-    out: Annotated[Path, Option(help="Folder that a new translator goes to.")] = Path(
-        "runs/french"
-    ),
+    out: Annotated[
+        Path, Given(help="Folder that a new translator goes to.")
+    ] = "runs/french",
     steps: Annotated[int, Option(help="Updates of a new translator.")] = 400,
     beams: Annotated[int, Option(help="Beginnings to follow; 1 is greedy.")] = 4,
     seed: Annotated[int, Option(help="Of weights and batches.")] = 0,
@@ -49,13 +55,15 @@ def translate_command(
     """
     if say is None and not train_new:
         raise ValueError("give a sentence with --say, or train with --train")
-    if say is not None and not _normal(say):
-        raise ValueError(f"say={say!r} has no words")
-    require_sizes(beams=beams)
+    if say is not None:
+        _check_sentence(say)
+    require_between(1, MOST_BEAMS, beams=beams)
+    require_seed(seed)
     if train_new:
-        if model is not None:
-            raise ValueError(f"--model {model} does not go with --train: see --out")
+        refuse_together(context, "--train: see --out", "model")
         model = _train(out, steps, seed)
+    else:
+        refuse_together(context, "--say without --train", "out", "steps", "seed")
     if say is not None:
         checkpoint = load_for_command("translate", model or SHIPPED)
         _print_translation(checkpoint.model, *checkpoint.tokenizer, _normal(say), beams)
@@ -63,25 +71,42 @@ def translate_command(
 
 def _train(out: Path, steps: int, seed: int) -> Path:
     """Train a translator, say how good it is, and keep it; return where."""
-    path = checkpoint_path(out)
-    if path.exists():
-        raise ValueError(f"{path} holds a model already: move it, or choose --out")
-    data, config = translation_data(), TrainConfig(steps, **TRAINING)
-    model, source, target = train_translator(data, config, seed)
-    typer.echo(f"{count_parameters(model):,} parameters, {steps} steps")
-    notes = {"seed": seed}
-    notes["command"] = f"python -m lib.translate --train --steps {steps} --seed {seed}"
-    for name, pairs in (("unseen", data.unseen), ("held_out", data.held_out)):
-        written = translate(model, source, target, [pair.english for pair in pairs])
-        notes[name] = right = exact_match(written, pairs)
-        score = bleu(written, [pair.french for pair in pairs])
-        typer.echo(
-            f"{len(pairs)} {name.replace('_', '-')} sentences: {right:.1%} right, "
-            f"BLEU {score:.1f}"
-        )
-    save_checkpoint(path, model, (source, target), **notes)
+    path, config = checkpoint_path(out), TrainConfig(steps, **TRAINING)
+    with one_writer(out):
+        if path.exists():
+            raise ValueError(f"{path} holds a model already: move it, or choose --out")
+        data = translation_data()
+        model, source, target = train_translator(data, config, seed)
+        typer.echo(f"{count_parameters(model):,} parameters, {steps} steps")
+        notes = {"seed": seed}
+        words = f"python -m lib.translate --train --steps {steps} --seed {seed}"
+        notes["command"] = words
+        for name, pairs in (("unseen", data.unseen), ("held_out", data.held_out)):
+            written = translate(model, source, target, [pair.english for pair in pairs])
+            notes[name] = right = exact_match(written, pairs)
+            score = bleu(written, [pair.french for pair in pairs])
+            typer.echo(
+                f"{len(pairs)} {name.replace('_', '-')} sentences: {right:.1%} right, "
+                f"BLEU {score:.1f}"
+            )
+        with stopping.finish_first():
+            save_checkpoint(path, model, (source, target), **notes)
     typer.echo(f"kept in {path}")
     return path
+
+
+def _check_sentence(say: str) -> None:
+    """Refuse what is no sentence, or longer than all that a translator learns from."""
+    words = _normal(say).split()
+    if not words:
+        raise ValueError(f"say={say!r} has no words")
+    for word in words:
+        if word.startswith("<") and word.endswith(">"):
+            raise ValueError(f"say has {word!r}, a mark of the model, which is no word")
+    if len(words) > MOST_WORDS:
+        raise ValueError(
+            f"say has {len(words)} words; a sentence may have {MOST_WORDS} at most"
+        )
 
 
 def _normal(sentence: str) -> str:

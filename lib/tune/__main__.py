@@ -14,12 +14,14 @@ import torch
 import typer
 from typer import Option
 
-from lib.command_line import run_command, with_settings
-from lib.device import choose_device
+from lib import stopping
+from lib.command_line import Given, run_command, with_settings
+from lib.device import choose_device, require_file
 from lib.generate.chat import TEMPLATES
-from lib.shapes import require_sizes
 from lib.text.corpus import read_text
 from lib.train.checkpoint import Checkpoint, save_checkpoint
+from lib.train.lock import one_writer
+from lib.train.memory import require_memory
 from lib.train.settings import TrainConfig
 from lib.train.tensor_file import checkpoint_path
 from lib.train.uses import load_for_command
@@ -30,12 +32,12 @@ from lib.tune.pairs import encode_pairs
 from lib.tune.rows import read_conversations, read_pairs
 from lib.tune.sft import Conversations, SFTConfig, fine_tune
 
-Base = Annotated[Path, Option(help="Folder of a run, or a checkpoint file.")]
-Data = Annotated[Path, Option(help="Examples, one JSON object in each line.")]
-Out = Annotated[Path, Option(help="Folder for the tuned model.")]
+Base = Annotated[Path, Given(help="Folder of a run, or a checkpoint file.")]
+Data = Annotated[Path, Given(help="Examples, one JSON object in each line.")]
+Out = Annotated[Path, Given(help="Folder for the tuned model.")]
 Words = Annotated[str, Option(help="What stands around them: questions or chatml.")]
 Replay = Annotated[
-    Path | None, Option(help="A text that the model comes from; needs --replay.")
+    Path | None, Given(help="A text that the model comes from; needs --replay.")
 ]
 Device = Annotated[str, Option(help="auto, cpu, cuda, mps, ...")]
 
@@ -85,7 +87,6 @@ class DPOSettings(DPOConfig, TrainConfig):
     def __post_init__(self) -> None:
         TrainConfig.__post_init__(self)
         DPOConfig.__post_init__(self)
-        require_sizes(batch_size=self.batch_size)
 
 
 @with_settings(SFTConfig)
@@ -104,8 +105,9 @@ def sft_command(
     --data my.jsonl --out runs/mine
     """
     chosen = SFTConfig(**settings)
-    tuning = Tuning("sft", base, data, out, template, device)
-    tuning.save(chosen, _on_conversations(tuning, chosen, replay_text))
+    with one_writer(out):
+        tuning = Tuning("sft", base, data, out, template, device, chosen)
+        tuning.save(chosen, _on_conversations(tuning, chosen, replay_text))
 
 
 @with_settings(LoRASettings)
@@ -124,13 +126,15 @@ def lora_command(
     --data my.jsonl --out runs/mine --rank 4
     """
     chosen = LoRASettings(**settings)
-    tuning = Tuning("lora", base, data, out, template, device)
-    add_lora(tuning.model, chosen.adapter())
-    losses = _on_conversations(tuning, chosen, replay_text)
-    save_adapter(out / "adapter", tuning.model)
-    merge(tuning.model)
-    remove_lora(tuning.model)
-    tuning.save(chosen, losses)
+    with one_writer(out):
+        tuning = Tuning("lora", base, data, out, template, device, chosen)
+        add_lora(tuning.model, chosen.adapter())
+        losses = _on_conversations(tuning, chosen, replay_text)
+        with stopping.finish_first():
+            save_adapter(out / "adapter", tuning.model)
+            merge(tuning.model)
+            remove_lora(tuning.model)
+            tuning.save(chosen, losses)
 
 
 @with_settings(DPOSettings)
@@ -148,13 +152,14 @@ def dpo_command(
     --out runs/better
     """
     chosen = DPOSettings(**settings)
-    tuning = Tuning("dpo", base, data, out, template, device)
-    rows, _ = encode_pairs(tuning.read(read_pairs))
     recipe, loss = (_part(chosen, kind) for kind in (TrainConfig, DPOConfig))
-    generator = torch.Generator().manual_seed(chosen.seed)
-    options = chosen.batch_size, generator
-    training = tune_on_pairs(tuning.model, rows, loss, recipe, *options)
-    tuning.save(chosen, training.losses)
+    with one_writer(out):
+        tuning = Tuning("dpo", base, data, out, template, device, chosen)
+        rows, _ = encode_pairs(tuning.read(read_pairs))
+        generator = torch.Generator().manual_seed(chosen.seed)
+        options = chosen.batch_size, generator
+        training = tune_on_pairs(tuning.model, rows, loss, recipe, *options)
+        tuning.save(chosen, training.losses)
 
 
 class Tuning:
@@ -166,7 +171,14 @@ class Tuning:
     """
 
     def __init__(
-        self, method: str, base: Path, data: Path, out: Path, template: str, device: str
+        self,
+        method: str,
+        base: Path,
+        data: Path,
+        out: Path,
+        template: str,
+        device: str,
+        settings: TrainConfig,
     ) -> None:
         self.method, self.data, self.out = method, data, out
         if checkpoint_path(out).exists():
@@ -174,13 +186,16 @@ class Tuning:
         if template not in TEMPLATES:
             names = ", ".join(TEMPLATES)
             raise ValueError(f"template={template!r} must be one of {names}")
+        where = choose_device(device)
         self.checkpoint: Checkpoint = load_for_command("generate", base)
+        require_memory(self.checkpoint.model.config, settings, where)
         self.tokenizer = self.checkpoint.tokenizer
-        self.model = self.checkpoint.model.to(choose_device(device))
+        self.model = self.checkpoint.model.to(where)
         self.notes = {"base": base.name, "template": template, "data": data.name}
 
     def read(self, reader: Callable) -> list:
         """Return the examples; note what they were."""
+        require_file(self.data)
         self.notes["data_sha256"] = hashlib.sha256(self.data.read_bytes()).hexdigest()
         length, template = self.model.context_length, TEMPLATES[self.notes["template"]]
         return reader(self.data, self.tokenizer, length, template)
@@ -190,7 +205,8 @@ class Tuning:
         command = f"python -m lib.tune {shlex.join(sys.argv[1:])}"
         notes = self.notes | {"command": command, "settings": asdict(settings)}
         path = checkpoint_path(self.out)
-        save_checkpoint(path, self.model, self.tokenizer, **notes)
+        with stopping.finish_first():
+            save_checkpoint(path, self.model, self.tokenizer, **notes)
         first, last, place = losses[0], losses[-1], shlex.quote(str(self.out))
         typer.echo(
             f"{self.method}: loss {first:.4f}, after {len(losses)} steps {last:.4f}"

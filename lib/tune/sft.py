@@ -12,7 +12,6 @@ from lib.evaluate.exact_match import exact_match
 from lib.evaluate.losses import masked_loss
 from lib.generate.rollouts import Rollouts, rollout
 from lib.models.gpt import GPT
-from lib.shapes import require_sizes
 from lib.tasks.task import Example, Rows, encode_examples
 from lib.text.batches import random_batch
 from lib.text.chat import QUESTIONS, Template, encode_messages
@@ -58,12 +57,6 @@ class SFTConfig(TrainConfig):
     schedule: str = "linear"
     n_warmup: int = 20
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_sizes(batch_size=self.batch_size)
-        if self.n_replay < 0:
-            raise ValueError(f"n_replay={self.n_replay} must be 0 or more")
 
 
 def conversation_rows(

@@ -21,8 +21,10 @@ from lib.models.tensor_table import (
     require_shape,
 )
 from lib.models.weight_shapes import weight_shapes
+from lib.moe import MoE
 from lib.text.files import printable
 from lib.text.vocabulary import Tokenizer, tokenizer_from_dict
+from lib.train import Training
 
 __all__ = ["Plan", "plan_checkpoint", "require_sound", "require_states", "vocab_sizes"]
 
@@ -151,45 +153,58 @@ def require_sound(tensors: dict[str, Tensor]) -> None:
             raise ValueError(f"{name} has numbers below 0")
 
 
-def require_states(
-    optimizers: list[torch.optim.Optimizer], run: dict[str, Tensor], n_done: int
-) -> None:
-    """Refuse states that are not those of these optimisers' weights.
+def require_states(training: Training, run: dict[str, Tensor], n_done: int) -> None:
+    """Refuse states that are not those of the weights and numbers of a training.
 
     PyTorch's own check looks at how many groups there are; what is too small is
     written past its end.
 
     Args:
-        optimizers: that will take them.
+        training: that will take them.
         run: tensors by name; those of others are passed over.
         n_done: steps that the run has done.
 
     Raises:
-        ValueError: for a state of no weight, one whose names or shapes are others, or
-            an optimiser that has none after a step.
+        ValueError: for a state of no weight, one whose names or shapes are others, a
+            weight that learns and has none after a step, or random numbers that cannot
+            be gone on with.
     """
+    _require_random(run)
+    may_lack = {
+        p for m in training.model.modules() if isinstance(m, MoE) for p in m.parameters()
+    }  # no token may have come to an expert yet
     states = defaultdict(dict)
     for name, tensor in run.items():
         if name.startswith("optimizer."):
             states[name.rpartition(".")[0]][name.rpartition(".")[2]] = tensor
-    for number, optimizer in enumerate(optimizers):
+    for number, optimizer in enumerate(training.optimizers):
         weights = [p for group in optimizer.param_groups for p in group["params"]]
         own = [f"optimizer.{number}.{place}" for place in range(len(weights))]
-        known = [(name, w) for name, w in zip(own, weights) if name in states]
         keys = ADAMW if "betas" in optimizer.param_groups[0] else MUON
-        if n_done and not known:
-            raise ValueError(f"optimizer.{number} has no state after {n_done} steps")
-        for name, weight in known:
-            if states[name].keys() != keys:
-                raise ValueError(f"{name} has {sorted(states[name])}, not {sorted(keys)}")
-            _require_state(name, states.pop(name), weight, n_done)
+        for name, weight in zip(own, weights):
+            if name in states:
+                _require_state(name, states.pop(name), weight, keys, n_done)
+            elif n_done and weight.requires_grad and weight not in may_lack:
+                raise ValueError(f"{name} has no state after {n_done} steps")
     if states:
         raise ValueError(f"{next(iter(states))} is the state of no weight")
 
 
+def _require_random(run: dict[str, Tensor]) -> None:
+    """Refuse what is no state of random numbers."""
+    for name in RANDOM[:2]:
+        try:
+            torch.Generator().set_state(run[name])
+        except RuntimeError as error:
+            raise ValueError(f"{name} is no state of random numbers") from error
+
+
 def _require_state(
-    name: str, state: dict[str, Tensor], weight: Tensor, n_done: int
+    name: str, state: dict[str, Tensor], weight: Tensor, keys: set[str], n_done: int
 ) -> None:
+    """Refuse a state of other names or sizes than a weight needs."""
+    if state.keys() != keys:
+        raise ValueError(f"{name} has {sorted(state)}, not {sorted(keys)}")
     for key, tensor in state.items():
         given, needed = tuple(tensor.shape), tuple(weight.shape)
         if given != (() if key == "step" else needed):

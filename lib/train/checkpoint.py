@@ -62,7 +62,7 @@ class Checkpoint:
         losses = self.run["run.losses"].tolist()
         if len(losses) > (n_steps := training.config.n_steps):
             raise ValueError(f"the checkpoint holds {len(losses)} of {n_steps} steps")
-        require_states(training.optimizers, self.run, len(losses))
+        require_states(training, self.run, len(losses))
         take_weights(training.model, self.model)
         load_optimizers(training.optimizers, self.run)
         training.losses[:] = losses

@@ -142,8 +142,11 @@ def _read_config(path: Path) -> LoRAConfig:
             if value != needed and (value or key == "peft_type"):
                 given = printable(repr(value), 60)
                 raise ValueError(f"{key}={given}: the course has {needed!r} only")
-        dropout = found.get("lora_dropout", 0.0)
-        return LoRAConfig(found["r"], found["lora_alpha"], dropout=dropout)
+        numbers = found["lora_alpha"], found.get("lora_dropout", 0.0)
+        if not all(type(number) in (int, float) for number in numbers):
+            raise TypeError("lora_alpha and lora_dropout must be numbers")
+        alpha, dropout = map(float, numbers)
+        return LoRAConfig(found["r"], alpha, dropout=dropout)
 
 
 def _read(

@@ -248,7 +248,8 @@ def test_words_of_checkpoints(good, place, data):  # noqa: F811
         loaded = load_checkpoint(path)
         assert loaded.tokenizer is None or loaded.tokenizer.vocab_size <= 260
         with the_rule(None, "checkpoint"):
-            training = Training(GPT(loaded.model.config), TrainConfig(3, optimizer="muon"))
+            config = TrainConfig(3, optimizer="muon")
+            training = Training(GPT(loaded.model.config), config)
             loaded.resume(training, torch.Generator())
 
 
@@ -318,8 +319,8 @@ def test_adapters(adapter, data):
         twin = copy.deepcopy(model)
         with the_rule(folder, "adapter") as outcome:
             load_adapter(folder, twin)
-        same = [n for n, _ in model.named_modules()] == [n for n, _ in twin.named_modules()]
-        assert same == outcome.refused
+        parts = [[name for name, _ in m.named_modules()] for m in (model, twin)]
+        assert (parts[0] == parts[1]) == outcome.refused
     finally:
         for name in names:
             (folder / name).write_bytes(before[name])

@@ -132,7 +132,8 @@ def _entries(header: dict, n_bytes: int) -> dict[str, Entry]:
     for name, entry in sorted(entries.items(), key=lambda item: item[1].start):
         n_own = math.prod(entry.shape) * entry.dtype.itemsize
         if entry.start != end or entry.stop != end + n_own:
-            raise ValueError(f"the bytes of {printable(name, 60)} are not where it says")
+            shown = printable(name, 60)
+            raise ValueError(f"the bytes of {shown} are not where it says")
         end = entry.stop
     if end != n_bytes:
         raise ValueError(f"its tensors have {end:,} bytes, but it has {n_bytes:,}")
@@ -146,7 +147,8 @@ def _entry(name: str, told: object) -> Entry:
         kind, shape, places = told["dtype"], told["shape"], told["data_offsets"]
         if kind in [*DTYPES] and _sizes(shape) and _sizes(places) and len(places) == 2:
             return Entry(DTYPES[kind], tuple(shape), *places)
-    raise ValueError(printable(f"what it says of {name[:60]} cannot be read: {told}", 200))
+    words = f"what it says of {name[:60]} cannot be read: {told}"
+    raise ValueError(printable(words, 200))
 
 
 def _sizes(values: object) -> bool:
@@ -163,9 +165,7 @@ def require_shape(name: str, entry: Entry, shape: Iterable[int]) -> None:
         ValueError: if it does not.
     """
     if entry.shape != tuple(shape):
-        raise ValueError(
-            f"{name} has shape {entry.shape}; it must be {tuple(shape)}"
-        )
+        raise ValueError(f"{name} has shape {entry.shape}; it must be {tuple(shape)}")
     require_floats(name, entry.dtype)
 
 

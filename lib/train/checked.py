@@ -30,7 +30,8 @@ __all__ = ["Plan", "plan_checkpoint", "require_sound", "require_states", "vocab_
 
 OURS = "model."
 ADAMW, MUON = {"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"}
-STATE = re.compile(r"optimizer\.[01]\.\d{1,6}\.(step|exp_avg|exp_avg_sq|momentum_buffer)")
+NAMES = "step|exp_avg|exp_avg_sq|momentum_buffer"
+STATE = re.compile(rf"optimizer\.[01]\.\d{{1,6}}\.({NAMES})")
 RANDOM = ("run.generator", "run.torch", "run.cuda")
 
 
@@ -170,9 +171,8 @@ def require_states(training: Training, run: dict[str, Tensor], n_done: int) -> N
             be gone on with.
     """
     _require_random(run)
-    may_lack = {
-        p for m in training.model.modules() if isinstance(m, MoE) for p in m.parameters()
-    }  # no token may have come to an expert yet
+    experts = [m for m in training.model.modules() if isinstance(m, MoE)]
+    may_lack = {p for m in experts for p in m.parameters()}  # no token came to them
     states = defaultdict(dict)
     for name, tensor in run.items():
         if name.startswith("optimizer."):

@@ -6,6 +6,7 @@ As a command it lists them: ``python -m lib.models``.
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import get_args, get_type_hints
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from lib.models.bigram import BigramConfig, BigramLM
 from lib.models.encoder_decoder import Transformer, TransformerConfig
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.masked_lm import MaskedLM, MaskedLMConfig
+from lib.position import RotaryScaling
 
 __all__ = [
     "Config",
@@ -101,15 +103,30 @@ def config_from_dict(values: dict) -> Config:
     """
     values = dict(values)
     name = values.pop("model", None)
-    if name == "small" and values.get("kind") in FIRST_EDITION:
+    if name == "small" and values.get("kind") in [*FIRST_EDITION]:
         name, sizes = FIRST_EDITION[values.pop("kind")]
         values |= sizes
-    if name not in MODELS:
+    if name not in [*MODELS]:
         raise ValueError(f"model={name!r} must be in {[*MODELS]}")
+    kind = MODELS[name][0]
     try:
-        return MODELS[name][0](**values)
+        _require_types(kind, values)
+        return kind(**values)
     except TypeError as error:
         raise ValueError(f"the configuration does not fit: {error}") from error
+
+
+def _require_types(kind: type, values: dict) -> None:
+    """Refuse values of other types than a configuration's fields have."""
+    for name, hint in get_type_hints(kind).items():
+        allowed = {*(get_args(hint) or (hint,))}
+        if float in allowed:
+            allowed |= {int}
+        if RotaryScaling in allowed:
+            allowed |= {dict}
+        if name in values and type(values[name]) not in allowed:
+            words = getattr(hint, "__name__", hint)
+            raise TypeError(f"{name}={values[name]!r} must be of type {words}")
 
 
 def count_parameters(model: nn.Module) -> int:

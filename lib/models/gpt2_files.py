@@ -14,11 +14,13 @@ from lib.device import cache_folder
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.hf_files import (
     FILES,
-    copy_weights,
+    HEAD,
+    Weights,
+    build_from,
     drop_tied_head,
-    read_json,
-    read_tensors,
-    require_names,
+    read_config,
+    require_depth,
+    shown,
     write_folder,
 )
 from lib.text.bpe import BPETokenizer
@@ -106,8 +108,8 @@ def gpt2_config(hf: dict) -> GPTConfig:
     Home lesson: 10_gpt
     """
     hf = {"n_positions": hf.get("n_ctx"), "activation_function": "gelu_new", **hf}
-    if hf.get("n_inner") is None:
-        hf["n_inner"] = 4 * (hf.get("n_embd") or 0)
+    if hf.get("n_inner") is None and type(hf.get("n_embd")) is int:
+        hf["n_inner"] = 4 * hf["n_embd"]
     _check_config(hf)
     sizes = {ours: hf[theirs] for theirs, ours in SIZES.items()}
     ffn, tied = FFNS[hf["activation_function"]], hf.get("tie_word_embeddings", True)
@@ -120,10 +122,10 @@ def _check_config(hf: dict) -> None:
     allowed |= {"activation_function": [*FFNS], "tie_word_embeddings": [True, False]}
     for name, values in allowed.items():
         if hf.get(name, values[0]) not in values:
-            raise ValueError(f"config.json: {name}={hf[name]!r} must be in {values}")
+            raise ValueError(f"config.json: {shown(hf, name)} must be in {values}")
     for name in SIZES:
         if type(hf.get(name)) is not int:
-            raise ValueError(f"config.json: {name}={hf.get(name)!r} must be an integer")
+            raise ValueError(f"config.json: {shown(hf, name)} must be an integer")
 
 
 def tensor_names(c: GPTConfig) -> dict[str, list[str]]:
@@ -161,11 +163,14 @@ def load_gpt2(path_or_name: str | Path) -> GPT:
     Home lesson: 10_gpt
     """
     folder = _folder(path_or_name, FILES)
-    model = GPT(gpt2_config(read_json(folder / FILES[0])))
-    tensors = _read_tensors(folder)
-    _check_names(tensors, model.config)
-    copy_weights(model, tensors, tensor_names(model.config), transpose_conv1d)
-    return model
+    config = gpt2_config(read_config(folder))
+    weights = _weights(folder)
+    if config.tie_weights:
+        drop_tied_head(weights, "transformer.wte.weight")
+    require_depth(config, weights)
+    for layer, buffer in product(range(config.n_layers), BUFFERS):
+        weights.entries.pop(f"transformer.h.{layer}.{buffer}", None)
+    return build_from(config, weights, tensor_names(config), transpose_conv1d)
 
 
 def load_gpt2_tokenizer(path_or_name: str | Path) -> BPETokenizer:
@@ -192,20 +197,13 @@ def transpose_conv1d(name: str, tensor: Tensor) -> Tensor:
     return tensor.T if name.endswith(CONV1D) else tensor
 
 
-def _check_names(tensors: dict[str, Tensor], c: GPTConfig) -> None:
-    if c.tie_weights:
-        drop_tied_head(tensors, "transformer.wte.weight")
-    ignored = {f"transformer.h.{i}.{b}" for i in range(c.n_layers) for b in BUFFERS}
-    require_names(tensors.keys() - ignored, tensor_names(c))
-
-
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read the tensors; in OpenAI's files the names lack their first word."""
-    tensors = read_tensors(folder)
-    whole = any(name.startswith("transformer.") for name in tensors)
-    prefix = dict.fromkeys(tensors, "" if whole else "transformer.")
-    prefix["lm_head.weight"] = ""
-    return {prefix[name] + name: tensor for name, tensor in tensors.items()}
+def _weights(folder: Path) -> Weights:
+    """List the tensors; in OpenAI's files the names lack their first word."""
+    weights = Weights(folder)
+    if not any(name.startswith("transformer.") for name in weights.entries):
+        for name in weights.entries.keys() - {HEAD}:
+            weights.rename(name, f"transformer.{name}")
+    return weights
 
 
 def _folder(path_or_name: str | Path, files: Sequence[str]) -> Path:

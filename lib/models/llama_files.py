@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.hf_files import (
-    FILES,
-    copy_weights,
+    Weights,
+    build_from,
     drop_tied_head,
-    read_json,
-    read_tensors,
-    require_names,
+    read_config,
+    require_depth,
+    shown,
     write_folder,
 )
 from lib.position import RotaryScaling
+from lib.text.files import printable
 
 __all__ = ["llama_config", "load_llama", "export_llama"]
 
@@ -106,8 +108,7 @@ def llama_config(hf: dict) -> GPTConfig:
         _require(hf, name, value, [value])
     for name in CHOICES:
         _require(hf, name, False, [False, True])
-    n_layers = hf["num_hidden_layers"]
-    _require(hf, "layer_types", None, [None, ["full_attention"] * n_layers])
+    _require_full_attention(hf)
     sizes = {ours: hf[theirs] for theirs, ours in SIZES.items()}
     choices = {ours: hf.get(theirs, False) for theirs, ours in CHOICES.items()}
     own = {"n_kv_heads": hf.get("num_key_value_heads"), "d_head": hf["head_dim"]}
@@ -115,12 +116,22 @@ def llama_config(hf: dict) -> GPTConfig:
     return GPTConfig(**sizes, **choices, **own, **PARTS, **_rotary(hf), init="normal")
 
 
+def _require_full_attention(hf: dict) -> None:
+    kinds, n_layers = hf.get("layer_types"), hf["num_hidden_layers"]
+    if kinds is None:
+        return
+    is_list = isinstance(kinds, list) and len(kinds) == n_layers
+    if not is_list or any(kind != "full_attention" for kind in kinds):
+        words = "must be 'full_attention' for each layer"
+        raise ValueError(f"config.json: {shown(hf, 'layer_types')} {words}")
+
+
 def _rotary(hf: dict) -> dict:
     """Return base and scaling, from the new or the old place in the file."""
     name = "rope_parameters" if hf.get("rope_parameters") else "rope_scaling"
     given = hf.get(name) or {}
     if not isinstance(given, dict):
-        raise ValueError(f"config.json: {name}={given!r} must be an object")
+        raise ValueError(f"config.json: {shown(hf, name)} must be an object")
     rope = {"rope_theta": hf.get("rope_theta", 1e4), **given}
     rope.setdefault("rope_type", rope.get("type", "default"))
     _require(rope, "rope_type", None, [*SCALING])
@@ -152,14 +163,15 @@ def _require(hf: dict, name: str, default: object, allowed: list) -> None:
     value = hf.get(name, default)
     truths = isinstance(value, bool), isinstance(allowed[0], bool)  # 1 == True
     if value not in allowed or truths[0] != truths[1]:
-        raise ValueError(f"config.json: {name}={value!r} must be in {allowed}")
+        words = printable(f"{name}={printable(repr(value), 60)} must be in {allowed}")
+        raise ValueError(f"config.json: {words}")
 
 
 def _require_numbers(hf: dict, kind: type, *names: str) -> None:
     for name in names:
         if type(hf.get(name)) not in (int, kind):
             word = "an integer" if kind is int else "a number"
-            raise ValueError(f"config.json: {name}={hf.get(name)!r} must be {word}")
+            raise ValueError(f"config.json: {shown(hf, name)} must be {word}")
 
 
 def tensor_names(c: GPTConfig) -> dict[str, list[str]]:
@@ -199,20 +211,17 @@ def load_llama(folder: str | Path, context_length: int | None = None) -> GPT:
     Home lesson: 19_modern_blocks
     """
     folder = Path(folder)
-    hf = read_json(folder / FILES[0])
-    config = llama_config(hf)
+    config = llama_config(read_config(folder))
     longest = config.context_length
     if context_length is not None:
         if not 1 <= context_length <= longest:
             raise ValueError(f"context_length={context_length} must be 1 .. {longest}")
-        hf["max_position_embeddings"] = context_length
-    model = GPT(llama_config(hf))
-    tensors, names = read_tensors(folder), tensor_names(config)
+        config = replace(config, context_length=context_length)
+    weights = Weights(folder)
     if config.tie_weights:
-        drop_tied_head(tensors, "model.embed_tokens.weight")
-    require_names(tensors, names)
-    copy_weights(model, tensors, names)
-    return model
+        drop_tied_head(weights, "model.embed_tokens.weight")
+    require_depth(config, weights)
+    return build_from(config, weights, tensor_names(config))
 
 
 def export_llama(model: GPT, folder: str | Path) -> None:

@@ -11,6 +11,7 @@ from typing import Self
 
 import regex
 
+from lib.text.files import printable, read_regular
 from lib.text.stored import StoredTokenizer
 
 __all__ = [
@@ -31,6 +32,7 @@ Pair = tuple[int, int]
 SPLIT = regex.compile(
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 )
+LARGEST = 2**24  # bytes of all tokens together: merges can double 40 times over
 KNOWN_WORDS = 65_536  # as many encoded words does a tokenizer remember
 
 
@@ -214,14 +216,15 @@ def read_gpt2_merges(path: str | Path) -> list[Pair]:
 
     Home lesson: 14_tokenization
     """
-    lines = Path(path).read_text("utf-8").removesuffix("\n").split("\n")
+    text = read_regular(path, LARGEST).decode("utf-8")
+    lines = text.removesuffix("\n").split("\n")
     ids = {character: i for i, character in enumerate(gpt2_bytes())}
     merges, start = [], int(lines[0].startswith("#version"))
     for number, line in enumerate(lines[start:], start + 1):
         parts = line.split(" ")
         if len(parts) != 2 or not ids.keys() >= set(parts):
             raise ValueError(
-                f"path={str(path)!r}, line {number}: {line!r} must be two tokens "
+                f"path={str(path)!r}, line {number}: {_short(line)} must be two tokens "
                 "with a space between, each a byte or made by a line above"
             )
         merges.append((ids[parts[0]], ids[parts[1]]))
@@ -359,16 +362,25 @@ class BPETokenizer(ByteBPE, StoredTokenizer):
     @classmethod
     def from_dict(cls, values: dict) -> Self:
         """Return the tokenizer that `to_dict` described."""
+        if any([*map(type, pair)] != [int, int] for pair in values["merges"]):
+            raise ValueError("merges must be pairs of integers")
+        if any(type(byte) is not int for byte in values.get("alphabet", ())):
+            raise ValueError("alphabet must hold integers")
         return cls(**values)
 
 
 def _check_merges(merges: list[Pair], alphabet: list[int]) -> None:
     if sorted(alphabet) != list(range(256)):
         raise ValueError("alphabet must hold each of the bytes 0 .. 255 once")
+    lengths, n_bytes = [1] * 256, 256
     for k, (first, second) in enumerate(merges):
         if not (0 <= first < 256 + k and 0 <= second < 256 + k):
             allowed = f"must join two of the tokens 0 .. {255 + k}"
             raise ValueError(f"merges[{k}]={(first, second)} {allowed}")
+        lengths.append(lengths[first] + lengths[second])
+        n_bytes += lengths[-1]
+        if n_bytes > LARGEST:
+            raise ValueError(f"merges[{k}] makes all tokens longer than {LARGEST:,}")
 
 
 def _number_special(special_tokens: Iterable[str], start: int) -> dict[str, int]:
@@ -402,6 +414,11 @@ def _cut_at(marks: Mapping[str, int], text: str) -> list[str]:
     longest_first = sorted(marks, key=len, reverse=True)
     pattern = "|".join(map(re.escape, longest_first))
     return re.split(f"({pattern})", text) if marks else [text]
+
+
+def _short(line: str) -> str:
+    """Return a line of a file as a message shows it."""
+    return printable(repr(line), 120)
 
 
 def _check_text(text: str) -> None:

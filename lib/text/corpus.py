@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from lib import data_folder, is_offline, stay_offline
 from lib.device import cache_folder, require_file
+from lib.text.files import read_regular
 from lib.text.standin import write_play
 
 __all__ = ["Corpus", "load_corpus", "read_text"]
@@ -130,7 +131,7 @@ def read_text(path: str | Path) -> str:
     """
     try:
         require_file(path)
-        text = Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
+        text = read_regular(path).decode("utf-8").removeprefix("\ufeff")
     except OSError as error:
         raise ValueError(f"path={str(path)!r} cannot be read: {error}") from None
     except UnicodeDecodeError as error:

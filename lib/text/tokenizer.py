@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lib.text.stored import StoredTokenizer
+from lib.text.stored import StoredTokenizer, require_texts
 
 __all__ = ["CharTokenizer", "WordTokenizer", "pad_batch"]
 
@@ -73,7 +73,11 @@ class CharTokenizer(StoredTokenizer):
     @classmethod
     def from_dict(cls, values: dict) -> Self:
         """Return the tokenizer that `to_dict` described."""
-        return cls("".join(values["characters"]))
+        characters = require_texts("characters", values["characters"])
+        tokenizer = cls("".join(characters))
+        if tokenizer.characters != characters:
+            raise ValueError("characters must be different, in order, and one each")
+        return tokenizer
 
 
 class WordTokenizer(StoredTokenizer):
@@ -139,7 +143,11 @@ class WordTokenizer(StoredTokenizer):
     @classmethod
     def from_dict(cls, values: dict) -> Self:
         """Return the tokenizer that `to_dict` described."""
-        return cls(values["words"][len(SPECIAL_WORDS) :])
+        words = require_texts("words", values["words"])
+        tokenizer = cls(words[len(SPECIAL_WORDS) :])
+        if tokenizer.words != words:
+            raise ValueError(f"words must be {SPECIAL_WORDS}, and others in order")
+        return tokenizer
 
 
 def pad_batch(rows: Sequence[Sequence[int]], pad_id: int = 0) -> Tensor:

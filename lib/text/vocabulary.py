@@ -44,7 +44,8 @@ def tokenizer_from_dict(values: dict | list | None) -> Tokenizer | tuple | None:
         case {"merges": _}:
             return BPETokenizer.from_dict(values)
         case {"bpe": [merges, marks, alphabet]}:  # of the first edition
-            return BPETokenizer(merges, marks, alphabet)
+            values = {"merges": merges, "special_tokens": marks, "alphabet": alphabet}
+            return BPETokenizer.from_dict(values)
         case [dict(source), dict(target)]:
             return tokenizer_from_dict(source), tokenizer_from_dict(target)
     raise ValueError("its vocabulary is of no kind that the course knows")

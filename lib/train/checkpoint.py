@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lib.models import build_model, config_from_dict, config_of, config_to_dict
-from lib.text.vocabulary import Tokenizer, tokenizer_from_dict, tokenizer_to_dict
+from lib.models import build_model, config_of, config_to_dict
+from lib.text.files import naming
+from lib.text.vocabulary import Tokenizer, tokenizer_to_dict
 from lib.train import Training
+from lib.train.checked import plan_checkpoint, require_sound, require_states
 from lib.train.optimizer import load_optimizers, optimizer_tensors
 from lib.train.sharding import take_weights
 from lib.train.tensor_file import checkpoint_path, read_tensors, write_tensors
@@ -57,9 +59,13 @@ class Checkpoint:
             raise ValueError("the checkpoint comes from a training with other settings")
         if self.model.config != training.model.config:
             raise ValueError("the checkpoint holds another model than the training")
+        losses = self.run["run.losses"].tolist()
+        if len(losses) > (n_steps := training.config.n_steps):
+            raise ValueError(f"the checkpoint holds {len(losses)} of {n_steps} steps")
+        require_states(training, self.run, len(losses))
         take_weights(training.model, self.model)
         load_optimizers(training.optimizers, self.run)
-        training.losses[:] = self.run["run.losses"].tolist()
+        training.losses[:] = losses
         training.n_done = len(training.losses)
         training.validation[:] = [tuple(pair) for pair in self.notes["validation"]]
         generator.set_state(self.run["run.generator"])
@@ -133,34 +139,14 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = checkpoint_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path={str(path)!r}: there is no such checkpoint")
-    tensors, words = read_tensors(path, COURSE, FORMAT)
-    try:
-        config = config_from_dict(words["model"])
-        tokenizer, notes = tokenizer_from_dict(words["tokenizer"]), dict(words["notes"])
-    except KeyError as error:
-        raise ValueError(f"path={str(path)!r} does not say its {error}") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"path={str(path)!r}: {error}") from error
-    model = build_model(config)
-    weights = {n[6:]: t for n, t in tensors.items() if n.startswith("model.")}
-    _load_weights(path, model, weights)
-    run = {n: t for n, t in tensors.items() if not n.startswith("model.")}
-    return Checkpoint(model.eval(), tokenizer, notes, run)
-
-
-def _load_weights(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put weights into a model; refuse a missing, unknown or misshapen one by name."""
-    expected = dict(model.named_parameters())  # tied ones once
-    for name in expected.keys() | weights.keys():
-        there = tuple(weights[name].shape) if name in weights else "missing"
-        wanted = tuple(expected[name].shape) if name in expected else "no such weight"
-        if there != wanted:
-            raise ValueError(
-                f"path={str(path)!r}: {name} is {there}, but the model has {wanted}"
-            )
+    tensors, plan = read_tensors(path, COURSE, FORMAT, plan_checkpoint)
+    with naming(f"path={str(path)!r}"):
+        require_sound(tensors)
+    model = build_model(plan.config)
     with torch.no_grad():
-        for name, tensor in expected.items():
-            tensor.copy_(weights[name])
+        for name, weight in model.named_parameters():  # tied ones once
+            weight.copy_(tensors.pop(f"model.{name}"))
+    return Checkpoint(model.eval(), plan.tokenizer, plan.notes, tensors)
 
 
 def _run_tensors(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ["checkpoint_path", "read_tensors", "write_tensors"]
+from lib.models.tensor_table import TensorFile
+from lib.text.files import naming, parse_json, printable, write_files
+
+__all__ = ["checkpoint_path", "read_tensors", "tensor_writer", "write_tensors"]
+
+T = TypeVar("T")
 
 
 def checkpoint_path(path: str | Path) -> Path:
@@ -36,78 +40,71 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], words: dict) -> None:
         OSError: if it cannot be written; the old file is still there.
         TypeError: for words that are no plain values.
     """
+    write_files(path.parent, {path.name: tensor_writer(tensors, words)})
+
+
+def tensor_writer(
+    tensors: dict[str, Tensor], words: dict
+) -> Callable[[Path], None]:
+    """Return what writes tensors and words to a path, with the sum of all of it."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     metadata = {name: json.dumps(value) for name, value in words.items()}
     metadata["sha256"] = _sum(tensors, metadata)
-    draft = path.with_name(f"{path.name}.tmp")  # a folder: all in it may be thrown away
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(draft)  # what a run that was killed has left
-        draft.mkdir()
-        save_file(tensors, draft / path.name, metadata)
-        mode = draft.stat().st_mode & 0o666  # what the umask leaves; it lets only
-        (draft / path.name).chmod(mode)  # the owner read, whatever that is
-        with open(draft / path.name, "rb+") as file:
-            os.fsync(file.fileno())
-        (draft / path.name).replace(path)
-    except (OSError, SafetensorError) as error:
-        raise OSError(f"path={str(path)!r} cannot be written: {error}") from error
-    finally:
-        _remove(draft)
+
+    def write(place: Path) -> None:
+        try:
+            save_file(tensors, place, metadata)
+        except SafetensorError as error:
+            raise OSError(f"{error}") from error
+
+    return write
 
 
-def _remove(draft: Path) -> None:
-    """Remove a draft, a folder or a file, if it is there and that is possible."""
-    if draft.is_dir():
-        shutil.rmtree(draft, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-
-
-def read_tensors(path: Path, kind: str, format: int) -> tuple[dict[str, Tensor], dict]:
-    """Return the tensors of a file and its words, after a check of every bit.
+def read_tensors(
+    path: Path, kind: str, format: int, check: Callable[[dict, TensorFile], T]
+) -> tuple[dict[str, Tensor], T]:
+    """Return the tensors of a file, after a check of all that it says and of every bit.
 
     Args:
         path: the file.
         kind: what the word ``course`` must be.
         format: what the word ``format`` must be.
+        check: looks at the words, and at what the file says of its tensors, before any
+            memory is taken for them; what it returns is passed on.
 
     Raises:
-        ValueError: for a file that is damaged, of another kind or another format.
+        ValueError: for a file that is damaged, of another kind or another format, or
+            that ``check`` refuses.
     """
-    before = path.stat().st_mtime_ns
+    name = f"path={str(path)!r}"
+    with naming(name), _open(path, name) as file:
+        expected = file.metadata.pop("sha256", None)
+        words = _words(name, file.metadata, kind, format)
+        plan = check(words, file)
+        tensors = {each: file.read(each) for each in file.entries}
+        if _sum(tensors, file.metadata) != expected:
+            raise ValueError(f"{name} is damaged: its sha256 does not fit")
+        return tensors, plan
+
+
+def _open(path: Path, name: str) -> TensorFile:
+    """Open a file whose header must be right."""
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        return tensors, _checked_words(path, tensors, metadata, kind, format)
-    except (SafetensorError, OSError, ValueError) as error:
-        if path.stat().st_mtime_ns != before:  # somebody saved meanwhile: read that
-            return read_tensors(path, kind, format)
-        if isinstance(error, ValueError):
-            raise
-        raise ValueError(f"path={str(path)!r} is damaged: {error}") from error
+        return TensorFile(path)
+    except ValueError as error:
+        raise ValueError(f"{name} is damaged: {error}") from error
 
 
-def _checked_words(
-    path: Path, tensors: dict, metadata: dict[str, str], kind: str, format: int
-) -> dict:
-    """Return what the metadata say, after checking that they are ours and whole."""
+def _words(name: str, metadata: dict[str, str], kind: str, format: int) -> dict:
+    """Return what the metadata say, after checking that they are ours."""
     if metadata.get("course") != json.dumps(kind):
-        raise ValueError(f"path={str(path)!r} is no checkpoint of this course")
-    if metadata.get("format") != json.dumps(format):
+        raise ValueError(f"{name} is no checkpoint of this course")
+    if (found := metadata.get("format")) != json.dumps(format):
         raise ValueError(
-            f"path={str(path)!r} has format {metadata.get('format')}; this version of "
-            f"the course reads format {format}: update the course"
+            f"{name} has format {printable(found, 60)}; this version of the course "
+            f"reads format {format}: update the course"
         )
-    expected = metadata.pop("sha256", None)
-    if _sum(tensors, metadata) != expected:
-        raise ValueError(f"path={str(path)!r} is damaged: its sha256 does not fit")
-    try:
-        return {name: json.loads(value) for name, value in metadata.items()}
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"path={str(path)!r}: {error}") from error
+    return {key: parse_json(value) for key, value in metadata.items()}
 
 
 def _sum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
@@ -115,5 +112,5 @@ def _sum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     total = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from lib.models import LANGUAGE_MODELS
-from lib.models.encoder_decoder import Transformer, TransformerConfig
-from lib.text.vocabulary import Tokenizer
+from lib.models.encoder_decoder import Transformer
+from lib.train.checked import vocab_sizes
 from lib.train.checkpoint import Checkpoint, load_checkpoint
 from lib.train.tensor_file import checkpoint_path
 
@@ -33,15 +33,11 @@ def load_for_command(command: str, path: str | Path) -> Checkpoint:
     if not isinstance(checkpoint.model, kinds):
         use = _use_of(checkpoint.model, path)
         raise ValueError(f"path={str(path)!r} holds no {name} but {use}")
-    sizes, tokenizers = _vocabularies(checkpoint)
-    if None in tokenizers or len(tokenizers) != len(sizes):
+    n_needed = len(vocab_sizes(checkpoint.model.config))
+    tokenizer = checkpoint.tokenizer
+    given = tokenizer if isinstance(tokenizer, tuple) else (tokenizer,)
+    if None in given or len(given) != n_needed:
         raise ValueError(f"path={str(path)!r} holds no vocabulary of its {name}")
-    for size, tokenizer in zip(sizes, tokenizers):
-        if tokenizer.vocab_size > size:
-            raise ValueError(
-                f"path={str(path)!r} has a vocabulary of {tokenizer.vocab_size} for a "
-                f"model of {size} tokens"
-            )
     return checkpoint
 
 
@@ -52,13 +48,3 @@ def _use_of(model: nn.Module, path: Path) -> str:
             words = options.format(shlex.quote(str(path)))
             return f"a {name}: python -m lib.{command} {words}"
     return f"a {type(model).__name__}: no command uses it"
-
-
-def _vocabularies(checkpoint: Checkpoint) -> tuple[list[int], list[Tokenizer | None]]:
-    """Return the sizes that a model is built for, and as many tokenizers or fewer."""
-    c, tokenizer = checkpoint.model.config, checkpoint.tokenizer
-    if isinstance(c, TransformerConfig):
-        sizes = [c.src_vocab_size, c.tgt_vocab_size]
-    else:
-        sizes = [c.vocab_size]
-    return sizes, [*tokenizer] if isinstance(tokenizer, tuple) else [tokenizer]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from lib.train.tensor_file import read_tensors, write_tensors
+from lib.models.tensor_table import TensorFile, require_finite, require_floats
+from lib.text.files import naming, printable, read_json, write_files
+from lib.train.tensor_file import read_tensors, tensor_writer
 from lib.tune.lora import (
     LoRAConfig,
     adapter_names,
@@ -44,7 +46,7 @@ PLAIN = {  # settings of peft that other computations need, and what they must b
 
 
 def save_adapter(folder: str | Path, model: nn.Module, name: str | None = None) -> None:
-    """Write one adapter alone, in two files that peft can read.
+    """Write one adapter alone, in two files that peft can read: both or none.
 
     Args:
         folder: for ``adapter_model.safetensors`` and ``adapter_config.json``; made.
@@ -80,9 +82,9 @@ def save_adapter(folder: str | Path, model: nn.Module, name: str | None = None) 
         "task_type": None,
     }
     words = {"course": KIND, "format": FORMAT, "base": fingerprint(model)}
-    write_tensors(Path(folder, WEIGHTS), tensors, words)
     text = json.dumps(settings, indent=2) + "\n"
-    Path(folder, SETTINGS).write_text(text, encoding="utf-8")
+    writers = {SETTINGS: lambda place: place.write_text(text, encoding="utf-8")}
+    write_files(Path(folder), writers | {WEIGHTS: tensor_writer(tensors, words)})
 
 
 def load_adapter(
@@ -109,81 +111,101 @@ def load_adapter(
         if not file.is_file():
             raise FileNotFoundError(f"folder={str(folder)!r} has no {file.name}")
     config = _read_config(settings)
-    tensors, base = _read(path)
+
+    def check(names: Collection[str], file: TensorFile) -> None:
+        for place, pair in sorted(_pairs(names).items()):
+            _require_fit(model, place, pair, file, config.rank)
+
+    tensors, base = _read(path, check)
     if base is not None and not any_base and base != fingerprint(model):
         raise ValueError(
             f"folder={str(folder)!r} holds an adapter for another base: this model has "
             "other weights than the one that it was trained beside"
         )
-    pairs = _pairs(path, tensors)
-    for place, pair in sorted(pairs.items()):
-        _require_fit(path, model, place, pair, config.rank)
+    pairs = _pairs(tensors)
     attach(model, dict.fromkeys(pairs, config), name)
     with torch.no_grad():
         for place, pair in pairs.items():
             adapter = model.get_submodule(place).adapters[name]
             for matrix, tensor in pair.items():
-                own = getattr(adapter, matrix)
-                own.copy_(tensor)
+                getattr(adapter, matrix).copy_(tensors[tensor])
 
 
 def _read_config(path: Path) -> LoRAConfig:
     """Return the settings of a file, unless they ask for another computation."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
+    with naming(f"path={str(path)!r} does not fit"):
+        found = read_json(path)
+        if not isinstance(found, dict):
+            raise ValueError("it must hold an object in braces")
         for key, needed in PLAIN.items():
             value = found.get(key, needed)
             if value != needed and (value or key == "peft_type"):
-                raise ValueError(f"{key}={value!r}: the course has {needed!r} only")
-        values = found["r"], float(found["lora_alpha"])
-        return LoRAConfig(*values, dropout=float(found.get("lora_dropout", 0)))
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"path={str(path)!r} does not fit: {error}") from error
+                given = printable(repr(value), 60)
+                raise ValueError(f"{key}={given}: the course has {needed!r} only")
+        numbers = found["lora_alpha"], found.get("lora_dropout", 0.0)
+        if not all(type(number) in (int, float) for number in numbers):
+            raise TypeError("lora_alpha and lora_dropout must be numbers")
+        alpha, dropout = map(float, numbers)
+        return LoRAConfig(found["r"], alpha, dropout=dropout)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
+def _read(
+    path: Path, check: Callable[[Collection[str], TensorFile], None]
+) -> tuple[dict[str, Tensor], str | None]:
     """Return the tensors of a file, and the fingerprint of its base if it says it."""
+
+    def check_ours(words: dict, file: TensorFile) -> str:
+        check(file.entries, file)
+        return words["base"]
+
+    name, base = f"path={str(path)!r}", None
     try:
-        with safe_open(path, "pt") as file:
-            ours = "course" in (file.metadata() or {})
-            tensors = {} if ours else {n: file.get_tensor(n) for n in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"path={str(path)!r} is damaged: {error}") from error
-    if not ours:
-        return tensors, None
-    tensors, words = read_tensors(path, KIND, FORMAT)
-    return tensors, words["base"]
+        file = TensorFile(path)
+    except (OSError, ValueError) as error:
+        with naming(name):
+            raise ValueError(f"{name} is damaged: {error}") from error
+    with naming(name), file:
+        if "course" in file.metadata:
+            tensors, base = read_tensors(path, KIND, FORMAT, check_ours)
+        else:
+            check(file.entries, file)
+            tensors = {each: file.read(each) for each in file.entries}
+        for each, tensor in tensors.items():
+            require_finite(each, tensor, torch.float32)
+    return tensors, base
 
 
-def _pairs(path: Path, tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Return the matrices A and B of each layer by its name."""
-    pairs: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
+def _pairs(names: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return the names of the matrices A and B of each layer by its name."""
+    pairs: dict[str, dict[str, str]] = {}
+    for key in names:
         matrix = next((m for m, end in ENDS.items() if key.endswith(end)), None)
         if matrix is None or not key.startswith(PREFIX):
-            raise ValueError(f"path={str(path)!r}: {key} is no matrix of an adapter")
+            raise ValueError(f"{printable(key, 200)} is no matrix of an adapter")
         place = key.removeprefix(PREFIX).removesuffix(ENDS[matrix])
-        pairs.setdefault(place, {})[matrix] = tensor
+        pairs.setdefault(place, {})[matrix] = key
     for place, pair in pairs.items():
         if len(pair) < len(ENDS):
-            raise ValueError(f"path={str(path)!r}: {place} has only {[*pair]}")
+            raise ValueError(f"{printable(place, 200)} has only {[*pair]}")
     if not pairs:
-        raise ValueError(f"path={str(path)!r} is empty")
+        raise ValueError("it is empty")
     return pairs
 
 
 def _require_fit(
-    path: Path, model: nn.Module, place: str, pair: dict[str, Tensor], rank: int
+    model: nn.Module, place: str, pair: dict[str, str], file: TensorFile, rank: int
 ) -> None:
     """Refuse matrices without a layer, or of another shape than it needs."""
     layer = dict(model.named_modules()).get(place)
     if not isinstance(layer, nn.Linear):
         kind = type(model).__name__
-        raise ValueError(f"path={str(path)!r}: the {kind} has no layer {place}")
+        raise ValueError(f"the {kind} has no layer {printable(place, 200)}")
     wanted = {"a": (rank, layer.in_features), "b": (layer.out_features, rank)}
-    for matrix, tensor in pair.items():
-        if tuple(tensor.shape) != wanted[matrix]:
+    for matrix, name in pair.items():
+        entry = file.entries[name]
+        if entry.shape != wanted[matrix]:
             raise ValueError(
-                f"path={str(path)!r}: {place} has a {matrix} of shape "
-                f"{tuple(tensor.shape)}; the model needs {wanted[matrix]}"
+                f"{place} has a {matrix} of shape {entry.shape}; the model needs "
+                f"{wanted[matrix]}"
             )
+        require_floats(name, entry.dtype)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from lib.text.chat import QUESTIONS, Message, Template, encode_messages
+from lib.text.files import parse_json, printable, read_regular
 from lib.text.vocabulary import Tokenizer
 from lib.tune.pairs import Pair
 
 __all__ = ["read_conversations", "read_pairs"]
 
 LONGEST_SHOWN = 60  # characters of a bad line
+LONGEST_ERROR = 240  # and of what is wrong with it
 MOST_NAMED = 5  # bad lines of one file
 
 
@@ -85,29 +86,29 @@ def read_pairs(
 def _read_lines(path: str | Path, read: Callable[[dict], object]) -> list:
     """Return what ``read`` makes of each line; name the bad ones."""
     rows, bad = [], []
-    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
+    for number, line in enumerate(read_regular(path).split(b"\n"), start=1):
         try:
             if text := line.decode().strip():
                 rows.append(read(_parse(text)))
-        except (ValueError, TypeError, RecursionError) as error:
-            bad.append((number, _cut(str(error))))
+        except (ValueError, TypeError) as error:
+            bad.append((number, printable(error, LONGEST_ERROR)))
     if bad:
         (first, error), others = bad[0], bad[1:]
         more = ", ".join(str(number) for number, _ in others[:MOST_NAMED])
         more += ", ..." if len(others) > MOST_NAMED else ""
         also = f" ({len(others)} more bad lines: {more})" if others else ""
-        raise ValueError(f"{path}, line {first}: {error}{also}")
+        raise ValueError(f"{printable(path)}, line {first}: {error}{also}")
     if not rows:
-        raise ValueError(f"{path} has no rows")
+        raise ValueError(f"{printable(path)} has no rows")
     return rows
 
 
 def _parse(text: str) -> dict:
     """Return the object that a line holds."""
     try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{_short(text)} is not JSON: {error.msg}") from None
+        values = parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{_short(text)} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{_short(values)} is not an object in braces")
     return values
@@ -153,11 +154,5 @@ def _encode(
 
 def _short(value: object) -> str:
     """Return a value as it is written in Python, cut where it is long."""
-    text = repr(value)
+    text = printable(repr(value), 10 * LONGEST_SHOWN)
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + " ..."
-
-
-def _cut(error: str) -> str:
-    """Return an error without the middle, where it shows something long."""
-    half = 2 * LONGEST_SHOWN
-    return error if len(error) <= 2 * half else f"{error[:half]} ... {error[-half:]}"

@@ -269,8 +269,9 @@ def test_it_translates_word_by_word(browser: "Browser", address: str) -> None:
 
 STOP_AT_2 = """host => new Promise(done => {
   const go = host.shadowRoot.querySelector("button.main"), begun = go.textContent;
-  new MutationObserver(() => {
+  new MutationObserver((changes, observer) => {
     if (host.dataset.words !== "2") return;
+    observer.disconnect();
     const playing = go.textContent;
     go.click();
     done([begun, playing, go.textContent]);

@@ -604,7 +604,7 @@ def test_a_long_prompt_is_told_of(command):
     [
         (["--say", "<eos> the boy"], "'<eos>', a mark of the model, which is no word"),
         (["--say", "the boy " * 30], "say has 60 words; a sentence may have 14 at"),
-        (["--say", "the boy", "--beams", 155], "beams=155 must be 1 .. 64"),
+        (["--say", "the boy", "--beams", 999], "--beams: n_beams=999 must be 1 .. 157"),
         (["--say", "the boy", "--steps", 5], "--steps 5 does not go with --say"),
         (["--say", "the boy", "--seed", 5], "--seed 5 does not go with --say"),
         (["--say", "the boy", "--out", "x"], "--out x does not go with --say"),

@@ -13,7 +13,7 @@ from lib.command_line import Given, refuse_together, run_command
 from lib.evaluate.bleu import bleu
 from lib.models import count_parameters
 from lib.models.encoder_decoder import Transformer
-from lib.shapes import require_between
+from lib.shapes import require_sizes
 from lib.tasks.english_french import translation_data
 from lib.text.tokenizer import WordTokenizer
 from lib.train.checkpoint import save_checkpoint
@@ -25,7 +25,6 @@ from lib.train.uses import load_for_command
 from lib.translate import translate
 from lib.translate.translator import TRAINING, alignment, exact_match, train_translator
 
-MOST_BEAMS = 64
 MOST_WORDS = 14  # of the longest sentence of the grammar
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "translator.safetensors"
 
@@ -57,7 +56,7 @@ def translate_command(
         raise ValueError("give a sentence with --say, or train with --train")
     if say is not None:
         _check_sentence(say)
-    require_between(1, MOST_BEAMS, beams=beams)
+    require_sizes(beams=beams)
     require_seed(seed)
     if train_new:
         refuse_together(context, "--train: see --out", "model")

@@ -95,13 +95,14 @@ def interrupts() -> Iterator[None]:
 def wait_for_me() -> Iterator[Callable[[], bool]]:
     """Give what says whether to stop; meanwhile nothing interrupts the work.
 
-    A second wish that comes late is a KeyboardInterrupt after all.
+    A second wish is a KeyboardInterrupt after all: at once in a notebook, and where it
+    comes late in a command, whose keys are often pressed twice.
     """
     asked = threading.Event()
 
     def ask(number: int, _: FrameType | None) -> None:
         new = _wishes.is_new(number)
-        if asked.is_set() and new:
+        if asked.is_set() and (new or not in_command):
             raise KeyboardInterrupt
         asked.set()
 

@@ -603,8 +603,8 @@ def test_a_long_prompt_is_told_of(command):
     "words, message",
     [
         (["--say", "<eos> the boy"], "'<eos>', a mark of the model, which is no word"),
-        (["--say", "the boy " * 30], "say has 60 words; a sentence may have 14 at"),
-        (["--say", "the boy", "--beams", 155], "beams=155 must be 1 .. 64"),
+        (["--say", "the boy " * 40], "length=81 is more than context_length=64"),
+        (["--say", "the boy", "--beams", 999], "--beams: n_beams=999 must be 1 .. 157"),
         (["--say", "the boy", "--steps", 5], "--steps 5 does not go with --say"),
         (["--say", "the boy", "--seed", 5], "--seed 5 does not go with --say"),
         (["--say", "the boy", "--out", "x"], "--out x does not go with --say"),
@@ -618,3 +618,11 @@ def test_what_is_not_translated(command, words, message):
     assert (status, shown) == (1, "") and re.search(message, error)
     assert error.startswith("error: ") and "\n" not in error
     assert os.listdir() == ["text.txt"]
+
+
+def test_a_long_sentence_is_told_of(command):
+    status, shown, error = command(translate_command, "--say", "the boy " * 8)
+    assert status == 0 and shown
+    assert error == (
+        "the sentence has 16 words; the translator has learnt from 14 at most\n"
+    )

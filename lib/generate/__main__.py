@@ -74,11 +74,7 @@ def generate_command(
 
     A model that lib.tune has tuned: python -m lib.generate runs/mine --chat
     """
-    require_size(samples=samples)
-    if length > 0:
-        require_size(length=length)
-    if seed is not None:
-        require_seed(seed)
+    _check_numbers(samples, length, seed)
     context.with_resource(for_command(own))
     if chat and strategy is None and (temperature, top_k, top_p) == (1.0, None, None):
         strategy = "greedy"
@@ -89,9 +85,8 @@ def generate_command(
     checkpoint = load_for_command("generate", path)
     model = checkpoint.model.to(where)
     _fit_top_k(options, top_k, model.config.vocab_size)
-    if prompt is None and not chat:
-        prompt = _first_prompt(checkpoint.tokenizer)
     if not chat:
+        prompt = _first_prompt(checkpoint.tokenizer) if prompt is None else prompt
         _tell_of_a_long_prompt(checkpoint, prompt)
     generator = torch.Generator(where)
     generator.manual_seed(seed) if seed is not None else generator.seed()
@@ -110,6 +105,15 @@ def generate_command(
     write = partial(stream_text, model, checkpoint.tokenizer, prompt, length, stop)
     for number in range(samples):
         _show(prompt, write(generator=generator, **options), number)
+
+
+def _check_numbers(samples: int, length: int, seed: int | None) -> None:
+    """Refuse numbers beyond all measure; the rest is checked where it is used."""
+    require_size(samples=samples)
+    if length > 0:
+        require_size(length=length)
+    if seed is not None:
+        require_seed(seed)
 
 
 def _refuse_contradictions(

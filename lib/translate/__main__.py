@@ -13,7 +13,7 @@ from lib.command_line import Given, refuse_together, run_command
 from lib.evaluate.bleu import bleu
 from lib.models import count_parameters
 from lib.models.encoder_decoder import Transformer
-from lib.shapes import require_between
+from lib.shapes import require_sizes
 from lib.tasks.english_french import translation_data
 from lib.text.tokenizer import WordTokenizer
 from lib.train.checkpoint import save_checkpoint
@@ -25,7 +25,6 @@ from lib.train.uses import load_for_command
 from lib.translate import translate
 from lib.translate.translator import TRAINING, alignment, exact_match, train_translator
 
-MOST_BEAMS = 64
 MOST_WORDS = 14  # of the longest sentence of the grammar
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "translator.safetensors"
 
@@ -57,7 +56,7 @@ def translate_command(
         raise ValueError("give a sentence with --say, or train with --train")
     if say is not None:
         _check_sentence(say)
-    require_between(1, MOST_BEAMS, beams=beams)
+    require_sizes(beams=beams)
     require_seed(seed)
     if train_new:
         refuse_together(context, "--train: see --out", "model")
@@ -67,6 +66,9 @@ def translate_command(
     if say is not None:
         checkpoint = load_for_command("translate", model or SHIPPED)
         _print_translation(checkpoint.model, *checkpoint.tokenizer, _normal(say), beams)
+        if (n := len(_normal(say).split())) > MOST_WORDS:
+            learnt = f"the translator has learnt from {MOST_WORDS} at most"
+            typer.echo(f"the sentence has {n} words; {learnt}", err=True)
 
 
 def _train(out: Path, steps: int, seed: int) -> Path:
@@ -96,17 +98,13 @@ def _train(out: Path, steps: int, seed: int) -> Path:
 
 
 def _check_sentence(say: str) -> None:
-    """Refuse what is no sentence, or longer than all that a translator learns from."""
+    """Refuse what is no sentence."""
     words = _normal(say).split()
     if not words:
         raise ValueError(f"say={say!r} has no words")
     for word in words:
         if word.startswith("<") and word.endswith(">"):
             raise ValueError(f"say has {word!r}, a mark of the model, which is no word")
-    if len(words) > MOST_WORDS:
-        raise ValueError(
-            f"say has {len(words)} words; a sentence may have {MOST_WORDS} at most"
-        )
 
 
 def _normal(sentence: str) -> str:

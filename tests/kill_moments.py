@@ -54,9 +54,12 @@ def start(folder: str, *words: str, limit: int = 0) -> int:
         run_command(train_command)
     except SystemExit as end:
         code = end.code or 0
-    if isinstance(code, str):
-        print(code, file=sys.stderr)
-        code = 1
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException as error:  # never back into what this process is a copy of
+        print(f"Traceback: {error!r}", file=sys.stderr)
+        code = 99
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -206,7 +209,7 @@ def main() -> int:
     stops("ctrl-c-five-times", 5, [key] * 5)
     stops("ctrl-c-then-term", 5, [key, term])
     kinds["two-writers"] = [lambda i=i: two_writers(i, whole) for i in range(5)]
-    sizes = [100, full // 3, full - 200, full + 20]
+    sizes = [2_000, full // 3, full - 200, full + 20]
     kinds["full-disk"] = [lambda s=s: full_disk(s, whole) for s in sizes]
     kinds["while-it-starts"] = [
         lambda m=m, s=s: stop_while_it_starts(m, s)

@@ -65,7 +65,7 @@ def command(monkeypatch, capfd, tmp_path, request):
     "words, message",
     [
         (["--steps", 10**23], f"--steps: n_steps={10**23} must be at least 1, and at"),
-        (["--epochs", "1e300"], "n_steps=.* must be at least 1, and at most"),
+        (["--epochs", "1e300"], "epochs=.* must be above 0, and at most"),
         (["--batch-size", 10**26], "batch_size=10+ must be at least 1, and at most"),
         (["--context-length", 10**26], "context_length=10+ must be at least 1, and"),
         (["--context-length", 10**9], "text has .* tokens; context_length=10+ needs"),

@@ -64,6 +64,8 @@ def run_command(*commands: Callable) -> None:
             raise
         _end("the memory of this machine is not enough: take smaller sizes")
     except SystemExit as end:
+        if end.code == 130 and stopping.first_wish():  # before the command itself began
+            end.code = 128 + stopping.first_wish()
         stopping.let_go(end.code if isinstance(end.code, int) else 1)
         raise
     finally:

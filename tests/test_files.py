@@ -75,7 +75,7 @@ def test_the_weights_of_a_model_are_known_without_building_it(name):
         {"context_length": 10**8, "position": "sinusoidal"},
     ],
 )
-def test_a_small_file_cannot_ask_for_a_large_model(good, tmp_path, change):  # noqa: F811
+def test_a_small_file_asks_for_a_large_model(good, tmp_path, change):  # noqa: F811
     model = json.loads(parse_metadata(good)["model"]) | change
     path = rewrite(good, tmp_path / "large", model=model)
     with pytest.raises(ValueError, match="large': .*(too large|bytes for its pos|but)"):
@@ -100,7 +100,7 @@ def parse_metadata(path: Path) -> dict[str, str]:
         ("optimizer.0.0.exp_avg_sq", torch.full((260, 4), -1.0), "below 0"),
     ],
 )
-def test_a_tensor_that_cannot_be_right(good, tmp_path, name, tensor, words):  # noqa: F811
+def test_a_tensor_that_is_wrong(good, tmp_path, name, tensor, words):  # noqa: F811
     path = rewrite(good, tmp_path / "wrong", {name: tensor})
     with pytest.raises(ValueError, match=f"wrong': {name}.*{words}"):
         load_checkpoint(path)
@@ -116,7 +116,7 @@ def test_a_tensor_that_cannot_be_right(good, tmp_path, name, tensor, words):  # 
         ("optimizer.1.0.momentum_buffer", None, "has no state after 1 steps"),
     ],
 )
-def test_a_state_that_is_no_optimizers(good, tmp_path, name, tensor, words):  # noqa: F811
+def test_a_state_of_nothing(good, tmp_path, name, tensor, words):  # noqa: F811
     """PyTorch writes past the end of one that is too small."""
     loaded = load_checkpoint(rewrite(good, tmp_path / "x", {name: tensor}))
     training = Training(GPT(loaded.model.config), TrainConfig(3, optimizer="muon"))

@@ -72,7 +72,7 @@ def plan_checkpoint(words: dict, file: TensorFile) -> Plan:
         entry = file.entries[OURS + name]
         if entry.shape != shape:
             _refuse_weight(name, entry.shape, shape)
-        require_floats(name, entry.dtype)
+        require_floats(OURS + name, entry.dtype)
     _require_run(file.entries, words["notes"])
     tokenizer = tokenizer_from_dict(tokenizer)
     _require_vocabulary(file.path, config, tokenizer)

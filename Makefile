@@ -24,7 +24,7 @@
 #   make scripts   run every lesson as a script, without a network
 #   make mutants   plant each bug of the museum in the library: its test must fail
 #   make browser   open every page of the built site in Chromium
-#   make panel-speed  measure how quickly the live model of the site starts and writes
+#   make panel     measure how quickly the live model of the site starts and writes
 #   make kills     stop trainings at many moments: nothing may be lost or left behind
 #   make newest    run all tests with the newest packages, in an environment of its own
 #   make oldest    the same with the oldest packages that pyproject.toml names
@@ -56,7 +56,7 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .PHONY: help needs site test lab pdf slides handouts lessons renumber address times bench \
-  machines again offline scripts mutants kills browser panel-speed newest oldest colab \
+  machines again offline scripts mutants kills browser panel newest oldest colab \
   lock release clean
 
 help:
@@ -163,7 +163,7 @@ browser: site $(SITE_BIN)/.ready-browser
 	  tests/test_progress_page.py tests/test_search.py tests/test_site_tools.py \
 	  tests/test_live_page.py tests/test_paper.py
 
-panel-speed: site $(SITE_BIN)/.ready-browser
+panel: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python book/_tools/panel_speed.py
 
 kills: $(BIN)/.ready

@@ -477,9 +477,7 @@ def test_a_model_without_blocks_and_a_process_that_is_alone(command):
 def python(*words) -> subprocess.Popen:
     words = [sys.executable, "-m", *map(str, words)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        words, cwd=ROOT, stdout=pipe, stderr=pipe, encoding="utf-8"
-    )
+    return subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe, encoding="utf-8")
 
 
 def test_the_modules_are_commands(trained):

@@ -124,10 +124,13 @@ run_command(generate_command)
 def test_a_script_of_the_course_prints_any_character(encoding):
     done = with_encoding(encoding, "-c", "import lib; print('é 中 █')")
     assert done.returncode == 0
-    assert done.stdout.decode(encoding).strip() == {
-        "cp1252": "é ? ?",
-        "ascii": "? ? ?",
-    }[encoding]
+    assert (
+        done.stdout.decode(encoding).strip()
+        == {
+            "cp1252": "é ? ?",
+            "ascii": "? ? ?",
+        }[encoding]
+    )
     utf8 = with_encoding("utf-8", "-c", "import lib; print('é 中 █')")
     assert utf8.stdout.decode("utf-8").strip() == "é 中 █"
 

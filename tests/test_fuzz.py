@@ -338,8 +338,9 @@ LETTERS = CharTokenizer("".join(map(chr, [10, *range(32, 127)])))
 @cases("rows", st.data())
 def test_rows(place, data):
     lines = [
-        as_json(changed(data, row)).encode() if data.draw(st.booleans()) else
-        damaged(data, json.dumps(row).encode())
+        as_json(changed(data, row)).encode()
+        if data.draw(st.booleans())
+        else damaged(data, json.dumps(row).encode())
         for row in data.draw(st.lists(st.sampled_from(ROWS), min_size=1, max_size=2))
     ]
     (place / "rows.jsonl").write_bytes(b"\n".join(lines))
@@ -384,7 +385,13 @@ FAULTS = {
 
 @pytest.mark.parametrize("kind", CASES)
 def test_a_guard_that_is_gone_is_found(
-    kind, monkeypatch, request, good, place, folders, adapter  # noqa: F811
+    kind,
+    monkeypatch,
+    request,
+    good,
+    place,
+    folders,
+    adapter,  # noqa: F811
 ):
     test, module, name, fault = FAULTS[kind]
     monkeypatch.setattr(module, name, fault)

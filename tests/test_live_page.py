@@ -211,9 +211,7 @@ def pieces() -> tuple[str, list]:
     return PIECES, [merges, record("tokenizer")]
 
 
-def test_the_tokenizer_does_what_python_does(
-    browser: "Browser", pieces: tuple
-) -> None:
+def test_the_tokenizer_does_what_python_does(browser: "Browser", pieces: tuple) -> None:
     assert len(pieces[1][1]["texts"]) >= 60
     assert evaluated(browser, TOKENIZER, "BPETokenizer", [pieces]) == [[]]
 

@@ -80,8 +80,10 @@ def record_flaws(page: str, root: Path) -> Iterator[str]:
         if stem in NAMED:
             if NAMED[stem] not in writer:
                 yield f"{name}: not written by {NAMED[stem]}"
-        elif lost or not tools or not all(
-            writes((root / tool).read_text("utf-8"), name) for tool in tools
+        elif (
+            lost
+            or not tools
+            or not all(writes((root / tool).read_text("utf-8"), name) for tool in tools)
         ):
             yield f"{name}: {writer} does not say that it writes it"
 

@@ -108,8 +108,12 @@ def test_the_small_versions_of_the_lessons_are_kept(own: Path) -> None:
     names = {f"{name.replace('.', '_')}.{e}" for name in PARTS for e in ("py", "json")}
     assert {path.name for path in own.iterdir()} == names
     text = (own / "block_Block.py").read_text("utf-8")
-    assert "from lib.norm import LayerNorm\nfrom torch import nn\n\n\nclass Block" in text
-    assert "from math import inf" in (own / "generate_sampling_keep_top_k.py").read_text()
+    assert (
+        "from lib.norm import LayerNorm\nfrom torch import nn\n\n\nclass Block" in text
+    )
+    assert (
+        "from math import inf" in (own / "generate_sampling_keep_top_k.py").read_text()
+    )
 
 
 def test_what_is_kept_is_told(tmp_path: Path, capsys) -> None:
@@ -136,7 +140,9 @@ def test_a_part_of_another_name_is_kept(tmp_path: Path) -> None:
 def test_checking_draws_no_random_numbers(tmp_path: Path) -> None:
     state = torch.get_rng_state()
     name = "attention.MultiHeadAttention"
-    code = "from lib.attention import scaled_dot_product_attention\n" + lesson_code(name)
+    code = "from lib.attention import scaled_dot_product_attention\n" + lesson_code(
+        name
+    )
     keep(defined(code, name), name, tmp_path, tell=quiet)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -244,7 +250,9 @@ WRONG = {  # name of a part, its code, the test that fails, and what it says
     ),
     "epsilon outside the root": (
         LAYER,
-        changed(LAYER, ("(variance + self.eps).sqrt()", "(variance.sqrt() + self.eps)")),
+        changed(
+            LAYER, ("(variance + self.eps).sqrt()", "(variance.sqrt() + self.eps)")
+        ),
         "layer_norm_equals_torch",
         "epsilon is added outside the root",
     ),
@@ -302,7 +310,10 @@ WRONG = {  # name of a part, its code, the test that fails, and what it says
     ),
     "negative logits divided": (
         "generate.sampling.penalize_repetition",
-        changed("generate.sampling.penalize_repetition", ("seen * penalty", "seen / penalty")),
+        changed(
+            "generate.sampling.penalize_repetition",
+            ("seen * penalty", "seen / penalty"),
+        ),
         "penalises_what_was_there",
         "negative logits are divided",
     ),
@@ -314,7 +325,9 @@ WRONG = {  # name of a part, its code, the test that fails, and what it says
     ),
     "gate and up swapped": (
         "ffn.SwiGLU",
-        changed("ffn.SwiGLU", ("self.gate(x)) * self.up(x)", "self.up(x)) * self.gate(x)")),
+        changed(
+            "ffn.SwiGLU", ("self.gate(x)) * self.up(x)", "self.up(x)) * self.gate(x)")
+        ),
         "swiglu_equals_its_formula",
         "stands on `up`",
     ),
@@ -397,7 +410,9 @@ def test_a_part_that_was_edited_is_tested_again(own: Path, tmp_path: Path) -> No
         use_own(folder, ["block.Block", LAYER], tell=quiet)
     assert not in_use() and lib.models.gpt.Block is lib.block.Block
     file.write_text("raise OSError('no')\n", "utf-8")
-    with pytest.raises(Refused, match="can_be_imported: .*norm_LayerNorm.py .* OSError"):
+    with pytest.raises(
+        Refused, match="can_be_imported: .*norm_LayerNorm.py .* OSError"
+    ):
         use_own(folder, tell=quiet)
 
 
@@ -415,9 +430,13 @@ def test_foreign_and_missing_files(own: Path, tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("mine", "utf-8")
     with use_own(folder, tell=told.append):
         assert [*in_use()] == [*PARTS]
-    assert [line for line in told if "is no part of the library: it is not read" in line]
+    assert [
+        line for line in told if "is no part of the library: it is not read" in line
+    ]
     (folder / "block_Block.py").unlink()
-    with pytest.raises(ValueError, match="block_Block.py is missing, though its record"):
+    with pytest.raises(
+        ValueError, match="block_Block.py is missing, though its record"
+    ):
         use_own(folder, tell=quiet)
     (folder / "block_Block.json").unlink()
     with pytest.raises(ValueError, match=r"has no block\.Block; it has \["):
@@ -455,7 +474,13 @@ MODELS = {  # what lessons 10 to 13 build
     "10": {"d_model": 64, "n_heads": 4, "n_layers": 3, "d_ff": 256, "init": "normal"},
     "11": {"d_model": 32, "n_heads": 2, "n_layers": 2, "d_ff": 64, "init": "fan_in"},
     "12": {"d_model": 32, "n_heads": 4, "n_layers": 1, "d_ff": 128, "dropout": 0.1},
-    "13": {"d_model": 32, "n_heads": 4, "n_layers": 4, "d_ff": 64, "tie_weights": False},
+    "13": {
+        "d_model": 32,
+        "n_heads": 4,
+        "n_layers": 4,
+        "d_ff": 64,
+        "tie_weights": False,
+    },
 }
 
 
@@ -555,9 +580,13 @@ def test_training_from_the_shell_reaches_the_same_loss(command, own: Path) -> No
     losses = [run.notes["validation"][-1][1] for run in (theirs, mine)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
     before = build_model(theirs.model.config)
-    assert any((a != b).any() for a, b in zip(before.parameters(), mine.model.parameters()))
+    assert any(
+        (a != b).any() for a, b in zip(before.parameters(), mine.model.parameters())
+    )
     assert [*mine.notes["own"]] == [*PARTS] and "own" not in theirs.notes
-    assert all(re.fullmatch("[0-9a-f]{64}", code) for code in mine.notes["own"].values())
+    assert all(
+        re.fullmatch("[0-9a-f]{64}", code) for code in mine.notes["own"].values()
+    )
 
     ask = ["mine", "--length", 60, "--top-k", 3, "--seed", 1, "--prompt", "To be"]
     plain, error = command(generate_command, *ask)

@@ -68,7 +68,9 @@ def write_with(tool: str, *arguments: object) -> None:
 
 @pytest.mark.parametrize("part", range(N_PARTS))
 def test_a_lesson_fits_on_paper_in_light_colours(
-    browser: Browser, address: str, part: int  # noqa: F811
+    browser: Browser,
+    address: str,
+    part: int,  # noqa: F811
 ) -> None:
     problems = {}
     for name in LESSONS[part::N_PARTS]:
@@ -76,7 +78,9 @@ def test_a_lesson_fits_on_paper_in_light_colours(
         found = page.evaluate(BEYOND_PAPER) + page.evaluate(DARK_ON_PAPER)
         if page.locator("details:not([open])").count():
             found.append("something is still folded")
-        if page.locator(":is(.bd-sidebar, .copybtn, input[type=range]):visible").count():
+        if page.locator(
+            ":is(.bd-sidebar, .copybtn, input[type=range]):visible"
+        ).count():
             found.append("furniture of the screen is printed")
         problems |= {name: found} if found else {}
         page.close()
@@ -120,7 +124,9 @@ def texts(book: PdfReader) -> list[str]:
 
 def titled(texts: list[str], title: str) -> range:
     """The indices of a chapter's pages: its title stands at their foot."""
-    found = [n for n, text in enumerate(texts) if re.search(rf"{title} ?{n + 1}$", text)]
+    found = [
+        n for n, text in enumerate(texts) if re.search(rf"{title} ?{n + 1}$", text)
+    ]
     assert found == list(range(found[0], found[-1] + 1))
     return range(found[0], found[-1] + 1)
 
@@ -178,7 +184,9 @@ def test_the_book_has_all_lessons_in_order() -> None:
     assert [c.address for c in found if c.part == "Answers and hints"] == [
         f"lessons/{name}.html?answers" for name in LESSONS
     ]
-    more = {c.address for c in pdf.chapters(solutions=True)} - {c.address for c in found}
+    more = {c.address for c in pdf.chapters(solutions=True)} - {
+        c.address for c in found
+    }
     assert more == {f"solutions/{name}.html" for name in LESSONS}
 
 

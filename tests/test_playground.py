@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from lib.models import build_model
 from lib.models.bigram import BigramConfig
 from lib.models.gpt import GPT, GPTConfig
-from lib.models import build_model
 from lib.show.live import playground
 from lib.show.playground import (
     HERE,
@@ -107,7 +107,7 @@ def test_each_part_is_written_once() -> None:
 
 
 def test_a_place_says_its_kind() -> None:
-    html = place("static/", ["bpe-1024"], {"text": "a\"b"}, "tokenizer")
+    html = place("static/", ["bpe-1024"], {"text": 'a"b'}, "tokenizer")
     assert html.startswith('<div data-tokenizer data-folder="static/"')
     assert 'data-models="bpe-1024"' in html and "a\\&quot;b" in html
 

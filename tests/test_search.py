@@ -97,9 +97,7 @@ def is_first(place: str, found: list) -> bool:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("part", range(4))
-def test_what_learners_type_is_found(
-    browser: Browser, address: str, part: int
-) -> None:
+def test_what_learners_type_is_found(browser: Browser, address: str, part: int) -> None:
     page, heard = open_page(browser, address)
     lost = {}
     for words, place in list(ASKED.items())[part::4]:

@@ -118,6 +118,8 @@ def test_the_start_of_learning_from_rewards_is_what_its_card_says(
         assert 100 * right == pytest.approx(float(said), abs=band)
     shown = sum(">" in answer for answer in answers) / len(answers)
     assert 100 * shown == pytest.approx(float(steps), abs=5.0)
+
+
 @pytest.mark.parametrize("name, parameters, loss, statements, size", WORKBOOK)
 def test_the_workbook_base_is_what_its_card_says(
     name, parameters, loss, statements, size
@@ -142,9 +144,10 @@ def test_the_list_of_words_is_what_its_card_says():
     content = WORDS_FILE.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     assert f"| sha256 | `{digest}` |" in TEXT and f"{len(content):,} bytes" in TEXT
-    assert load_checkpoint(DATA / "base-workbook.safetensors").notes[
-        "words_sha256"
-    ] == digest
+    assert (
+        load_checkpoint(DATA / "base-workbook.safetensors").notes["words_sha256"]
+        == digest
+    )
 
 
 def test_the_byte_pairs_are_what_their_card_says():

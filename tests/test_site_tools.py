@@ -10,8 +10,14 @@ from built_site import missing
 
 try:
     from course_code import ColoursOnly, Name, Punctuation
-    from course_figures import Image, light, size, take_out
-    from course_figures import with_sizes, without_unused_rules
+    from course_figures import (
+        Image,
+        light,
+        size,
+        take_out,
+        with_sizes,
+        without_unused_rules,
+    )
     from course_offline import without_outputs
     from course_reading import CARD_SIZE, ImageDraw, draw_card
     from course_sidebar import neutral, seen_from

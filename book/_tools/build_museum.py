@@ -34,7 +34,8 @@ HOW = """\
 Each exhibit is a bug that somebody had. You read what was seen, then the faulty code,
 then a cell that shows the symptom in small numbers. **Mend the code in its cell**, run
 it, and run the cell that begins with `hunt`: it looks at your version and says what it
-still observes. Often one line is wrong. Hint and answer are folded below."""
+still observes. Often one line is wrong, sometimes more, and sometimes one is missing;
+import what you need. Hint and answer are folded below."""
 ENTRANCE = """\
 # Bug museum
 

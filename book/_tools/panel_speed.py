@@ -1,6 +1,6 @@
 """Measure the live model in Chromium: its start, its first token, tokens per second.
 
-``make panel-speed`` builds the site first. Each is measured as it is, and with the
+``make panel`` builds the site first. Each is measured as it is, and with the
 processor slowed down four times, as on an old phone. Times vary on a busy machine: the
 least of several tries is shown.
 """

@@ -130,7 +130,9 @@ def _dress(page: Page) -> None:
     """Give a page the book's style and the functions that change it."""
     page.add_style_tag(content=(HERE / "pdf.css").read_text("utf-8"))
     page.add_script_tag(content=(HERE / "pdf.js").read_text("utf-8"))
-    page.evaluate("document.querySelectorAll('details.hide').forEach(d => {d.open = 1})")
+    page.evaluate(
+        "document.querySelectorAll('details.hide').forEach(d => {d.open = 1})"
+    )
 
 
 def print_front(page: Page, base: str, book: list[Chapter]) -> Chapter:
@@ -218,8 +220,10 @@ def stamp(
 ) -> None:
     """Write the chapter's title and the page's number at the foot of a page."""
     width = float(sheet.mediabox.width)
-    fonts = sheet["/Resources"].get_object().setdefault(
-        NameObject("/Font"), DictionaryObject()
+    fonts = (
+        sheet["/Resources"]
+        .get_object()
+        .setdefault(NameObject("/Font"), DictionaryObject())
     )
     fonts.get_object()[NameObject("/FoBT")] = font
     lines = [

@@ -64,7 +64,9 @@ class Slide:
 
 def slides(notebook: dict) -> list[Slide]:
     """Return a lesson's slides."""
-    found = [Slide("", f"<h1>{escape(title(notebook))}</h1>{_words(promise(notebook))}")]
+    found = [
+        Slide("", f"<h1>{escape(title(notebook))}</h1>{_words(promise(notebook))}")
+    ]
     for svg, alt in pictures(notebook):
         found.append(Slide(name_of(svg), light(svg), alt))
     asked = questions(notebook)

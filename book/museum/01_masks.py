@@ -8,7 +8,8 @@
 # Each exhibit is a bug that somebody had. You read what was seen, then the faulty code,
 # then a cell that shows the symptom in small numbers. **Mend the code in its cell**, run
 # it, and run the cell that begins with `hunt`: it looks at your version and says what it
-# still observes. Often one line is wrong. Hint and answer are folded below. [All rooms](../museum.md).
+# still observes. Often one line is wrong, sometimes more, and sometimes one is missing;
+# import what you need. Hint and answer are folded below. [All rooms](../museum.md).
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -45,8 +46,8 @@ from lib.checks.museum import hunt
 # zeros. The loss is a little better than that of a colleague, on validation text as well. But
 # when the model writes, token by token, its text is clearly worse than its loss promises.
 #
-# Below, the scores of position 0 stay as they are. Only scores of later positions change, and
-# position 0 must not see those.
+# Below, position 0 scores itself the same both times. Only its scores of the later positions
+# change, and these it must not see.
 
 # %%
 def causal_weights(scores):
@@ -111,7 +112,7 @@ hunt("causal-weights", causal_weights)
 
 # %%
 def cached_attention(q, k, v):
-    """Queries (T_q, D) of new tokens look at the keys so far (T_k, D), theirs last."""
+    """q (T_q, D) of new tokens; keys and values (T_k, D) of all, the new ones last."""
     n_queries, n_keys = len(q), len(k)
     scores = q @ k.T / math.sqrt(q.size(-1))
     seen = torch.ones(n_queries, n_keys, dtype=torch.bool).tril()
@@ -164,7 +165,8 @@ hunt("cached-attention", cached_attention)
 # Prompts of different lengths are answered as one batch. They are filled up at the left, so that
 # they all end at the same place and their answers can begin there. The mask hides the filling.
 # The longest prompt of a batch gets the same answer as alone; the shorter ones get worse
-# answers, and the shorter they are, the worse.
+# answers, and the shorter they are, the worse. The model has learned positions, and no prompt
+# holds the token that fills up.
 
 # %%
 def start_batch(prompts, pad_id):
@@ -266,7 +268,7 @@ hunt("window", window_mask)
 # *Where: [TRL, issue 805](https://github.com/huggingface/trl/issues/805). To read: lesson [28](../../lessons/28_data_preparation.ipynb).*
 #
 # Several short documents share a row, so that little is wasted on filling. A mask is to keep them
-# apart: each must have the loss that it has alone. It does not. Documents that stand first in
+# apart, so that none looks at another one. It does not. Documents that stand first in
 # their row are right, the others have a loss that is too low, above all near-copies of their
 # neighbours.
 

@@ -8,7 +8,8 @@
 # Each exhibit is a bug that somebody had. You read what was seen, then the faulty code,
 # then a cell that shows the symptom in small numbers. **Mend the code in its cell**, run
 # it, and run the cell that begins with `hunt`: it looks at your version and says what it
-# still observes. Often one line is wrong. Hint and answer are folded below. [All rooms](../museum.md).
+# still observes. Often one line is wrong, sometimes more, and sometimes one is missing;
+# import what you need. Hint and answer are folded below. [All rooms](../museum.md).
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -37,13 +38,12 @@ from torch.nn import functional as F
 from lib.checks.museum import hunt
 
 # %% [markdown]
-# ## Shapes are right and nothing is learned
+# ## All shapes are right
 #
 # *Where: [FuxiCTR, issue 30](https://github.com/reczoo/FuxiCTR/issues/30). To read: lesson [07](../../lessons/07_multi_head_attention.ipynb).*
 #
 # Somebody has split the attention into several heads. All shapes are what they should be, the
-# loss falls, and with one head the results are as before. With more heads they get worse, and
-# even the causal mask seems to leak.
+# loss falls, and with one head the results are as before. With more heads they get worse.
 #
 # Below, each number says where it comes from: 10 times the position, plus the place in the vector.
 
@@ -146,9 +146,9 @@ hunt("shared-heads", share_heads)
 #
 # *Where: [The Annotated Transformer, pull request 119](https://github.com/harvardnlp/annotated-transformer/pull/119). To read: lesson [09](../../lessons/09_transformer_block.ipynb).*
 #
-# A model is written anew, and gets the weights of the old one. The outputs agree to two or three
-# digits. "Rounding", says somebody. The wider the model is, the better they agree, and where the
-# vectors are tiny they do not agree at all.
+# A model is written anew, and gets the weights of the old one. At its width of 768 the outputs
+# agree to two or three digits. "Rounding", says somebody. But the narrower a model is, the less
+# they agree, and where the vectors are tiny they do not agree at all. Below, the width is 4.
 
 # %%
 class LayerNorm(nn.Module):
@@ -211,7 +211,8 @@ hunt("layer-norm", LayerNorm)
 #
 # The table of token vectors is used twice, at the entrance and as the head. At the first step, before anything
 # was learned, the loss is enormous. The run recovers, so nobody stops it, but
-# it needs thousands of steps to get to where others start.
+# it needs thousands of steps to get to where others start. Logits that are divided by the root of
+# the width make it better, and still worse than guessing.
 
 # %%
 class TiedModel(nn.Module):
@@ -248,9 +249,9 @@ hunt("first-loss", TiedModel)
 #
 # <details><summary>Answer</summary>
 #
-# `nn.Embedding` draws from N(0, 1). A head made of such numbers turns a normalised vector into
-# logits with a spread of the root of the width, and a model that knows nothing is sure of
-# something. GPT-2 draws the table from N(0, 0.02). The test to keep: a new model's loss is the
+# `nn.Embedding` draws from N(0, 1). Used as a head, too, such a table gives the token that was
+# just read a logit as large as the width: a model that knows nothing is sure that each token
+# comes twice. GPT-2 draws the table from N(0, 0.02). The test to keep: a new model's loss is the
 # logarithm of the size of the vocabulary, or close to it.
 #
 # ```diff
@@ -267,8 +268,9 @@ hunt("first-loss", TiedModel)
 #
 # *Where: [Transformers, issue 28255](https://github.com/huggingface/transformers/issues/28255). To read: lesson [21](../../lessons/21_mixture_of_experts.ipynb).*
 #
-# A loss keeps the experts of a mixture evenly busy. It is 1 for an even load, says the paper, and gets
-# a small weight. With one active expert per token all is well. With two or more the
+# In a mixture of experts a router chooses, for each token, which of several networks work on it.
+# A loss keeps all of them evenly busy. It is 1 for an even load, says the paper of the Switch
+# Transformer, and gets a small weight. With one active expert per token all is well. With two or more the
 # same weight seems too strong.
 
 # %%

@@ -3,12 +3,13 @@
 #
 # [![Open in Colab](../_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/book/museum/03_training.ipynb)
 #
-# The loss falls in all five of these trainings. It is not the loss that was meant.
+# The loss falls in all five of these trainings. None of them is the training that was meant.
 #
 # Each exhibit is a bug that somebody had. You read what was seen, then the faulty code,
 # then a cell that shows the symptom in small numbers. **Mend the code in its cell**, run
 # it, and run the cell that begins with `hunt`: it looks at your version and says what it
-# still observes. Often one line is wrong. Hint and answer are folded below. [All rooms](../museum.md).
+# still observes. Often one line is wrong, sometimes more, and sometimes one is missing;
+# import what you need. Hint and answer are folded below. [All rooms](../museum.md).
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -146,9 +147,9 @@ hunt("token-loss", token_loss)
 # *Where: [Transformers, pull request 34191](https://github.com/huggingface/transformers/pull/34191). To read: lesson [11](../../lessons/11_training.ipynb).*
 #
 # The batch does not fit into memory, so it comes in parts, and the gradients are added up before
-# the update. On rows of equal length the losses agree to all digits with those of the batch in one
-# piece. On questions and answers, where filling does not count, they do not agree, and
-# more parts make it worse.
+# the update. On texts cut into equal rows the losses agree with those of the batch in one piece.
+# On questions and answers, where only some targets count, they do not. A target of -100 does not
+# count; `F.cross_entropy` leaves it out of its mean.
 
 # %%
 def backward_in_parts(model, loss_of, parts):
@@ -264,7 +265,7 @@ hunt("clipping", clip_gradients)
 #
 # *Where: [PyTorch, issue 5059](https://github.com/pytorch/pytorch/issues/5059). To read: lesson [12](../../lessons/12_training_runs.ipynb).*
 #
-# Several processes train one model, each on its own rows. Everything is seeded, so that a run that
+# Eight processes train one model, each on its own rows. Everything is seeded, so that a run that
 # was stopped can be repeated. The gain from more processes is smaller than expected. Somebody prints
 # what dropout drops in each of them.
 

@@ -8,7 +8,8 @@
 # Each exhibit is a bug that somebody had. You read what was seen, then the faulty code,
 # then a cell that shows the symptom in small numbers. **Mend the code in its cell**, run
 # it, and run the cell that begins with `hunt`: it looks at your version and says what it
-# still observes. Often one line is wrong. Hint and answer are folded below. [All rooms](../museum.md).
+# still observes. Often one line is wrong, sometimes more, and sometimes one is missing;
+# import what you need. Hint and answer are folded below. [All rooms](../museum.md).
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -199,7 +200,7 @@ hunt("repetition", penalise)
 # *Where: [Evaluation harness, issue 3278](https://github.com/EleutherAI/lm-evaluation-harness/issues/3278). To read: lesson [31](../../lessons/31_evaluation.ipynb).*
 #
 # Bits per byte compare models with different tokenizers on the same file. In English two
-# evaluation programs agree on the number. In French this one reports a bit more, in Japanese
+# evaluation programs agree on the number. In French this one reports somewhat more, in Japanese
 # about three times as much.
 
 # %%

@@ -3,12 +3,13 @@
 #
 # [![Open in Colab](../_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/book/museum/05_rewards.ipynb)
 #
-# Here a model learns from what it wrote itself, and so it learns from our mistakes.
+# Here a model learns from rewards and choices, and so it learns from our mistakes, too.
 #
 # Each exhibit is a bug that somebody had. You read what was seen, then the faulty code,
 # then a cell that shows the symptom in small numbers. **Mend the code in its cell**, run
 # it, and run the cell that begins with `hunt`: it looks at your version and says what it
-# still observes. Often one line is wrong. Hint and answer are folded below. [All rooms](../museum.md).
+# still observes. Often one line is wrong, sometimes more, and sometimes one is missing;
+# import what you need. Hint and answer are folded below. [All rooms](../museum.md).
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -91,9 +92,10 @@ hunt("answer-loss", answer_loss)
 #
 # *Where: [TRL, pull request 3029](https://github.com/huggingface/trl/pull/3029). To read: lesson [25](../../lessons/25_reinforcement_learning.ipynb).*
 #
-# A model draws answers, and an update makes good ones more likely. The learning is unstable. A log
-# of the probabilities shows something odd: the probabilities of all tokens are not those with which
-# they were drawn. With other sampling settings the oddity is gone.
+# A model draws answers, and an update makes good ones more likely. The learning is unstable. The
+# numbers that the run writes down show something odd: no token has the probability with which
+# it was drawn, so the ratio of the new to the old model is not 1 before the first update. With
+# other sampling settings the oddity is gone.
 
 # %%
 class Policy:
@@ -167,7 +169,7 @@ found = kl_estimate(torch.zeros(1000), reference)
 right = reference.double() ** 2 / 2  # so near to 0 nothing else counts
 far = (found.double() / right - 1).abs() > 0.5
 print("are most estimates off by more than a half?", far.sum().item() > 500)
-print("are some of them not above 0?", (found <= 0).any().item())
+print("are some of them 0, or below?", (found <= 0).any().item())
 
 # %% [markdown]
 # The hunt: mend `kl_estimate` above, run its cell, and then this one.
@@ -206,8 +208,8 @@ hunt("distance", kl_estimate)
 # *Where: [POVID, issue 11](https://github.com/YiyangZhou/POVID/issues/11). To read: lesson [30](../../lessons/30_preference_tuning.ipynb).*
 #
 # Preference tuning compares the model with a reference, which is the model as it was at the
-# beginning. The loss starts at ln 2, as it must, and stays there, step after step. The gradients are
-# not zero, and the model does change: after a while it writes badly.
+# beginning. The loss starts at ln 2, as it must, and stays there, step after step. The
+# model does change: after a while it writes badly.
 
 # %%
 def start_tuning(model):
@@ -261,11 +263,12 @@ hunt("reference", start_tuning)
 #
 # *Where: [takuseno/ppo, issue 3](https://github.com/takuseno/ppo/issues/3). To read: lesson [25](../../lessons/25_reinforcement_learning.ipynb).*
 #
-# The gain of each token is clipped, so that no single update goes too far. Good answers become
+# Each token has an advantage: above 0 if it was good, below if it was bad. What an update gains
+# by a token is clipped, so that none goes too far. Good answers become
 # likelier, as they should. But if an update makes a bad answer likelier by accident, nothing
 # takes it back.
 #
-# Below, a token with a negative advantage has become four times as likely. There should be a strong
+# Below, a token with a negative advantage has become four times as likely. There should be a
 # gradient that makes it less likely again.
 
 # %%

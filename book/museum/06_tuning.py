@@ -8,7 +8,8 @@
 # Each exhibit is a bug that somebody had. You read what was seen, then the faulty code,
 # then a cell that shows the symptom in small numbers. **Mend the code in its cell**, run
 # it, and run the cell that begins with `hunt`: it looks at your version and says what it
-# still observes. Often one line is wrong. Hint and answer are folded below. [All rooms](../museum.md).
+# still observes. Often one line is wrong, sometimes more, and sometimes one is missing;
+# import what you need. Hint and answer are folded below. [All rooms](../museum.md).
 
 # %% tags=["remove-cell"]
 # @title Set-up: makes the course's library importable; on Colab it fetches the course
@@ -41,7 +42,7 @@ from lib.checks.museum import hunt
 #
 # *Where: [LLMs from scratch, issue 821](https://github.com/rasbt/LLMs-from-scratch/issues/821). To read: lesson [27](../../lessons/27_lora.ipynb).*
 #
-# The settings come from a paper: rank, alpha, learning rate. At the smallest rank the run behaves
+# The settings come from a paper: rank, alpha, learning rate. At rank 1 the run behaves
 # like the paper's. At a higher one, with the same alpha, it diverges, and an adapter file from
 # elsewhere, loaded into this code, makes the model babble.
 
@@ -106,7 +107,7 @@ hunt("adapter", Adapter)
 
 # %%
 class NewAdapter(nn.Module):
-    """The same, with the two matrices as they are before training."""
+    """An adapter of low rank, with its two matrices as they are before training."""
 
     def __init__(self, d_in, d_out, rank, alpha):
         super().__init__()
@@ -164,7 +165,7 @@ hunt("new-adapter", NewAdapter)
 
 # %%
 def batch_of(answers, stop_id):
-    """Answers are ids that end with stop_id, and may hold more turns that do.
+    """Each answer is a list of ids; each of its turns (often one) ends with stop_id.
 
     Returns ids and labels, both (B, T); -100 where a label does not count.
     """
@@ -215,9 +216,10 @@ hunt("stop", batch_of)
 #
 # *Where: [verl, pull request 7240](https://github.com/verl-project/verl/pull/7240). To read: lesson [31](../../lessons/31_evaluation.ipynb).*
 #
-# Each question is answered n times, and pass@k says how likely it is that one of k answers is
-# right. A question with one right answer among four was certainly solved in four tries; the report
-# says otherwise. All numbers with k above 1 are lower than those of other programs.
+# Each question is answered n times, and pass@k says how likely it is that at least one of k
+# answers is right. A question with one right answer among four was certainly solved in four tries; the report
+# says otherwise. Wherever some answers are right and some are not, all
+# numbers with k above 1 are lower than those of other programs.
 
 # %%
 def pass_at_k(n, n_right, k):

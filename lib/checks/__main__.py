@@ -23,9 +23,7 @@ def checks_command(
     paths: Annotated[list[Path], typer.Argument(help="notebooks, or folders of them")],
     seconds: Annotated[float, typer.Option(help="the most a notebook may take")] = 60,
     at_once: Annotated[int, typer.Option(help="notebooks at the same time")] = 2,
-    out: Annotated[
-        Path | None, Given(help="a table, CSV, with the words")
-    ] = None,
+    out: Annotated[Path | None, Given(help="a table, CSV, with the words")] = None,
     verbose: Annotated[bool, typer.Option(help="what each check says")] = False,
 ) -> None:
     """Look at the answers of many notebooks with the checks of a lesson.

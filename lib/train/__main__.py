@@ -30,9 +30,7 @@ from lib.train.run_settings import RunSettings
 @with_settings(RunSettings)
 def train_command(
     context: typer.Context,
-    out: Annotated[
-        Path, Given(help="Folder of the run; its checkpoint goes there.")
-    ],
+    out: Annotated[Path, Given(help="Folder of the run; its checkpoint goes there.")],
     resume: Annotated[
         bool, Option("--resume", help="Go on with the run in the folder.")
     ] = False,

@@ -18,7 +18,7 @@ from lib.text.files import naming, parse_json, printable, write_files
 
 __all__ = ["checkpoint_path", "read_tensors", "tensor_writer", "write_tensors"]
 
-T = TypeVar("T")
+Plan = TypeVar("Plan")
 
 
 def checkpoint_path(path: str | Path) -> Path:
@@ -43,9 +43,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], words: dict) -> None:
     write_files(path.parent, {path.name: tensor_writer(tensors, words)})
 
 
-def tensor_writer(
-    tensors: dict[str, Tensor], words: dict
-) -> Callable[[Path], None]:
+def tensor_writer(tensors: dict[str, Tensor], words: dict) -> Callable[[Path], None]:
     """Return what writes tensors and words to a path, with the sum of all of it."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     metadata = {name: json.dumps(value) for name, value in words.items()}
@@ -61,8 +59,8 @@ def tensor_writer(
 
 
 def read_tensors(
-    path: Path, kind: str, format: int, check: Callable[[dict, TensorFile], T]
-) -> tuple[dict[str, Tensor], T]:
+    path: Path, kind: str, format: int, check: Callable[[dict, TensorFile], Plan]
+) -> tuple[dict[str, Tensor], Plan]:
     """Return the tensors of a file, after a check of all that it says and of every bit.
 
     Args:

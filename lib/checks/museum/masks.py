@@ -40,7 +40,7 @@ def check_causal_weights(answer):
 
 
 def cached_attention(q, k, v):
-    """Queries (T_q, D) of new tokens look at the keys so far (T_k, D), theirs last."""
+    """q (T_q, D) of new tokens; keys and values (T_k, D) of all, the new ones last."""
     n_queries, n_keys = len(q), len(k)
     scores = q @ k.T / math.sqrt(q.size(-1))
     seen = torch.ones(n_queries, n_keys, dtype=torch.bool).tril()

@@ -204,9 +204,7 @@ EXHIBITS = [
         start_tuning,
         check_start_tuning,
         (("reference = model", "reference = copy.deepcopy(model)"),),
-        Mutant(
-            "tune/grpo.py", "copy.deepcopy(model).requires_grad_(False)", "model"
-        ),
+        Mutant("tune/grpo.py", "copy.deepcopy(model).requires_grad_(False)", "model"),
         "test_rl.py::test_a_weight_on_the_distance_holds_the_model_back",
     ),
     Exhibit(

@@ -44,7 +44,7 @@ def check_adapter(answer):
 
 
 class NewAdapter(nn.Module):
-    """The same, with the two matrices as they are before training."""
+    """An adapter of low rank, with its two matrices as they are before training."""
 
     def __init__(self, d_in, d_out, rank, alpha):
         super().__init__()
@@ -79,7 +79,7 @@ def check_new_adapter(answer):
 
 
 def batch_of(answers, stop_id):
-    """Answers are ids that end with stop_id, and may hold more turns that do.
+    """Each answer is a list of ids; each of its turns (often one) ends with stop_id.
 
     Returns ids and labels, both (B, T); -100 where a label does not count.
     """

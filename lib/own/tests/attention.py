@@ -30,7 +30,7 @@ __all__ = [
     "layer_and_torchs",
 ]
 
-Attend = Callable[..., tuple[Tensor, Tensor | None]]
+Attend = Callable[..., tuple]
 Part = Callable[..., nn.Module]
 FLOAT = torch.float32
 NO_FUTURE = "the softmax is taken before the mask: what is hidden still counts in it"

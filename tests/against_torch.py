@@ -23,6 +23,7 @@ __all__ = [
     "random",
     "random_weights",
     "size",
+    "values",
 ]
 
 few = settings(derandomize=True, max_examples=20, deadline=None)
@@ -51,6 +52,10 @@ def assert_gradients_near(ours: dict[str, Tensor], torchs: nn.Module) -> None:
     assert ours.keys() == expected.keys()
     for name, gradient in ours.items():
         assert_gradient_near(gradient, expected[name])
+
+
+def values(parameter: nn.Parameter) -> Tensor:
+    return parameter.data
 
 
 def gradients(parameter: nn.Parameter) -> Tensor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random as dice
-import resource
 import signal
 import subprocess
 import sys
@@ -24,6 +23,10 @@ import torch
 from lib.command_line import run_command
 from lib.train.__main__ import train_command
 from lib.train.checkpoint import load_checkpoint
+
+if sys.platform == "win32":
+    sys.exit("it forks processes and sends them signals: Windows has neither")
+import resource
 
 ROOT = Path(__file__).parents[1]
 N_STEPS = 60

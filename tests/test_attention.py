@@ -238,6 +238,19 @@ def test_the_future_changes_nothing(batch, n, data, need_weights):
 
 
 @few
+@given(small, st.integers(1, 6), st.integers(1, 7), st.booleans())
+def test_new_queries_see_all_keys_up_to_their_own(batch, n_old, n_new, need_weights):
+    """With a cache there are more keys than queries; the last ones belong together."""
+    q, k, v = (random(batch, 2, n_old + n_new, 4, seed=seed) for seed in range(3))
+    whole, _ = scaled_dot_product_attention(q, k, v, causal_mask(n_old + n_new))
+    new = q[:, :, n_old:]
+    ours, _ = scaled_dot_product_attention(
+        new, k, v, None, need_weights, is_causal=True
+    )
+    assert_near(ours, whole[:, :, n_old:].double(), atol=1e-5)
+
+
+@few
 @given(small, length, st.integers(1, 5), st.booleans())
 def test_padding_changes_nothing(batch, n, more, need_weights):
     attention, x = MultiHeadAttention(6, 2), random(batch, n, 6)

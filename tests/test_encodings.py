@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ["lib", "book/_tools", "book/_ext", "tests", "tests/emulation", "lessons"]
 FOLDERS += ["solutions", "."]
 PATTERN = ["*.py", "**/*.py"]  # the library has folders of its own
+BYTES = {"os", "tarfile", "Image"}  # what these open is no text
 RUN = {"run", "Popen", "check_output", "check_call", "call"}  # of subprocess
 
 
@@ -27,7 +28,7 @@ def unnamed_encodings(source: str) -> Iterator[int]:
         if "encoding" in words or None in words:  # None: **options
             continue
         if name == "open" and (owner or isinstance(call.func, ast.Name)):
-            if owner == "os":
+            if owner in BYTES:
                 continue
             modes = [words.get("mode"), *call.args]
             modes = [m.value for m in modes if isinstance(m, ast.Constant)]
@@ -69,6 +70,8 @@ def test_every_text_file_has_its_encoding_named():
         ("subprocess.run(words, text=True, encoding='utf-8')", False),
         ("subprocess.run(words)", False),
         ("os.open('x', 0)", False),
+        ("Image.open('x')", False),
+        ("other.open('x')", True),
     ],
 )
 def test_a_missing_encoding_is_found(source, is_found):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from lib.train.settings import TrainConfig
 from lib.tune.adapter_files import save_adapter
 from lib.tune.lora import LoRAConfig, add_lora
 
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="it has no named pipes")
 SMALL = GPTConfig(9, 4, 2, 1, 4, 6)
 
 
@@ -46,7 +48,7 @@ def test_json_that_is_too_much(text, words):
     assert parse_json('{"a": "[[[[", "b": "\\\\"}') == {"a": "[[[[", "b": "\\"}
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes")
+@POSIX
 def test_what_has_no_end_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):

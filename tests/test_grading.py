@@ -74,7 +74,7 @@ def test_a_class_is_graded(tmp_path: Path) -> None:
     [
         (["99", "lessons"], "lesson='99' must be one of 00_quickstart, "),
         (["06", "nowhere"], "path='nowhere' is neither a notebook nor a folder"),
-        (["06", "book"], "there is no notebook in these folders"),
+        (["06", "data"], "there is no notebook in these folders"),
         (["06", "lessons", "--seconds", "0"], "seconds=0.0 must be above 0"),
         (["06", "lessons", "--seconds", "nan"], "seconds=nan must be above 0"),
         (["06", "lessons", "--at-once", "0"], "at_once=0 must be 1 or more"),

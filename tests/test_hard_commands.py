@@ -35,6 +35,7 @@ TEXT = "To be, or not to be: that is the question.\n" * 45
 SHORT = ["--preset", "demo", "--text", "text.txt", "--batch-size", 4, "--out", "run"]
 SHORT += ["--device", "cpu"]
 GIGABYTE = 2**30
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals, pipes of POSIX")
 
 
 @pytest.fixture
@@ -42,9 +43,10 @@ def command(monkeypatch, capfd, tmp_path, request):
     """Run a command here, in an empty folder; return its status, output and error."""
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text(TEXT, "utf-8")
-    if hasattr(signal, "SIGHUP"):  # the tests themselves may run under nohup
-        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None:  # the tests themselves may run under nohup
+        before = signal.signal(hangup, signal.SIG_DFL)
+        request.addfinalizer(lambda: signal.signal(hangup, before))
 
     def start(function, *words) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
@@ -89,7 +91,7 @@ def command(monkeypatch, capfd, tmp_path, request):
         (["--out", "text.txt/x"], "path='text.txt/x' cannot be written"),
     ],
 )
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@POSIX
 def test_a_refused_training_is_one_line_and_leaves_nothing(command, words, message):
     os.mkfifo("pipe")
     given = words if words[0] in ("--steps", "--epochs") else [*words, "--steps", 2]
@@ -230,14 +232,11 @@ def train_with(command, monkeypatch, at: int, *signals: int, steps: int = 6):
         calls.append(1)
         if len(calls) == at:
             for number in signals:
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)
         return draw(self)
 
     monkeypatch.setattr(Run, "next_batch", next_batch)
     return command(train_command, *SHORT, "--steps", steps, "--every", 100)
-
-
-POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
 @POSIX
@@ -346,7 +345,9 @@ def test_a_command_that_is_stopped_while_it_starts_is_quick():
     """
     for name, status in (("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)):
         words = [sys.executable, "-S", "-c", code.format(name)]
-        run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+        run = subprocess.run(
+            words, cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+        )
         assert (run.returncode, run.stdout) == (status, "")
         assert run.stderr == "stopped before it began\n"
 
@@ -360,7 +361,9 @@ def test_a_notebook_keeps_its_own_way_to_stop():
     print(signal.getsignal(signal.SIGINT) is own)
     """
     words = [sys.executable, "-S", "-c", code]
-    run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+    )
     assert run.stdout == "True\n"
 
 

@@ -111,9 +111,9 @@ def test_the_small_versions_of_the_lessons_are_kept(own: Path) -> None:
     assert (
         "from lib.norm import LayerNorm\nfrom torch import nn\n\n\nclass Block" in text
     )
-    assert (
-        "from math import inf" in (own / "generate_sampling_keep_top_k.py").read_text()
-    )
+    assert "from math import inf" in (
+        own / "generate_sampling_keep_top_k.py"
+    ).read_text("utf-8")
 
 
 def test_what_is_kept_is_told(tmp_path: Path, capsys) -> None:
@@ -516,17 +516,28 @@ def g(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_what_a_small_part_does_not_know_is_refused_by_name(own: Path) -> None:
-    small = {"d_model": 16, "n_heads": 2, "n_layers": 1, "d_ff": 16}
+def test_the_library_stands_in_for_what_a_small_part_does_not_know(own: Path) -> None:
+    small, told = {"d_model": 16, "n_heads": 2, "n_layers": 2, "d_ff": 16}, []
+    theirs = lib.attention.MultiHeadAttention
+    for options, words in (
+        ({"n_kv_heads": 1}, "n_kv_heads=1: your own attention.MultiHeadAttention"),
+        ({"window": 4}, "window=4: your own attention.MultiHeadAttention"),
+        ({"norm": "rms"}, "your own block.Block has no option norm"),
+        ({"ffn": "none"}, "ffn=None: your own block.Block"),
+    ):
+        torch.manual_seed(0)
+        model, ids = GPT(GPTConfig(**small, **options)), torch.tensor([[1, 2, 3]])
+        told.clear()
+        with use_own(own, tell=told.append):
+            torch.manual_seed(0)
+            same = GPT(GPTConfig(**small, **options))
+            said = [line for line in told if words in line]
+            assert len(said) == 1 and said[0].startswith("own code: ")
+            assert said[0].endswith("there the library's own stands in")
+            if "window" in options:
+                assert type(same.blocks[1].attention) is theirs
+            assert torch.allclose(same(ids), model(ids), atol=1e-5)
     with use_own(own, tell=quiet):
-        for options, words in (
-            ({"n_kv_heads": 1}, "n_kv_heads=1: your own attention.MultiHeadAttention"),
-            ({"window": 4}, "window=4: your own attention.MultiHeadAttention"),
-            ({"norm": "rms"}, "your own block.Block has no option norm"),
-            ({"ffn": "none"}, "ffn=None: your own block.Block"),
-        ):
-            with pytest.raises(Unknown, match=re.escape(words)):
-                GPT(GPTConfig(**small, **options))
         attention = lib.attention.MultiHeadAttention(8, 2)
         with pytest.raises(Unknown, match="memory=a tensor: the forward of your own"):
             attention(torch.zeros(1, 2, 8), memory=torch.zeros(1, 2, 8))
@@ -539,8 +550,8 @@ def test_what_a_small_part_does_not_know_is_refused_by_name(own: Path) -> None:
 
 def test_a_part_that_knows_a_cache_gets_one(tmp_path: Path) -> None:
     code = attention_of("mask=None, need", "mask=None, cache=None, need")
-    code = code.replace("        mixed,", "        if cache is not None:\n"
-                        "            k, v = cache.append(k, v)\n        mixed,")  # fmt: skip
+    reads = "        if cache is not None:\n            k, v = cache.append(k, v)\n"
+    code = code.replace("        mixed,", f"{reads}        mixed,")
     keep(defined(code, LAYERS), LAYERS, tmp_path, tell=quiet)
     with use_own(tmp_path, tell=quiet):
         attention = lib.attention.MultiHeadAttention(6, 2, n_kv_heads=2, d_head=3)
@@ -620,9 +631,7 @@ def test_a_notebook_keeps_what_stands_in_its_cells(tmp_path: Path) -> None:
     cells.append(f"""
 from lib.own import Refused, keep, use_own
 keep(LayerNorm, "norm.LayerNorm", {str(tmp_path / "own")!r})
-class LayerNorm(LayerNorm):
-    def forward(self, x):
-        return super().forward(x) + torch.ones(1)
+{changed(LAYER, ("(variance + self.eps).sqrt()", "(variance.sqrt() + self.eps)"))}
 try:
     keep(LayerNorm, "norm.LayerNorm", {str(tmp_path / "own")!r})
 except Refused as error:

@@ -32,6 +32,7 @@ UNIX_CALLS = {
     "signal": {"SIGALRM", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "alarm", "pause"}
     | {"setitimer"},
 }
+ON_WINDOWS = "sys.platform == 'win32'"
 UNIX_WORDS = {"preexec_fn", "pass_fds", "shell"}  # of subprocess
 PROGRAMS = {"python", "python3", "sh", "bash", "make", "cp", "rm", "ls", "cat"}
 RUN = {"run", "Popen", "check_output", "check_call", "call"}
@@ -133,11 +134,16 @@ def test_files_have_the_same_bytes_on_every_system():
 def unix_calls(source: str) -> Iterator[str]:
     """Yield what a file uses without a guard that only Unix has, with its line.
 
-    A guard is `getattr`, `hasattr` in the same line, or `pytest.importorskip`.
+    A guard is `getattr`, `hasattr` in the same line, or `pytest.importorskip`; or what
+    Windows never comes to: the rest of a body after `if sys.platform == "win32":` has
+    left it, and a test that is marked `POSIX`.
     """
-    lines = source.splitlines()
-    for node in ast.walk(ast.parse(source)):
+    lines, tree = source.splitlines(), ast.parse(source)
+    guarded = {id(node) for body in unix_only(tree) for node in ast.walk(body)}
+    for node in ast.walk(tree):
         found = ""
+        if id(node) in guarded:
+            continue
         if isinstance(node, ast.Import):
             found = next((a.name for a in node.names if a.name in UNIX_MODULES), "")
         elif isinstance(node, ast.ImportFrom) and node.module in UNIX_MODULES:
@@ -152,6 +158,19 @@ def unix_calls(source: str) -> Iterator[str]:
             found = _unix_process(node)
         if found:
             yield f"line {node.lineno}: {found}"
+
+
+def unix_only(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield statements that Windows never comes to."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for i, one in enumerate(body if isinstance(body, list) else []):
+            if isinstance(one, ast.If) and ast.unparse(one.test) == ON_WINDOWS:
+                if ast.unparse(one.body[-1]).startswith(("return", "sys.exit(")):
+                    yield from body[i + 1 :]
+        marks = getattr(node, "decorator_list", [])
+        if any(ast.unparse(mark) == "POSIX" for mark in marks):
+            yield node
 
 
 def _unix_process(call: ast.Call) -> str:
@@ -207,6 +226,15 @@ def test_no_file_needs_unix():
         ("subprocess.run(['git', 'init'])", ""),
         ("multiprocessing.get_context('spawn')", ""),
         ("process.kill()", ""),
+        ("if sys.platform == 'win32':\n    sys.exit('no')\nos.fork()", ""),
+        ("if sys.platform == 'win32':\n    print('no')\nos.fork()", "os.fork"),
+        ("os.fork()\nif sys.platform == 'win32':\n    sys.exit()", "os.fork"),
+        (
+            "def f():\n    if sys.platform == 'win32':\n        return\n    os.fork()",
+            "",
+        ),
+        ("@POSIX\ndef test():\n    os.fork()", ""),
+        ("@slow\ndef test():\n    os.fork()", "os.fork"),
     ],
 )
 def test_a_call_that_only_unix_has_is_found(source, said):

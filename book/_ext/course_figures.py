@@ -1,9 +1,9 @@
 """The pictures of the built pages: light files, with their sizes, loaded in time.
 
 Notebooks store their figures as PNG, and sliders embed theirs in the page. Here each
-becomes a file in WebP, without loss, about half as large; diagrams lose the colours that
-they have and do not use. Pages say how large their pictures are, so that nothing moves
-when these arrive; all but the first of a page load when the reader comes near them.
+becomes a file in WebP, without loss, about half as large; diagrams lose the colours
+that they have and do not use. Pages say how large their pictures are, so that nothing
+moves when these arrive; all but the first of a page load when the reader comes near.
 """
 
 from __future__ import annotations

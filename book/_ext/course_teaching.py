@@ -67,7 +67,7 @@ class TeachingTable(CourseDirective):
 
 
 class OutcomeTable(CourseDirective):
-    """One table a part: what a lesson promises, its exercises, the tests of its code."""
+    """One table a part: what a lesson promises, its exercises, tests of its code."""
 
     def run(self) -> list[nodes.Node]:
         """Write the tables."""

@@ -21,7 +21,8 @@ STYLE = """
 .needs-svg rect { fill: var(--panel); stroke: var(--rule) }
 .needs-svg path { fill: none; stroke: var(--quiet); stroke-width: 1.5 }
 .needs-svg .tip { fill: var(--quiet); stroke: none }
-.needs-svg a:is(:hover, :focus-visible) rect { stroke: var(--accent); stroke-width: 2.5 }
+.needs-svg a:is(:hover, :focus-visible) rect { stroke: var(--accent) }
+.needs-svg a:is(:hover, :focus-visible) rect { stroke-width: 2.5 }
 .needs-svg a:focus { outline: none }
 """
 CHOSEN = (

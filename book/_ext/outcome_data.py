@@ -47,7 +47,8 @@ def proof(lesson: Lesson, root: Path = ROOT) -> Proof:
     """Return what a finished lesson promises, and what holds it.
 
     Raises:
-        ValueError: if it says not what it builds or shows, or plants nothing for a check.
+        ValueError: if it does not say what it builds or shows, or if nothing is planted
+            for a check.
     """
     script = script_of(lesson, root)
     asked, counts = exercises(script), planted(lesson.number, root)
@@ -89,7 +90,7 @@ def built(root: Path = ROOT) -> dict[str, list[str]]:
     """Return the names of the library by their home lesson."""
     found: dict[str, list[str]] = {}
     for path in sorted((root / "lib").rglob("*.py")):
-        module = module_name(path.relative_to(root / "lib"))
+        module = module_name(path.relative_to(root / "lib").as_posix())
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 if home := HOME.search(ast.get_docstring(node) or ""):
@@ -97,9 +98,9 @@ def built(root: Path = ROOT) -> dict[str, list[str]]:
     return found
 
 
-def module_name(path: Path) -> str:
+def module_name(path: str) -> str:
     """Return the name of a module below `lib`, such as `models.gpt`."""
-    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
 def tests_of(names: list[str], root: Path = ROOT) -> list[str]:

@@ -60,7 +60,7 @@ def linked(text: str, folder: str, site: str) -> str:
     """Return Markdown whose links to other files of the course lead to its site."""
 
     def absolute(match: re.Match) -> str:
-        path = (ROOT / folder / match[1]).resolve().relative_to(ROOT)
+        path = Path(*(ROOT / folder / match[1]).resolve().relative_to(ROOT).parts)
         if path.suffix not in (".md", ".ipynb"):
             path = Path("_static", path.name)  # pictures
         elif path.parts[-1] == "api.md":  # its headings have other ids there

@@ -31,7 +31,8 @@ ONE_TOKEN = """() => new Promise(done => {
 # Lets it write for some seconds; says how many tokens a second came, and for how long
 # the page did not answer.
 WRITE = """([seconds, before]) => new Promise(done => {
-  const host = document.querySelector("[data-tokens]"), tokens = () => +host.dataset.tokens;
+  const host = document.querySelector("[data-tokens]");
+  const tokens = () => Number(host.dataset.tokens);
   const press = name => [...host.shadowRoot.querySelectorAll("button")]
     .find(button => button.textContent === name).click();
   let blocked = 0;

@@ -2,8 +2,8 @@
 
 ``python book/_tools/pdf.py`` prints a cover, a table of contents, all lessons, the
 answers to their questions, and the pages that one looks things up in; with
-``--solutions`` the solved exercises, too. Chromium prints each page of the site, and the
-pages become one file whose links, also from page to page, stay inside of it.
+``--solutions`` the solved exercises, too. Chromium prints each page of the site, and
+the pages become one file whose links, also from page to page, stay inside of it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ COVER = """\
 <div class="cover"><p><img src="{logo}" alt=""></p><h1>{title}</h1>
 <p>A course in notebooks: {n} lessons, printed from the site</p><p>{site}</p></div>
 <div class="contents"><h1 class="break">Contents</h1><p>The answers and hints that are
-folded on the site stand at the end. Each question leads to its answer, and the
-answer leads back. A picture with a slider shows one of its positions.</p>{rows}</div>"""
+folded on the site stand at the end. Each question leads to its answer, and the answer
+leads back. A picture with a slider shows one of its positions.</p>{rows}</div>"""
 STAMP = "Q q BT /FoBT 8 Tf 0.33 g {x:.1f} 24 Td ({words}) Tj ET Q"
 
 
@@ -159,7 +159,7 @@ def print_front(page: Page, base: str, book: list[Chapter]) -> Chapter:
 
 
 def place(book: list[Chapter], n_front: int) -> int:
-    """Give each chapter the index of its first page; return how many pages there are."""
+    """Give each chapter the index of its first page; return the number of pages."""
     at = n_front
     for chapter in book:
         chapter.first = at

@@ -3,8 +3,9 @@
 ``python book/_tools/slides.py`` writes for each lesson a deck, 16:9: what the lesson
 promises, its diagrams, and the questions of *Predict, then run*, without the answers.
 What a diagram shows in words is the note of its slide: programs for speakers find it in
-the PDF, and it stands in ``06_attention.md``. Each diagram is a file, too, ``06_attention_1.svg``, in light colours, or in dark
-ones with ``--dark``. The pictures come out of the stored notebooks.
+the PDF, and it stands in ``06_attention.md``. Each diagram is a file, too, such as
+``06_attention_1.svg``, in light colours, or in dark ones with ``--dark``. The pictures
+come out of the stored notebooks.
 """
 
 from __future__ import annotations

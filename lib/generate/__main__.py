@@ -88,8 +88,7 @@ def generate_command(
     if not chat:
         prompt = _first_prompt(checkpoint.tokenizer) if prompt is None else prompt
         _tell_of_a_long_prompt(checkpoint, prompt)
-    generator = torch.Generator(where)
-    generator.manual_seed(seed) if seed is not None else generator.seed()
+    generator = _generator(where, seed)
     if draft is not None:
         penalty = None if repetition_penalty == 1 else repetition_penalty
         flags = {"chat": chat or None, "no_cache": None if cache else True}
@@ -105,6 +104,13 @@ def generate_command(
     write = partial(stream_text, model, checkpoint.tokenizer, prompt, length, stop)
     for number in range(samples):
         _show(prompt, write(generator=generator, **options), number)
+
+
+def _generator(device: torch.device, seed: int | None) -> torch.Generator:
+    """Return what draws the random numbers: the same for a seed, else others."""
+    generator = torch.Generator(device)
+    generator.manual_seed(seed) if seed is not None else generator.seed()
+    return generator
 
 
 def _check_numbers(samples: int, length: int, seed: int | None) -> None:

@@ -78,8 +78,8 @@ def keep(
     """Check a part that you wrote with the library's own tests; keep it if it is right.
 
     The file holds its code and the imports that it needs. The tests run on what has
-    been imported from that file. A part that fails leaves no file, and one of the same name
-    that was kept before stays.
+    been imported from that file. A part that fails leaves no file, and one of the same
+    name that was kept before stays.
 
     Args:
         thing: your class or function.
@@ -181,7 +181,8 @@ def use_own(
     It imports the files of the folder: use only what you would run yourself. A file
     that has changed since it was checked is tested again. All names are replaced in the
     library, or none. Models that are there already, and names that a notebook has
-    imported before, stay as they are: call it first.
+    imported before, stay as they are: call it first. A model that asks for an option
+    that your part does not know gets the library's part there, and a line says so.
 
     Args:
         folder: where the parts are; None for ``own`` at the top of the course.
@@ -216,7 +217,9 @@ def use_own(
         importlib.import_module(module)
     swap([(theirs, own) for theirs, own, _ in chosen.values()])
     _used.update(chosen)
-    for name in chosen:
+    for name, (_, own, _) in chosen.items():
+        if isinstance(own, type):
+            own._tell = tell
         tell(f"own code: {name} from {shown(file_of(place, PARTS[name]))}")
     stack = ExitStack()
     stack.callback(use_library)

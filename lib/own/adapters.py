@@ -33,7 +33,26 @@ __all__ = [
 
 
 class _Kind(type):
-    """The class of adapted classes: the library's own parts count as theirs, too."""
+    """The class of adapted classes: the library's own parts count as theirs, too.
+
+    Once it has somebody to tell, the library's part stands in where a model asks for an
+    option that the reader's does not know.
+    """
+
+    _tell: Callable[[str], object] | None = None
+    _told: frozenset[str] = frozenset()
+
+    def __call__(cls, *args, **kwargs) -> object:
+        try:
+            return super().__call__(*args, **kwargs)
+        except Unknown as error:
+            if cls._tell is None:
+                raise
+            words = str(error).partition(";")[0]
+            if words not in cls._told:
+                cls._told |= {words}
+                cls._tell(f"own code: {words}; there the library's own stands in")
+            return cls.library(*args, **kwargs)
 
     def __instancecheck__(cls, part: object) -> bool:
         return super().__instancecheck__(part) or isinstance(part, cls.library)

@@ -38,7 +38,7 @@ def shown(path: Path) -> str:
     """Return a path as one would type it here."""
     for near in (Path.cwd(), ROOT):
         if path.resolve().is_relative_to(near):
-            return str(path.resolve().relative_to(near))
+            return path.resolve().relative_to(near).as_posix()
     return str(path)
 
 

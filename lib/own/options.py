@@ -84,7 +84,7 @@ class Options:
         shown = "a tensor" if isinstance(value, Tensor) else repr(value)
         return (
             f"{name}={shown}: {self.what}your own {self.part} has no option {name}; "
-            "teach it that, or go on without --own or use_own for this"
+            "teach it that, or use the library's for this"
         )
 
     def _is_default(self, name: str, value: object) -> bool:

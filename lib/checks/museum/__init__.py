@@ -7,7 +7,7 @@ The same bugs are planted in the library by ``make mutants``, and its tests find
 from __future__ import annotations
 
 from lib.checks import exercise
-from lib.checks.museum import masks, parts, rewards, training, tuning, writing
+from lib.checks.museum import losses, masks, parts, rewards, tuning, writing
 from lib.checks.museum.exhibit import Exhibit
 
 __all__ = ["EXHIBITS", "ROOMS", "hunt"]
@@ -15,7 +15,7 @@ __all__ = ["EXHIBITS", "ROOMS", "hunt"]
 ROOMS: dict[str, list[Exhibit]] = {
     "01_masks": masks.EXHIBITS,
     "02_parts": parts.EXHIBITS,
-    "03_training": training.EXHIBITS,
+    "03_losses": losses.EXHIBITS,
     "04_writing": writing.EXHIBITS,
     "05_rewards": rewards.EXHIBITS,
     "06_tuning": tuning.EXHIBITS,

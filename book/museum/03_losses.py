@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Bug museum, room 3: Losses and gradients
 #
-# [![Open in Colab](../_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/book/museum/03_training.ipynb)
+# [![Open in Colab](../_static/colab-badge.svg)](https://colab.research.google.com/github/from-bigram-to-transformer/course/blob/main/book/museum/03_losses.ipynb)
 #
 # The loss falls in all five of these trainings. None of them is the training that was meant.
 #

@@ -3,9 +3,9 @@
 ``python book/_tools/live_reference.py`` writes ``tests/playground/live/*.json``. For
 the translator these are logits, attention weights, translations and what each word
 looks at; for the tokenizer ids of many texts, also after the first merges alone. A
-browser has no Python: its tests compare with these records, and a test with Python holds the
-records against the library. Two tiny translators with random weights have the parts
-that the shipped one has not.
+browser has no Python: its tests compare with these records, and a test with Python
+holds the records against the library. Two tiny translators with random weights have
+the parts that the shipped one has not.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Keep the parts that you wrote: they are tested, stored, and used by the library.
 
-```python
-from lib.own import keep, use_own
+For example::
 
-keep(LayerNorm, "norm.LayerNorm")  # your class, out of a cell or a script
-use_own()  # from here on, models are built with it
-```
+    from lib.own import keep, use_own
+
+    keep(LayerNorm, "norm.LayerNorm")  # your class, out of a cell or a script
+    use_own()  # from here on, models are built with it
 
 What is kept is a file in a folder, ``own/`` at the top of the course. `use_own` imports
 it: use folders only whose code you would run yourself.

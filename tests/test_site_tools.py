@@ -20,7 +20,7 @@ try:
     )
     from course_offline import without_outputs
     from course_reading import CARD_SIZE, ImageDraw, draw_card
-    from course_sidebar import neutral, seen_from
+    from course_sidebar import neutral, seen_from, without_lessons
 except ImportError:  # they need Sphinx and Pillow
     Image = None
 
@@ -129,6 +129,16 @@ def test_the_list_of_pages_is_the_same_for_each_page() -> None:
     assert 'href="../b/two.html"' in other
     assert neutral(other, "a/one.html") == plain
     assert "current" not in seen_from(plain, "search.html")
+
+
+def test_pages_of_code_list_no_lessons() -> None:
+    item = '<li class="toctree-l1"><a class="reference internal" href="{}">x</a></li>\n'
+    head = '<p aria-level="2" role="heading"><span class="caption-text">A</span></p>\n'
+    lists = [["book/map.html", "lessons/00_x.html"], ["solutions/00_x.html"]]
+    items = ["".join(map(item.format, pages)) for pages in lists]
+    html = "".join(f'{head}<ul class="nav">\n{each}</ul>\n' for each in items)
+    kept = item.format("book/map.html")
+    assert without_lessons(html) == f'{head}<ul class="nav">\n{kept}</ul>\n'
 
 
 def test_a_notebook_is_downloaded_as_before_its_run() -> None:

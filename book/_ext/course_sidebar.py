@@ -1,7 +1,8 @@
 """The list of all pages in the side bar, made once instead of once for each page.
 
 It is the theme's own, of the first page that is written. Other pages get the same list
-with addresses as they see them, and with the mark on their own line.
+with addresses as they see them, and with the mark on their own line. Pages that show a
+file of the library list no lessons: there are many of these pages.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from sphinx.util.osutil import relative_uri
 
 ADDRESS = re.compile(r'href="([^"]*)"')
 CLASSES = re.compile(r'class="([^"]*)"')
+LESSON = re.compile(
+    r'<li class="[^"]*"><a [^>]*href="(?:lessons|solutions|book/museum)/[^"]*">'
+    r"[^<]*</a></li>\n?"
+)
+EMPTY = re.compile(r"<p [^>]*><span [^>]*>[^<]*</span></p>\s*<ul[^>]*>\s*</ul>\n?")
+CODE = "_modules/"
 MARKS = {"current", "active"}
 HERE = re.compile(
     r'<ul class="(?P<list>[^"]*)">(?P<before>(?:(?!</?ul).)*)'
@@ -57,6 +64,11 @@ def seen_from(html: str, page: str) -> str:
     return HERE.sub(mark, ADDRESS.sub(address, html))
 
 
+def without_lessons(html: str) -> str:
+    """The neutral list, without lessons, solutions and rooms of the museum."""
+    return EMPTY.sub("", LESSON.sub("", html))
+
+
 def setup(app: Sphinx) -> None:
     """Give the templates the quick list, after the theme gave them its own."""
     made: dict[str, str] = {}
@@ -76,7 +88,10 @@ def setup(app: Sphinx) -> None:
                 if "<details" in html:  # folded lists: the theme knows which are open
                     return theme(**options)
                 made[kind] = neutral(html, address)
-            return seen_from(made[kind], address)
+            pages = made[kind]
+            if page.startswith(CODE):
+                pages = without_lessons(pages)
+            return seen_from(pages, address)
 
         context["generate_toctree_html"] = generate
 

@@ -22,7 +22,8 @@
 #   make again     run every notebook twice in one kernel, in an empty folder
 #   make offline   run every notebook on the stand-in text, without a network
 #   make scripts   run every lesson as a script, without a network
-#   make mutants   plant each bug of the museum in the library: its test must fail
+#   make mutants   plant each bug of the museum in the library: its test must fail;
+#                  ONLY="window or stop" for some
 #   make browser   open every page of the built site in Chromium
 #   make panel     measure how quickly the live model of the site starts and writes
 #   make kills     stop trainings at many moments: nothing may be lost or left behind
@@ -155,7 +156,8 @@ scripts: $(BIN)/.ready
 	$(BIN)/python -m pytest -m offline tests
 
 mutants: $(BIN)/.ready
-	$(BIN)/python -m pytest -n 2 -m mutants tests/test_museum.py
+	$(BIN)/python -m pytest -n 2 -m mutants tests/test_museum.py \
+	  $(if $(ONLY),-k "$(ONLY)")
 
 browser: site $(SITE_BIN)/.ready-browser
 	$(SITE_BIN)/python -m pytest -n 2 -m browser tests/test_links.py tests/test_site.py \

@@ -77,7 +77,7 @@ class StartButtons(CourseDirective):
         )
         return self.myst(
             f"[Start with the first lesson](/{first}){{.button .button-main}}\n"
-            f"[Run it in Colab]({colab}){{.button}}"
+            f"[Run the first lesson in Colab]({colab}){{.button}}"
         )
 
 

@@ -160,21 +160,31 @@ def _fetch() -> bytes:
     replies: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
     # A name server or a host that never answers can block a thread for minutes. A
     # daemon thread may be left behind: nobody waits for it, not even Python's exit.
-    threading.Thread(target=_download, args=[replies], daemon=True).start()
+    late = threading.Event()
+    threading.Thread(target=_download, args=[replies, late], daemon=True).start()
     try:
         reply = replies.get(timeout=PATIENCE)
     except queue.Empty:
+        late.set()
         raise TimeoutError(f"no answer within {PATIENCE:g} s") from None
     if isinstance(reply, Exception):
         raise reply
     return reply
 
 
-def _download(replies: queue.SimpleQueue[bytes | Exception]) -> None:
-    """Put the file's bytes, sha256 checked by pooch, into ``replies``, or the error."""
+def _download(
+    replies: queue.SimpleQueue[bytes | Exception], late: threading.Event
+) -> None:
+    """Put the file's bytes, sha256 checked by pooch, into ``replies``, or the error.
+
+    Where it is too late before it begins, it leaves no folder behind: the program may
+    be ending, and nobody would remove it.
+    """
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
+    if late.is_set():
+        return
     try:
         with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             path = pooch.retrieve(URL, SHA256, FILE, folder)

@@ -424,6 +424,7 @@ def test_nothing_moves_when_they_start(
     page, heard = open_page(browser, address)
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(address + PAGE)
+    page.evaluate(SHIFTS)
     page.wait_for_selector("[data-playground][data-ready]")
     for kind in ("translator", "tokenizer"):
         host = page.locator(f"[data-{kind}]")
@@ -433,13 +434,27 @@ def test_nothing_moves_when_they_start(
         assert host.evaluate("host => host.offsetHeight") == before
         inner = host.evaluate("host => host.shadowRoot.lastChild.offsetHeight")
         assert 0 <= before - inner <= 30
+    assert page.evaluate("window.moved ?? 0") < 0.005
     assert heard == []
+    page.close()
+
+
+def test_what_cannot_be_loaded_is_said(browser: "Browser", address: str) -> None:
+    page = browser.new_page()
+    page.route("**/translator-model.js", lambda route: route.abort())
+    page.goto(address + PAGE)
+    host = page.locator("[data-translator]")
+    host.scroll_into_view_if_needed()
+    message = host.get_by_text("could not start: translator-model could not be loaded")
+    message.wait_for(timeout=10_000)
+    assert host.get_by_role("button").count() == 0
     page.close()
 
 
 def test_nothing_moves_while_it_translates(browser: "Browser", address: str) -> None:
     page, heard = panel(browser, address, "translator", 375)
     page.evaluate(SHIFTS)
+    page.wait_for_timeout(100)  # those of the start are told first
     page.evaluate("window.moved = 0")
     page.locator("[data-translator]").get_by_role("button", name="Translate").click()
     page.wait_for_selector("[data-words='10']")

@@ -1,5 +1,6 @@
 """A reader's own part is tested, kept and used; a wrong one is refused by name."""
 
+import copy
 import functools
 import json
 import linecache
@@ -558,6 +559,22 @@ def test_a_part_that_knows_a_cache_gets_one(tmp_path: Path) -> None:
         cache = attention.new_cache(8)
         attention(torch.ones(1, 3, 6), is_causal=True, cache=cache)
         assert cache.keys.shape == (1, 2, 8, 3)  # keys of two heads, no inputs
+
+
+def test_a_cache_goes_past_a_block_that_knows_none(tmp_path: Path) -> None:
+    keep(defined(lesson_code(BLOCK), BLOCK), BLOCK, tmp_path, tell=quiet)
+    with use_own(tmp_path, tell=quiet):
+        model = copy.deepcopy(GPT(GPTConfig(d_model=8, n_heads=2, n_layers=1))).eval()
+        attention, caches = model.blocks[0].attention, model.new_cache()
+        ids = torch.tensor([[1, 2, 3, 4]])
+        model(ids[:, :3], caches)
+        lengths = []
+        attention.register_forward_pre_hook(lambda _, x: lengths.append(x[0].size(1)))
+        last = model(ids[:, 3:], caches)
+        assert lengths == [1] and caches[0].length == 4
+        assert torch.allclose(last, model(ids)[:, 3:], atol=1e-6)
+        assert caches[0].length == 4  # a call without a cache leaves it alone
+        assert attention(torch.ones(1, 2, 8))[0].shape == (1, 2, 8)
 
 
 # The commands

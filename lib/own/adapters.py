@@ -3,8 +3,9 @@
 A reader's class is not changed: what the library builds is a class derived from it, so
 its weights keep their names. The adapter hands over what the part knows, and does for
 it what can be done from outside: ``is_causal`` becomes a mask, biases are added to the
-projections, dropout follows a block's parts, a start shifts positions, and where a part
-knows no cache, the inputs are kept in its place and read again.
+projections, dropout follows a block's parts, a start shifts positions, a cache goes
+past a block to its attention, and where an attention knows none, its inputs are kept
+in the cache and read again.
 """
 
 from __future__ import annotations
@@ -293,6 +294,10 @@ class _Block(_Adapted):
             given = given | {"norm": self.making.theirs["norm"].default}
         drop = 0.0 if self.making.knows("dropout") else given["dropout"]
         super()._make(given | {"dropout": 0.0} if drop else given)
+        self._handed: dict[str, KVCache | None] = {}
+        if not self.running.knows("cache"):
+            hook = functools.partial(_handed_over, self._handed)
+            given["attention"].register_forward_pre_hook(hook, with_kwargs=True)
         for part in (given["attention"], given["ffn"]) if drop else ():
             part.register_forward_hook(functools.partial(_dropped, drop))
 
@@ -308,16 +313,22 @@ class _Block(_Adapted):
         need_weights: bool = False,
     ) -> Tensor:
         """Return what the reader's own block computes."""
-        n_new, knows = x.size(1), self.running.knows
-        if cache is not None and not knows("cache"):
-            x, cache = _inputs_so_far(cache, x), None
-            mask = _mask_so_far(mask, n_new, x.size(1))
-        if is_causal and not knows("is_causal"):
-            n_keys = x.size(1) + (0 if cache is None else cache.length)
+        n_keys = x.size(1) + (0 if cache is None else cache.length)
+        if is_causal and not self.running.knows("is_causal"):
             mask, is_causal = _causal(x.size(1), n_keys, x.device), False
         given = {"memory": memory, "memory_mask": memory_mask, "positions": positions}
         given |= {"is_causal": is_causal, "cache": cache, "need_weights": need_weights}
-        return self._run(x=x, mask=mask, **given)[:, -n_new:]
+        if not self.running.knows("cache"):
+            self._handed["cache"] = given.pop("cache")
+        try:
+            return self._run(x=x, mask=mask, **given)
+        finally:
+            self._handed.clear()
+
+
+def _handed_over(options: dict, part: nn.Module, args: tuple, given: dict) -> tuple:
+    """Add options to a call of a block's part that its block does not know."""
+    return args, given | options
 
 
 def _dropped(p: float, part: nn.Module, given: tuple, answer: object) -> object:

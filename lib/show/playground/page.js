@@ -22,12 +22,8 @@ function bytesOf(folder, name) {
 async function start(host) {
   const { folder, models, options } = host.dataset, begun = performance.now();
   const sources = Object.fromEntries(models.split(" ").map((name) => [name, () => bytesOf(folder, name)]));
-  try {
-    await mount(host, sources, JSON.parse(options));
-    host.dataset.startMs = (performance.now() - begun).toFixed(0);
-  } catch (error) {
-    host.textContent = `This could not start: ${error.message}.`;
-  }
+  await mount(host, sources, JSON.parse(options));
+  host.dataset.startMs = (performance.now() - begun).toFixed(0);
 }
 
 const watcher = new IntersectionObserver((entries) => {

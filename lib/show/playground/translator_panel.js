@@ -53,7 +53,7 @@ class TranslatorPanel extends View {
   }
 
   likelyRow() {
-    const word = make("th", { scope: "row", lang: "fr" }), share = make("td", { className: "number" });
+    const word = make("th", { scope: "row", lang: "fr", textContent: "–" }), share = make("td", { className: "number" });
     const bar = make("i", { className: "after" });
     const chart = make("td", { className: "chart" }, make("div", { "aria-hidden": "true" }, bar));
     return { row: make("tr", {}, word, share, chart), word, share, bar };

@@ -61,10 +61,19 @@ export class View {
   }
 }
 
-/** Put a panel into an element; returns it when it has read what it shows. */
+/** Put a panel into an element; returns it when it has read what it shows. Not seen before,
+ * so that nothing moves while it fills. */
 export async function fill(Kind, host, sources, options) {
-  const panel = new Kind(host, sources, options);
-  await panel.begin();
+  const panel = new Kind(host, sources, options), whole = host.shadowRoot.lastChild;
+  whole.style.visibility = "hidden";
+  try {
+    await panel.begin();
+  } catch (error) {
+    whole.textContent = `This could not start: ${error.message}.`;
+    throw error;
+  } finally {
+    whole.style.visibility = "";
+  }
   host.panel = panel;
   host.dataset.ready = "1";
   return panel;

@@ -183,6 +183,37 @@ def test_it_writes_the_same_text_again(browser: "Browser", address: str) -> None
     page.close()
 
 
+HURRY = """() => {
+  const host = document.querySelector("[data-playground]");
+  const press = name => [...host.shadowRoot.querySelectorAll("button")]
+    .find(button => button.textContent === name).click();
+  for (let n = 0; n < 5; n++) { press("Write"); press("Stop"); press("One token"); }
+  press("Write");
+  return new Promise(done => setTimeout(() => {
+    for (let n = 0; n < 5; n++) { press("Stop"); press("Write"); }
+    done();
+  }, 300));
+}"""
+
+
+def test_a_hurried_reader_gets_the_same_text(browser: "Browser", address: str) -> None:
+    page, heard = panel(browser, address)
+    page.get_by_label("Tokens a second").fill("60")
+    page.get_by_role("button", name="Write").click()
+    wait_for_tokens(page, 30)
+    page.get_by_role("button", name="Stop").click()
+    text = written(page)
+    page.get_by_role("button", name="Start over").click()
+    wait_for_tokens(page, 0)
+    page.evaluate(HURRY)
+    wait_for_tokens(page, 30)
+    page.get_by_role("button", name="Stop").click()
+    n = min(len(text), len(written(page))) - 2  # the last may be under way
+    assert n >= 30 and written(page)[:n] == text[:n]
+    assert heard == []
+    page.close()
+
+
 def test_it_names_what_it_does_not_know(browser: "Browser", address: str) -> None:
     page, heard = panel(browser, address)
     page.get_by_label("Prompt").fill("Straße #1")

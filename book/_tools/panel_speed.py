@@ -64,7 +64,7 @@ def measure(page: Page, address: str) -> dict[str, float]:
     start = page.locator("[data-start-ms]").get_attribute("data-start-ms")
     found = {"start, ms": float(start), "first token, ms": page.evaluate(ONE_TOKEN)}
     short = page.evaluate(WRITE, [2, 50])
-    page.evaluate(WRITE, [60, 200])  # until the window is full
+    page.evaluate(WRITE, [30, 100])  # until the window is full
     full = page.evaluate(WRITE, [4, 10**6])
     found |= {"tokens/s, short": short["speed"], "tokens/s, full": full["speed"]}
     return found | {"longest block, ms": max(short["blocked"], full["blocked"])}

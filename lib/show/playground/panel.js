@@ -139,7 +139,7 @@ class Panel extends View {
     const one = make("button", { type: "button", textContent: "One token" });
     const again = make("button", { type: "button", textContent: "Start over" });
     this.status = make("p", { className: "note", role: "status" });
-    this.go.onclick = () => (this.timer ? this.stop() : this.run());
+    this.go.onclick = () => (this.running ? this.stop() : this.run());
     one.onclick = () => { this.stop(); this.step(); };
     again.onclick = () => this.restart();
     this.prompt.oninput = this.seed.onchange = () => this.restart();
@@ -300,6 +300,7 @@ class Panel extends View {
   /** Begin a computation: whatever was under way gives up. */
   newJob() {
     const job = ++this.job;
+    this.isBusy = true;
     return () => job === this.job;
   }
 
@@ -308,6 +309,7 @@ class Panel extends View {
     for (const writer of [this.writer, this.other]) {
       if (writer && !(await writer.read(isCurrent))) return false;
     }
+    this.isBusy = false;
     this.paintText();
     this.showNext();
     this.paintHeads();
@@ -316,7 +318,7 @@ class Panel extends View {
   }
 
   async step() {
-    if (!this.writer.logits) return;
+    if (this.isBusy) return; // what comes next is not known yet
     this.asked = null;
     for (const writer of [this.writer, this.other]) writer?.write(this.settings);
     return this.refresh();
@@ -324,10 +326,11 @@ class Panel extends View {
 
   run() {
     this.go.textContent = "Stop";
+    const run = (this.running = {});
     const tick = async () => {
       const start = performance.now();
       await this.step();
-      if (!this.timer) return;
+      if (this.running !== run) return;
       const pause = 1000 / Number(this.speed.value) - (performance.now() - start);
       this.timer = setTimeout(tick, Math.max(0, pause));
     };
@@ -335,9 +338,9 @@ class Panel extends View {
   }
 
   stop() {
-    if (this.timer) this.status.textContent = `Stopped after ${this.writer.ids.length - this.writer.nPrompt} tokens.`;
+    if (this.running) this.status.textContent = `Stopped after ${this.writer.ids.length - this.writer.nPrompt} tokens.`;
     clearTimeout(this.timer);
-    this.timer = null;
+    this.running = null;
     this.go.textContent = "Write";
   }
 

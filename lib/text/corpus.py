@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import queue
 import sys
@@ -160,36 +161,30 @@ def _fetch() -> bytes:
     replies: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
     # A name server or a host that never answers can block a thread for minutes. A
     # daemon thread may be left behind: nobody waits for it, not even Python's exit.
-    late = threading.Event()
-    threading.Thread(target=_download, args=[replies, late], daemon=True).start()
+    threading.Thread(target=_download, args=[replies], daemon=True).start()
     try:
         reply = replies.get(timeout=PATIENCE)
     except queue.Empty:
-        late.set()
         raise TimeoutError(f"no answer within {PATIENCE:g} s") from None
     if isinstance(reply, Exception):
         raise reply
     return reply
 
 
-def _download(
-    replies: queue.SimpleQueue[bytes | Exception], late: threading.Event
-) -> None:
-    """Put the file's bytes, sha256 checked by pooch, into ``replies``, or the error.
+def _download(replies: queue.SimpleQueue[bytes | Exception]) -> None:
+    """Put the file's bytes, sha256 checked, into ``replies``, or the error.
 
-    Where it is too late before it begins, it leaves no folder behind: the program may
-    be ending, and nobody would remove it.
+    They come into memory: a thread that nobody waits for may leave no file behind.
     """
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    if late.is_set():
-        return
+    file = io.BytesIO()
     try:
-        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            path = pooch.retrieve(URL, SHA256, FILE, folder)
-            data = Path(path).read_bytes()
-        replies.put(data)
+        pooch.HTTPDownloader()(URL, file, None)
+        if (found := hashlib.sha256(file.getvalue()).hexdigest()) != SHA256:
+            raise ValueError(f"the sha256 hash is {found}; it must be {SHA256}")
+        replies.put(file.getvalue())
     except Exception as error:
         replies.put(error)
 

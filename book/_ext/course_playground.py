@@ -48,9 +48,8 @@ def live_part(page: str, kind: str, models: list[str], options: dict) -> nodes.r
     folder = relpath(FOLDER, str(Path(page).parent))
     html = place(f"{folder}/", models, options, kind)
     html += f"<noscript>{NO_SCRIPT.format(NAMES[kind])}</noscript>"
-    if kind in OTHERS:  # their height depends on their width: see course.css
-        html = f'<div class="live-part">{html}</div>'
-    return nodes.raw("", html, format="html")
+    # Its height depends on its width: see course.css.
+    return nodes.raw("", f'<div class="live-part">{html}</div>', format="html")
 
 
 class Playground(SphinxDirective):

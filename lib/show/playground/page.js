@@ -11,7 +11,9 @@ function bytesOf(folder, name) {
       script.onerror = () => fail(new Error(`${name} could not be loaded`));
       script.onload = () => {
         const text = atob(window.COURSE_MODELS[name]);
-        done(Uint8Array.from(text, (character) => character.charCodeAt(0)).buffer);
+        const bytes = new Uint8Array(text.length);
+        for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+        done(bytes.buffer);
       };
       document.head.append(script);
     }));

@@ -7,14 +7,22 @@ import { makeTokenizer } from "./tokens.js";
 import { View, fill, make, percent, visible } from "./view.js";
 
 const N_ROWS = 10; // of the table of the next token
+const TURN = 10; // milliseconds of work between two turns of the page
+const SHARE = 5; // while it writes, at most one part in so many of the time goes into pictures
 const UNTRAINED = "the same, before training";
 
-/** Wait until the page has had its turn. */
-const breathe = () => new Promise((go) => {
-  const channel = new MessageChannel();
-  channel.port1.onmessage = go;
-  channel.port2.postMessage(null);
-});
+let turn = 0; // when the page had its last turn
+
+/** Wait until the page has had its turn, if it has waited for long. */
+async function breathe() {
+  if (performance.now() - turn < TURN) return;
+  await new Promise((go) => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = go;
+    channel.port2.postMessage(null);
+  });
+  turn = performance.now();
+}
 
 /** A model that writes: its ids, how likely each was, its random numbers. */
 class Writer {
@@ -171,18 +179,21 @@ class Panel extends View {
   }
 
   textColumn() {
-    this.text = this.region("pre", "The text", "text");
+    [this.text, this.otherText] = [make("span"), make("span")];
+    this.otherPlace = this.region("pre", "The other model's text", "text hidden");
+    this.otherPlace.append(this.otherText);
+    const place = this.region("pre", "The text", "text");
+    place.append(this.text);
     this.otherTitle = make("p", { className: "heading hidden" });
-    this.otherText = this.region("pre", "The other model's text", "text hidden");
     this.colour = make("select", { name: "colour" },
       ...["attention", "probability"].map((value) => make("option", { value, textContent: value })));
-    this.colour.onchange = () => this.paintText();
+    this.colour.onchange = () => this.colourText();
     this.rows = Array.from({ length: N_ROWS }, () => this.nextRow());
     const table = this.table(["token", "probability", "after cuts", "both"], this.rows.map(({ row }) => row));
     const next = make("div", { className: "next" }, this.heading("The next token"), table);
-    return make("div", {}, this.heading("Text"), this.text,
+    return make("div", {}, this.heading("Text"), place,
       make("div", { className: "bar colours" }, this.labelled("Colour shows", this.colour), this.colour),
-      this.otherTitle, this.otherText, next);
+      this.otherTitle, this.otherPlace, next);
   }
 
   nextRow() {
@@ -243,7 +254,7 @@ class Panel extends View {
   async setBeside(name) {
     this.other = name ? await this.load(name) : null;
     this.otherTitle.textContent = name ? `Text of the other: ${name}` : "";
-    for (const element of [this.otherTitle, this.otherText]) element.classList.toggle("hidden", !name);
+    for (const element of [this.otherTitle, this.otherPlace]) element.classList.toggle("hidden", !name);
     await this.restart();
   }
 
@@ -270,7 +281,7 @@ class Panel extends View {
       const input = make("input", { type: "radio", name: `${this.id}-head`, checked: i === 0, "aria-label": `Block ${name.replace(".", ", head ")}` });
       const shown = make("canvas", { width: 96, height: 96, "aria-hidden": "true" });
       const whole = make("canvas", { width: C, height: C });
-      input.onchange = () => { this.head = i; this.drawMap(); };
+      input.onchange = () => { this.head = i; this.showHead(); };
       return { label: make("label", {}, shown, input, make("span", { textContent: name, "aria-hidden": "true" })), shown, whole };
     });
     this.heads.replaceChildren(legend, ...this.pictures.map(({ label }) => label));
@@ -310,10 +321,8 @@ class Panel extends View {
       if (writer && !(await writer.read(isCurrent))) return false;
     }
     this.isBusy = false;
-    this.paintText();
-    this.showNext();
-    this.paintHeads();
     this.host.dataset.tokens = this.writer.ids.length - this.writer.nPrompt;
+    this.paint();
     return true;
   }
 
@@ -338,9 +347,13 @@ class Panel extends View {
   }
 
   stop() {
-    if (this.running) this.status.textContent = `Stopped after ${this.writer.ids.length - this.writer.nPrompt} tokens.`;
+    const { running } = this;
     clearTimeout(this.timer);
     this.running = null;
+    if (running) {
+      this.status.textContent = `Stopped after ${this.writer.ids.length - this.writer.nPrompt} tokens.`;
+      if (!this.isBusy) this.paint();
+    }
     this.go.textContent = "Write";
   }
 
@@ -363,17 +376,32 @@ class Panel extends View {
   }
 
   get accent() {
-    const context = make("canvas", { width: 1, height: 1 }).getContext("2d");
+    const context = make("canvas", { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
     context.fillStyle = getComputedStyle(this.go).backgroundColor;
     context.fillRect(0, 0, 1, 1);
     return context.getImageData(0, 0, 1, 1).data.slice(0, 3);
   }
 
+  /** Show the text; and all else, less often where that is slow. The map comes last: to
+   * write on it, the page must be laid out. */
+  paint() {
+    this.tint ??= this.accent;
+    this.ink ??= getComputedStyle(this.go.parentElement).color;
+    this.paintText();
+    const begun = performance.now();
+    if (this.running && begun < this.due) return;
+    this.colourText();
+    this.showNext();
+    this.describe();
+    this.paintHeads();
+    const end = performance.now();
+    this.due = end + (SHARE - 1) * (end - begun);
+  }
+
   repaint() {
-    this.tint = null;
+    this.tint = this.ink = null;
     this.painted = 0;
-    if (this.pictures) this.paintHeads();
-    if (this.writer) this.paintText();
+    if (this.writer?.model.ids.length) this.paint();
   }
 
   /** The part of the attention that is shown: its weights, and where it reads from. */
@@ -386,18 +414,14 @@ class Panel extends View {
 
   paintText() {
     const { writer, text } = this, { ids, nPrompt } = writer;
-    const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 30;
     for (let i = text.childElementCount; i < ids.length; i++) {
       const token = make("span", { textContent: writer.tokenizer.decode([ids[i]]), className: i < nPrompt ? "prompt" : "" });
       text.append(token);
     }
-    if (writer.model.ids.length) this.colourText();
-    if (atEnd) text.scrollTop = text.scrollHeight;
     if (this.other) this.otherText.textContent = this.other.tokenizer.decode(this.other.ids);
   }
 
   colourText() {
-    this.tint ??= this.accent;
     const { t, weights } = this.row, { first, likely, ids } = this.writer;
     const byAttention = this.colour.value === "attention";
     for (let i = Math.max(0, first - 40); i < ids.length; i++) {
@@ -410,7 +434,6 @@ class Panel extends View {
 
   /** Add new rows to the pictures of all heads; all rows when the window has moved. */
   paintHeads() {
-    this.tint ??= this.accent;
     const { model, first } = this.writer, T = model.ids.length, C = model.contextLength;
     if (first !== this.paintedFirst || T < this.painted) this.painted = 0;
     this.paintedFirst = first;
@@ -418,9 +441,10 @@ class Panel extends View {
     this.pictures.forEach(({ whole, shown }, i) => {
       const { n_heads: H } = model.config, map = model.blocks[Math.floor(i / H)].maps[i % H];
       const pixels = new ImageData(C, T - from);
-      for (let t = from; t < T; t++) {
-        for (let j = 0; j <= t; j++) {
-          pixels.data.set([...this.tint, 255 * Math.sqrt(map[t * C + j])], 4 * ((t - from) * C + j));
+      for (let t = from, place = 0; t < T; t++, place += 4 * (C - t)) {
+        for (let j = 0; j <= t; j++, place += 4) {
+          pixels.data.set(this.tint, place);
+          pixels.data[place + 3] = 255 * Math.sqrt(map[t * C + j]);
         }
       }
       whole.getContext("2d").putImageData(pixels, 0, from);
@@ -433,19 +457,26 @@ class Panel extends View {
     this.drawMap();
   }
 
+  showHead() {
+    this.describe();
+    this.drawMap();
+  }
+
   /** The large picture: the chosen head, tokens along its sides, the row that is asked. */
   drawMap() {
-    const { model, tokenizer } = this.writer, { t, last, weights } = this.row, T = last + 1;
+    const { model, tokenizer } = this.writer, { t, last } = this.row, T = last + 1;
     const ratio = window.devicePixelRatio || 1, side = Math.round(352 * ratio), edge = 18 * ratio;
-    if (this.map.width !== side) this.map.width = this.map.height = side;
     const cell = (side - edge) / T, context = this.map.getContext("2d");
+    if (this.map.width !== side) {
+      this.map.width = this.map.height = side; // forgets what the context was told
+      context.font = `${11 * ratio}px ui-monospace, monospace`;
+      context.textAlign = "center";
+      context.textBaseline = "middle";
+    }
     context.clearRect(0, 0, side, side);
     context.imageSmoothingEnabled = false;
     context.drawImage(this.pictures[this.head].whole, 0, 0, T, T, edge, edge, side - edge, side - edge);
-    context.fillStyle = context.strokeStyle = getComputedStyle(this.go.parentElement).color;
-    context.font = `${11 * ratio}px ui-monospace, monospace`;
-    context.textAlign = "center";
-    context.textBaseline = "middle";
+    context.fillStyle = context.strokeStyle = this.ink;
     const every = Math.ceil(T / 24);
     for (let i = 0; i < T; i += every) {
       const label = every === 1 ? visible(tokenizer.tokens[model.ids[i]]).slice(0, 2) : i % (4 * every) ? "" : String(i);
@@ -453,11 +484,11 @@ class Panel extends View {
       context.fillText(label, edge / 2, edge + (i + 0.5) * cell);
     }
     context.strokeRect(edge, edge + t * cell, side - edge - 1, Math.max(cell, 2));
-    this.describe(t, last, weights);
   }
 
-  describe(t, last, weights) {
+  describe() {
     const { model, tokenizer } = this.writer, { n_heads: H } = model.config;
+    const { t, last, weights } = this.row;
     const name = (i) => `“${visible(tokenizer.tokens[model.ids[i]])}” at ${i}`;
     const most = [...weights.keys()].sort((a, b) => weights[b] - weights[a]).slice(0, 4);
     const reads = most.map((i) => `${name(i)} (${Math.round(100 * weights[i])} %)`).join(", ");
@@ -473,7 +504,7 @@ class Panel extends View {
 
   ask(position) {
     this.asked = position;
-    this.drawMap();
+    this.showHead();
     this.colourText();
   }
 

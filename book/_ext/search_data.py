@@ -5,6 +5,7 @@ Reads `book/search_words.yml`. Nothing in here needs Sphinx, so tests use it too
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,7 @@ WORDS = ROOT / "book" / "search_words.yml"
 GLOSSARY = "book/glossary"
 
 
+@cache
 def read_words(path: Path = WORDS) -> dict[str, dict[str, list[str]]]:
     """Read the file: `glossary` and `lessons`, each a place -> its words.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.attention import KVCache
 from lib.module import Linear, Module
-from lib.shapes import require_between, require_divides, require_sizes
+from lib.shapes import require_between, require_divides, require_sizes, require_width
 
-__all__ = ["nearest_neighbors", "PatchEmbedding"]
+__all__ = ["nearest_neighbors", "PatchEmbedding", "Smear"]
 
 
 def nearest_neighbors(
@@ -93,3 +95,52 @@ class PatchEmbedding(Module):
         x = images.unfold(2, p, p).unfold(3, p, p)  # (B, C, rows, columns, p, p)
         x = x.permute(0, 2, 3, 1, 4, 5)  # (B, rows, columns, C, p, p)
         return self.project(x.flatten(3).flatten(1, 2))  # (B, N, C p p) -> (B, N, D)
+
+
+class Smear(Module):
+    r"""Add to each token's vector a learned share of the vector before it.
+
+    :math:`x_t + s \odot x_{t-1}`, with one number in s for each of the D. They start
+    at 0: a model begins as if nothing were smeared. The first blocks need not learn any
+    more to look one token back. It is no part of the Transformer: it changes what a
+    position sees before any attention.
+
+    Args:
+        d_model: size of the vectors D.
+
+    Shapes:
+        x ``(B, T, D)`` -> ``(B, T, D)``. With a cache, x continues what it holds. Where
+        rows hold several texts, or shorter ones behind padding: positions, int64
+        ``(B, T)``; what stands at position 0 has nothing before it.
+
+    Raises:
+        ValueError: if ``d_model`` is below 1, or x has another last dimension.
+
+    Source: Jordan et al. (2025), modded-nanogpt, under the same name; earlier, as a
+    shift of tokens: Peng et al. (2023), section 3.1.
+
+    Home lesson: 19_modern_blocks
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        require_sizes(d_model=d_model)
+        self.share = nn.Parameter(torch.zeros(d_model))
+        self.d_model = d_model
+
+    def forward(
+        self,
+        x: Tensor,
+        cache: KVCache | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Return the vectors with a share of those before them."""
+        require_width(x, self.d_model)
+        so_far = x
+        if cache is not None:
+            rows = x.unsqueeze(1)  # (B, 1, T, D), as of a single head
+            so_far = cache.append(rows, rows)[0].squeeze(1)
+        before = F.pad(so_far, (0, 0, 1, 0))[:, -x.size(1) - 1 : -1]  # (B, T, D)
+        if positions is not None:
+            before = before * (positions > 0).unsqueeze(-1)
+        return torch.addcmul(x, before, self.own("share"))

@@ -126,6 +126,7 @@ def _require_plain(c: GPTConfig) -> None:
         "window": None,
         "kv_rank": None,
         "n_experts": None,
+        "smear": False,
     }
     for name, allowed in plain.items():
         allowed = allowed if isinstance(allowed, tuple) else (allowed,)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lib.attention import KVCache, MultiHeadAttention
 from lib.block import Block
+from lib.embedding import Smear
 from lib.ffn import FeedForward, SwiGLU
 from lib.latent import LatentAttention
 from lib.module import Linear, Module
@@ -90,6 +91,7 @@ class GPTConfig:
         n_active: of a `MoE`: number of experts that each token uses.
         shared_expert: whether there is one more that every token uses.
         renormalise, capacity_factor, balance_weight, bias_rate: of a `MoE`.
+        smear: whether a `Smear` adds to each token's vector a share of the one before.
 
     Raises:
         TypeError: for a number, a switch or a scaling that is none.
@@ -133,6 +135,7 @@ class GPTConfig:
     capacity_factor: float | None = None
     balance_weight: float = 0.01
     bias_rate: float = 0.0
+    smear: bool = False
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -231,6 +234,7 @@ class GPT(Module):
         c = self.config = config
         self.context_length = c.context_length
         self.tokens = nn.Embedding(c.vocab_size, c.d_model)
+        self.smear = Smear(c.d_model) if c.smear else None
         self.positions, rotary = _make_positions(c)
         self.dropout = nn.Dropout(c.dropout)
         self.blocks = nn.ModuleList(
@@ -253,21 +257,25 @@ class GPT(Module):
         """Return the logits of the next token at each position."""
         start = 0 if cache is None else cache[0].length
         x = self.tokens(ids)  # (B, T) -> (B, T, D)
+        n_caches = len(self.blocks) + (self.smear is not None)
+        caches = [None] * n_caches if cache is None else [*cache]
+        if self.smear is not None:
+            x = self.smear(x, caches.pop(), positions)
         if self.positions is not None:
             x = self.positions(x, start if positions is None else positions)
         if mask is not None:
             mask = _and_causal(mask, ids, start)
         if self.dropout.training:
             x = self.dropout(x)
-        caches = [None] * len(self.blocks) if cache is None else cache
         for block, own in zip(self.blocks, caches, strict=True):
             x = block(x, mask, is_causal=mask is None, cache=own, positions=positions)
         return self.head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
 
     def new_cache(self) -> list[KVCache]:
-        """Return an empty cache for each block."""
+        """Return an empty cache for each block, and one more for a `Smear`."""
         length = self.context_length
-        return [block.attention.new_cache(length) for block in self.blocks]
+        caches = [block.attention.new_cache(length) for block in self.blocks]
+        return caches if self.smear is None else [*caches, KVCache(length)]
 
 
 def _and_causal(mask: Tensor, ids: Tensor, start: int) -> Tensor:

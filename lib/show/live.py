@@ -20,7 +20,7 @@ from lib.train.checkpoint import save_checkpoint
 __all__ = ["playground"]
 
 LARGEST = 4 * 2**20  # bytes, as in engine.js
-REFUSED = ("kv_rank", "n_experts", "rotary_scaling")
+REFUSED = ("kv_rank", "n_experts", "rotary_scaling", "smear")
 OPTIONS = ("temperature", "top_k", "top_p", "seed", "speed")
 
 
@@ -67,7 +67,7 @@ def playground(
     for name in options.keys() - set(OPTIONS):
         raise TypeError(f"option {name!r} is unknown; there are {', '.join(OPTIONS)}")
     for name in REFUSED:
-        if (value := getattr(model.config, name)) is not None:
+        if value := getattr(model.config, name):
             raise ValueError(f"model has {name}={value}; that part is not shown here")
     shown = {"prompt": prompt, **options}
     if on_page is not None and is_quiet():

@@ -116,8 +116,8 @@ class Smear(Module):
     Raises:
         ValueError: if ``d_model`` is below 1, or x has another last dimension.
 
-    Source: Jordan et al. (2025), modded-nanogpt, under the same name; earlier, as a
-    shift of tokens: Peng et al. (2023), section 3.1.
+    Source: the repository modded-nanogpt, under the same name; a relative is the shift
+    of tokens in RWKV.
 
     Home lesson: 19_modern_blocks
     """

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from times import ROOT, kept, machine
@@ -65,13 +66,16 @@ POST_NORM = {"pre_norm": False, "n_encoder_layers": 3, "n_decoder_layers": 3}
 POST_NORM_TRAINING = {"learning_rate": 6e-3, "betas": (0.9, 0.98), "schedule": "linear"}
 POST_NORM_STEPS = MUON_STEPS = 400
 
-# The recipe of lesson 11, and the same for as long as the reference takes.
+# The recipe of lesson 11; another model of its size, which learns in fewer and cheaper
+# steps; and one for as long as the reference takes.
 SMALL = PLAIN | {"position": "rotary", "head_bias": False, "init": "fan_in"}
 FAST = GPTConfig(65, 64, 4, 2, 256, 64, **SMALL)
 FAST_TRAINING = {"optimizer": "muon", "learning_rate": 0.01, "clip": 0.1}
 FAST_TRAINING |= {"embedding_learning_rate": 0.05, "momentum": 0.9, "rounds": 3}
 FAST_TRAINING |= {"schedule": "linear", "n_warmup": 10}
 FAST_STEPS, FAST_BATCH = 520, 12
+QUICK = replace(FAST, smear=True, ffn="relu2", n_heads=2)
+QUICK_STEPS = 360
 LONG = GPTConfig(65, 112, 4, 3, 448, 128, **SMALL)
 LONG_STEPS, LONG_BATCH = 1_700, 8
 
@@ -148,28 +152,42 @@ def training(text: str) -> list[dict]:
         )
         return taken, estimate_loss(run.model, validation, length)
 
-    seeds = [random.SystemRandom().randrange(10**6) for _ in range(3)]
-    fast = TrainConfig(FAST_STEPS, **FAST_TRAINING)
-    ours = [one(FAST, fast, FAST_BATCH, seed) for seed in seeds]
-    reference = one(REFERENCE, REFERENCE_TRAINING, REFERENCE_BATCH, 0)
-    taken = statistics.median(t for t, _ in ours)
+    seeds = [random.SystemRandom().randrange(10**6) for _ in range(5)]
+    reference = [one(REFERENCE, REFERENCE_TRAINING, REFERENCE_BATCH, 0)]
+    runs = {}
+    for what, config, n_steps in (
+        ("lesson 11's recipe", FAST, FAST_STEPS),
+        ("with smear, squared ReLU and two heads", QUICK, QUICK_STEPS),
+    ):
+        settings = TrainConfig(n_steps, **FAST_TRAINING)
+        runs[what, config] = [one(config, settings, FAST_BATCH, s) for s in seeds]
+    reference.append(one(REFERENCE, REFERENCE_TRAINING, REFERENCE_BATCH, 1))
+    theirs = statistics.median(t for t, _ in reference)
     config, settings = LONG, TrainConfig(LONG_STEPS, **FAST_TRAINING)
     long, loss = one(config, settings, LONG_BATCH, seeds[0])
-    size, n = count_parameters(GPT(REFERENCE)), count_parameters(GPT(FAST))
-    losses = ", ".join(f"{v:.3f}" for _, v in ours)
+    compared = (
+        f"reference ({count_parameters(GPT(REFERENCE)):,} parameters, 2,000 steps): "
+        f"{theirs:.1f} s; validation {', '.join(f'{v:.3f}' for _, v in reference)}"
+    )
+
+    def ratio_row(what: str, config: GPTConfig) -> dict:
+        ours = runs[what, config]
+        taken = statistics.median(t for t, _ in ours)
+        n, losses = count_parameters(GPT(config)), (f"{v:.3f}" for _, v in ours)
+        return row(
+            f"training to 1.88 nats, {what} (GPT of {n:,} parameters, seeds {seeds})",
+            f"{taken:.1f} s; validation {', '.join(losses)}",
+            compared,
+            round(theirs / taken, 1),
+        )
+
     return [
-        row(
-            f"training to 1.88 nats (GPT of {n:,} parameters, seeds {seeds})",
-            f"{taken:.1f} s; validation {losses}",
-            f"reference ({size:,} parameters, 2,000 steps): {reference[0]:.1f} s; "
-            f"validation {reference[1]:.3f}",
-            round(reference[0] / taken, 1),
-        ),
+        *(ratio_row(*which) for which in runs),
         row(
             f"training for as long (GPT of {count_parameters(GPT(LONG)):,} parameters, "
             f"context {LONG.context_length}, {LONG_STEPS:,} steps)",
             f"{long:.0f} s; validation {loss:.3f}",
-            f"reference: {reference[0]:.0f} s; validation {reference[1]:.3f}",
+            f"reference: {theirs:.0f} s; validation {reference[0][1]:.3f}",
         ),
     ]
 
@@ -199,7 +217,7 @@ def writing(text: str) -> list[dict]:
                 round(full / cached, 1),
             )
         )
-        rows.append(thousand_tokens(model, length))
+        rows += thousand_tokens(model, length)
     return rows
 
 
@@ -212,23 +230,70 @@ def fastest(*works: Callable) -> list[float]:
     return [statistics.median(taken[2:]) for taken in times]
 
 
-def thousand_tokens(model: GPT, length: int) -> dict:
-    """Write 1,000 tokens from one, across window moves, with and without the cache."""
-    prompt = torch.zeros(1, 1, dtype=torch.long)
+def thousand_tokens(model: GPT, length: int) -> list[dict]:
+    """Write 1,000 tokens from one, across window moves, in four ways."""
+    prompt, n = torch.zeros(1, 1, dtype=torch.long), 1_000
 
-    def write(use_cache: bool) -> float:
+    def write(use_cache: bool) -> None:
         g = torch.Generator().manual_seed(0)
-        settings = {"use_cache": use_cache, "generator": g}
-        return seconds(lambda: generate(model, prompt, 1_000, **settings))
+        generate(model, prompt, n, use_cache=use_cache, generator=g)
 
-    pairs = [(write(True), write(False)) for _ in range(3)]
-    with_, without = (1_000 / statistics.median(times) for times in zip(*pairs))
-    return row(
-        f"writing 1,000 tokens, context {length}",
-        f"{with_:,.0f} tokens/s",
-        f"without the cache: {without:,.0f} tokens/s",
-        round(statistics.median(slow / fast for fast, slow in pairs), 1),
-    )
+    ways = {"without the cache": lambda: write(False)}
+    ways["the plain way"] = lambda: write_plainly(model, prompt, n)
+    if find_spec("transformers"):
+        ways["transformers' GPT-2, with its cache"] = partial(
+            write_with_transformers, transformers_model(length), prompt, n
+        )
+    times: dict[str, list[float]] = {"ours": [], **{name: [] for name in ways}}
+    for _ in range(5):
+        for name, work in ({"ours": lambda: write(True)} | ways).items():
+            times[name].append(seconds(work))
+    ours = times.pop("ours")
+    return [
+        row(
+            f"writing 1,000 tokens, context {length}",
+            f"{n / statistics.median(ours):,.0f} tokens/s",
+            f"{name}: {n / statistics.median(taken):,.0f} tokens/s",
+            round(statistics.median(b / a for a, b in zip(ours, taken)), 1),
+        )
+        for name, taken in times.items()
+    ]
+
+
+@torch.inference_mode()
+def write_plainly(model: GPT, ids: torch.Tensor, n: int) -> None:
+    """Read the last tokens again for each new one, and choose by chance."""
+    for _ in range(n):
+        logits = model(ids[:, -model.context_length :])[:, -1]
+        new = torch.multinomial(logits.softmax(dim=-1), 1)
+        ids = torch.cat([ids, new], dim=1)
+
+
+def transformers_model(length: int):
+    """Return a GPT-2 of transformers with the sizes of the reference."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    sizes = {"vocab_size": 65, "n_embd": 128, "n_layer": 4, "n_head": 4}
+    return GPT2LMHeadModel(
+        GPT2Config(n_positions=length, bos_token_id=0, eos_token_id=0, **sizes)
+    ).eval()
+
+
+@torch.inference_mode()
+def write_with_transformers(model, ids: torch.Tensor, n: int) -> None:
+    """Call its `generate`; a full window goes on from its last three quarters."""
+    length, end = model.config.n_positions, ids.size(1) + n
+    options = {"do_sample": True, "top_k": 0, "pad_token_id": 0, "eos_token_id": None}
+    while ids.size(1) < end:
+        window = ids if ids.size(1) < length else ids[:, -(length * 3 // 4) :]
+        new = min(length - window.size(1), end - ids.size(1))
+        written = model.generate(
+            window,
+            attention_mask=torch.ones_like(window),
+            max_new_tokens=new,
+            **options,
+        )
+        ids = torch.cat([ids, written[:, window.size(1) :]], dim=1)
 
 
 def naive_merges(text: str, vocab_size: int) -> list[tuple[int, int]]:

@@ -481,7 +481,7 @@ for way in ("by hand", "DDP", "ZeRO-1"):
 #
 # The second line goes on in a single process: whatever wrote a checkpoint, it holds whole weights
 # and the whole state, so anything can read it. If a process dies, the others stop, and the last
-# checkpoint stays.
+# checkpoint stays. On several machines: [From laptop to cluster](../book/cluster.md).
 
 # %% [markdown]
 # ## Check

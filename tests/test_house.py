@@ -16,8 +16,8 @@ from notebooks import ROOT
 ROWS = [
     ["lib", "stopping"],
     ["shapes", "device", "module", "command_line"],
-    ["position", "norm", "ffn", "embedding", "moe"],
-    ["attention", "flash", "latent"],
+    ["position", "norm", "ffn", "moe"],
+    ["attention", "flash", "latent", "embedding"],
     ["block"],
     ["own"],
     ["text"],

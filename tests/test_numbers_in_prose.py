@@ -96,6 +96,7 @@ def test_numbers_on_the_pages_of_the_book_are_recorded() -> None:
         rows = json.loads((ROOT / "data" / record).read_text("utf-8"))
         found += numbers(json.dumps(rows))
     pages = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md"))]
+    pages.remove(ROOT / "book" / "cluster.md")  # test_cluster.py reckons its numbers
     problems = [page_problems(p.name, p.read_text("utf-8"), found) for p in pages]
     expect_none(sum(problems, []))
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from lib.attention import MultiHeadAttention
 from lib.block import Block
-from lib.embedding import PatchEmbedding
+from lib.embedding import PatchEmbedding, Smear
 from lib.ffn import FeedForward, SwiGLU
 from lib.latent import LatentAttention
 from lib.models import build_model
@@ -73,6 +73,7 @@ REFUSED = {
     LanguageModel: lambda: LanguageModel(7, 8, 6, [make_block()]),
     MultiHeadAttention: lambda: MultiHeadAttention(8, 2),
     LatentAttention: lambda: LatentAttention(8, 2, 3, Rotary(2, 6)),
+    Smear: lambda: Smear(8),
     Encoder: lambda: Encoder(8, 2, 1, 8),
     Decoder: lambda: Decoder(8, 2, 1, 8),
     Block: make_block,

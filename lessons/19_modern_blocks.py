@@ -648,7 +648,8 @@ check_share_heads(share_heads)
 # a text of yours.
 #
 # The library's entries: [RMSNorm](../book/api.md#norm), [Rotary and RotaryScaling](../book/api.md#position),
-# [MultiHeadAttention](../book/api.md#attention), [Smear](../book/api.md#embedding), [load_llama and export_llama](../book/api.md#modelsllama_files).
+# [MultiHeadAttention](../book/api.md#attention), [Smear](../book/api.md#embedding),
+# [load_llama and export_llama](../book/api.md#modelsllama_files).
 
 # %% [markdown]
 # ## To read

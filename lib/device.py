@@ -64,8 +64,12 @@ def memory_of(device: torch.device) -> int | None:
     return min(_limits(), default=None)
 
 
-def require_file(path: str | Path) -> None:
+def require_file(path: str | Path, per_byte: int = PER_BYTE) -> None:
     """Refuse what may never end, as a pipe or a device, and what is too large.
+
+    Args:
+        path: of a text.
+        per_byte: bytes of memory that each of its bytes will need.
 
     Raises:
         ValueError: for those.
@@ -75,10 +79,10 @@ def require_file(path: str | Path) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ValueError(f"path={str(path)!r} is no file but a pipe or a device")
     size, memory = path.stat().st_size, memory_of(torch.device("cpu"))
-    if memory is not None and size * PER_BYTE > memory:
+    if memory is not None and size * per_byte > memory:
         raise ValueError(
             f"path={str(path)!r} has {size:,} bytes; with the memory of this machine "
-            f"a text may have {memory // PER_BYTE:,}"
+            f"a text may have {memory // per_byte:,}"
         )
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lib import data_folder, is_offline, stay_offline
-from lib.device import cache_folder, require_file
-from lib.text.files import read_regular
+from lib.device import PER_BYTE, cache_folder
+from lib.text.pieces import require_length, text_pieces
 from lib.text.standin import write_play
 
 __all__ = ["Corpus", "load_corpus", "read_text"]
@@ -28,7 +28,6 @@ URL = (
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 SIZE = 1_115_394  # bytes, and characters too
 PATIENCE = 5.0  # seconds for the whole download: name, connection and bytes
-SHORTEST = 1_000  # characters that a text of the reader's own needs
 
 
 @dataclass(frozen=True)
@@ -130,19 +129,8 @@ def read_text(path: str | Path) -> str:
 
     Home lesson: 12_training_runs
     """
-    try:
-        require_file(path)
-        text = read_regular(path).decode("utf-8").removeprefix("\ufeff")
-    except OSError as error:
-        raise ValueError(f"path={str(path)!r} cannot be read: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"path={str(path)!r} is not utf-8 at byte {error.start:,} "
-            f"(0x{error.object[error.start]:02x}); save the text as utf-8"
-        ) from None
-    if (n := len(text)) < SHORTEST:
-        wanted = f"it must have {SHORTEST:,} or more"
-        raise ValueError(f"path={str(path)!r} has {n:,} characters; {wanted}")
+    text = "".join(text_pieces(path, PER_BYTE))
+    require_length(path, len(text))
     return text
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from lib.command_line import option_name
 from lib.text.bpe import BPETokenizer
-from lib.text.corpus import read_text
+from lib.text.pieces import TextFacts, text_pieces
 from lib.text.tokenizer import CharTokenizer
 from lib.train.checkpoint import Checkpoint
 from lib.train.run_settings import RunSettings
@@ -70,5 +69,5 @@ def require_same(
 def _sha256(path: str) -> str | None:
     """Return what the notes of a run say of a text; None of one that is none."""
     with suppress(ValueError):
-        return hashlib.sha256(read_text(path).encode()).hexdigest()
+        return TextFacts(text_pieces(path)).sha256
     return None

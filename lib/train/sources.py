@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shlex
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +18,8 @@ from lib.module import in_mode
 from lib.tasks import make_task
 from lib.text.batches import random_batch, split_text
 from lib.text.bpe import BPETokenizer
-from lib.text.corpus import load_corpus, read_text
+from lib.text.corpus import load_corpus
+from lib.text.pieces import TextFacts, encode_pieces, require_length, text_pieces
 from lib.text.tokenizer import CharTokenizer
 from lib.text.vocabulary import Tokenizer
 from lib.train import estimate_loss, next_token_loss
@@ -28,11 +30,15 @@ __all__ = ["TextSource", "TaskSource", "open_source"]
 
 LARGEST_ALPHABET = 256  # presets with more tokens than this read byte pairs
 N_STEPS = 1_000  # of a task
+LONGEST_TEST = 1_000_000  # tokens of a text
 TEXT_ONLY = ("text", "epochs", "tokenizer", "vocab_size")  # settings without a task
 
 
 class TextSource:
     """Windows of a text; its first 90 % to learn from, the rest to test with.
+
+    A text of the reader's own is read in pieces, and its characters become ids of one
+    byte. Only byte pairs need it as a whole.
 
     Attributes:
         about: what the text was, for the notes of a checkpoint.
@@ -46,10 +52,12 @@ class TextSource:
         self.settings = s
         if s.text is None:
             corpus = load_corpus()
-            self.text, name = corpus.text, corpus.name
+            self.pieces, name = lambda: [corpus.text], corpus.name
         else:
-            self.text, name = read_text(s.text), Path(s.text).name
-        self.about = _about(name, self.text.encode())
+            self.pieces, name = partial(text_pieces, s.text), Path(s.text).name
+        self.facts = TextFacts(self.pieces())
+        require_length(s.text, self.facts.length)
+        self.about = _about(name, self.facts.sha256)
 
     def make_tokenizer(self) -> CharTokenizer | BPETokenizer:
         """Return the tokenizer that the settings name, made from the text."""
@@ -62,24 +70,38 @@ class TextSource:
         if kind == "characters":
             if s.vocab_size is not None:
                 raise ValueError(f"vocab_size={s.vocab_size} needs tokenizer='bpe'")
-            return CharTokenizer(self.text)
+            return CharTokenizer("".join(self.facts.alphabet))
         if kind != "bpe":
             raise ValueError(f"tokenizer={kind!r} must be auto, characters or bpe")
-        return BPETokenizer.train(split_text(self.text)[0], vocab_size)
+        return BPETokenizer.train(split_text(self.whole())[0], vocab_size)
+
+    def whole(self) -> str:
+        """Return the text in one piece."""
+        return "".join(self.pieces())
 
     def prepare(self, tokenizer: Tokenizer, length: int, device: str) -> None:
         """Cut the text into tokens, to be read in windows of a length."""
-        self.length, splits = length, []
-        for name, part in zip(("training", "validation"), split_text(self.text)):
-            ids = torch.tensor(tokenizer.encode(part), device=device)
+        self.length = length
+        splits = [ids.to(device) for ids in self._encode(tokenizer)]
+        for name, ids in zip(("training", "validation"), splits):
             if len(ids) <= length:
                 raise ValueError(
                     f"the {name} text has {len(ids)} tokens; context_length="
                     f"{length} needs {length + 1} or more: "
                     "take a longer text, a shorter context or fewer tokens of bpe"
                 )
-            splits.append(ids)
         self.tokens, self.validation = splits
+
+    def _encode(self, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
+        """Return the ids of both parts of the text."""
+        if isinstance(tokenizer, CharTokenizer):
+            ids = encode_pieces(tokenizer, self.pieces(), self.facts.length)
+            train, rest = split_text(ids)  # an id for each character
+        else:
+            parts = split_text(self.whole())
+            train, rest = (torch.tensor(tokenizer.encode(part)) for part in parts)
+        self.n_untested = max(0, len(rest) - LONGEST_TEST)
+        return train, rest[:LONGEST_TEST].long()
 
     def n_steps(self) -> int:
         """Return how many steps the settings ask for."""
@@ -88,13 +110,15 @@ class TextSource:
         return math.ceil(steps) if s.n_steps is None else s.n_steps
 
     def describe(self) -> str:
-        """Return how much there is to learn from."""
-        return f"{len(self.tokens):,} tokens"
+        """Return how much there is to learn from, and to test with if not all."""
+        tested = f", tested on {LONGEST_TEST:,} more" if self.n_untested else ""
+        return f"{len(self.tokens):,} tokens{tested}"
 
     def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw a batch of windows."""
         size = self.settings.batch_size
-        return random_batch(self.tokens, size, self.length, generator)
+        windows = random_batch(self.tokens, size, self.length, generator)
+        return tuple(ids.long() for ids in windows)
 
     def loss(self, model: nn.Module) -> float:
         """Return the loss on the whole validation text, in nats per token.
@@ -130,7 +154,7 @@ class TaskSource:
         self.context_length = self.task.context_length
         self.task.batch(1, torch.Generator())  # what it cannot draw is refused now
         rows = torch.stack([*self.task.test]).numpy().tobytes()
-        self.about = _about(s.task, rows)
+        self.about = _about(s.task, hashlib.sha256(rows).hexdigest())
 
     def make_tokenizer(self) -> Tokenizer:
         """Return the tokenizer of the task."""
@@ -188,7 +212,6 @@ def open_source(s: RunSettings) -> TextSource | TaskSource:
     return TextSource(s) if s.task is None else TaskSource(s)
 
 
-def _about(name: str, data: bytes) -> dict:
+def _about(name: str, sha256: str) -> dict:
     """Return notes of where the data came from."""
-    digest = hashlib.sha256(data).hexdigest()
-    return {"data": name, "data_sha256": digest, "torch": torch.__version__}
+    return {"data": name, "data_sha256": sha256, "torch": torch.__version__}

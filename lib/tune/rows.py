@@ -85,19 +85,20 @@ def read_pairs(
 
 def _read_lines(path: str | Path, read: Callable[[dict], object]) -> list:
     """Return what ``read`` makes of each line; name the bad ones."""
-    rows, bad = [], []
+    rows, bad, reason = [], [], ""
     for number, line in enumerate(read_regular(path).split(b"\n"), start=1):
         try:
             if text := line.decode().strip():
                 rows.append(read(_parse(text)))
         except (ValueError, TypeError) as error:
-            bad.append((number, printable(error, LONGEST_ERROR)))
+            reason = reason or printable(error, LONGEST_ERROR)
+            bad.append(number)
     if bad:
-        (first, error), others = bad[0], bad[1:]
-        more = ", ".join(str(number) for number, _ in others[:MOST_NAMED])
+        first, *others = bad
+        more = ", ".join(map(str, others[:MOST_NAMED]))
         more += ", ..." if len(others) > MOST_NAMED else ""
         also = f" ({len(others)} more bad lines: {more})" if others else ""
-        raise ValueError(f"{printable(path)}, line {first}: {error}{also}")
+        raise ValueError(f"{printable(path)}, line {first}: {reason}{also}")
     if not rows:
         raise ValueError(f"{printable(path)} has no rows")
     return rows

@@ -1,0 +1,138 @@
+"""A text piece by piece, so that a training needs memory for its tokens alone."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from lib.device import require_file
+from lib.text.files import open_regular
+from lib.text.tokenizer import CharTokenizer
+
+__all__ = ["TextFacts", "encode_pieces", "require_length", "text_pieces"]
+
+PIECE = 2**22  # bytes that are read at once
+SHORTEST = 1_000  # characters that a text of the reader's own needs
+PER_BYTE = 6  # bytes of memory for each byte of a text: its ids, at most, and a piece
+BYTE, WORD = ("latin-1", torch.uint8), ("utf-32-le", torch.int32)  # of an id
+
+
+def text_pieces(
+    path: str | Path, per_byte: int = PER_BYTE, size: int = PIECE
+) -> Iterator[str]:
+    """Yield a text of your own from its beginning, character for character.
+
+    Args:
+        path: a utf-8 file; a byte order mark is dropped.
+        per_byte: bytes of memory that each of its bytes will need.
+        size: bytes that are read at once.
+
+    Raises:
+        ValueError: if the file cannot be read, is not utf-8, or has more bytes than
+            this machine has the memory for.
+    """
+    try:
+        require_file(path, per_byte)
+        with open(open_regular(path), "rb") as file:
+            yield from _decoded(file, size)
+    except OSError as error:
+        raise ValueError(f"path={str(path)!r} cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"path={str(path)!r} is not utf-8 at byte {error.start:,} "
+            f"(0x{error.object[0]:02x}); save the text as utf-8"
+        ) from None
+
+
+def _decoded(file: BinaryIO, size: int) -> Iterator[str]:
+    """Yield the text of a file; an error's ``start`` counts from its beginning."""
+    decoder, mark, done, data = codecs.getincrementaldecoder("utf-8")(), "\ufeff", 0, b"."
+    while data:
+        data = file.read(size)
+        try:
+            text = decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            start = done - (len(error.object) - len(data)) + error.start
+            byte = error.object[error.start : error.start + 1]
+            raise UnicodeDecodeError("utf-8", byte, start, start + 1, "") from None
+        done += len(data)
+        if text:
+            yield text.removeprefix(mark)
+            mark = ""
+
+
+def require_length(path: str | Path, length: int) -> None:
+    """Refuse a text with too few characters.
+
+    Raises:
+        ValueError: for such a text.
+    """
+    if length < SHORTEST:
+        wanted = f"it must have {SHORTEST:,} or more"
+        raise ValueError(f"path={str(path)!r} has {length:,} characters; {wanted}")
+
+
+class TextFacts:
+    """What one pass over a text tells.
+
+    Args:
+        pieces: the text.
+
+    Attributes:
+        length: number of characters.
+        alphabet: the characters that occur.
+        sha256: of the text in utf-8.
+    """
+
+    def __init__(self, pieces: Iterable[str]) -> None:
+        digest, known, self.length = hashlib.sha256(), {}, 0
+        for piece in pieces:
+            digest.update(piece.encode())
+            new = set(piece.translate(known))  # without what is known: quick
+            known |= dict.fromkeys(map(ord, new))
+            self.length += len(piece)
+        self.alphabet = {chr(code) for code in known}
+        self.sha256 = digest.hexdigest()
+
+
+class _Ids(dict):
+    """The character that stands for the id of each character; others are refused."""
+
+    def __missing__(self, code: int) -> str:
+        raise ValueError(f"{chr(code)!r} is not in the vocabulary")
+
+
+def encode_pieces(
+    tokenizer: CharTokenizer, pieces: Iterable[str], length: int
+) -> Tensor:
+    """Return the ids of a text's characters, in one byte each where that is enough.
+
+    Args:
+        tokenizer: gives each character its id.
+        pieces: the text; none of them empty.
+        length: number of its characters N.
+
+    Returns:
+        Ids ``(N,)``, uint8 or int32.
+
+    Raises:
+        ValueError: for a character outside the vocabulary, or another length.
+    """
+    code, dtype = BYTE if tokenizer.vocab_size <= 256 else WORD
+    table = _Ids({ord(c): chr(i) for c, i in tokenizer.ids.items()})
+    tokens, done = torch.empty(length, dtype=dtype), 0
+    for piece in pieces:
+        data = bytearray(piece.translate(table).encode(code, "surrogatepass"))
+        ids = torch.frombuffer(data, dtype=dtype)
+        if done + len(ids) <= length:
+            tokens[done : done + len(ids)] = ids
+        done += len(ids)
+    if done != length:
+        raise ValueError(f"the text had {length:,} characters and has {done:,} now")
+    return tokens

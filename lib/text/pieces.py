@@ -52,7 +52,8 @@ def text_pieces(
 
 def _decoded(file: BinaryIO, size: int) -> Iterator[str]:
     """Yield the text of a file; an error's ``start`` counts from its beginning."""
-    decoder, mark, done, data = codecs.getincrementaldecoder("utf-8")(), "\ufeff", 0, b"."
+    decoder, mark = codecs.getincrementaldecoder("utf-8")(), "\ufeff"
+    done, data = 0, b"."  # bytes before the piece, and the piece
     while data:
         data = file.read(size)
         try:

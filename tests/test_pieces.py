@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib import device
 from lib.text.corpus import read_text
 from lib.text.pieces import TextFacts, encode_pieces, require_length, text_pieces
 from lib.text.tokenizer import CharTokenizer
@@ -101,3 +102,11 @@ def test_of_a_long_text_a_part_is_tested(file: Path, monkeypatch) -> None:
     whole = CharTokenizer(TEXT).encode(TEXT)
     assert source.validation.tolist() == whole[cut : cut + 50]
     assert source.describe() == f"{cut:,} tokens, tested on 50 more"
+
+
+def test_byte_pairs_need_memory_for_the_whole_text(file: Path, monkeypatch) -> None:
+    size = file.stat().st_size
+    monkeypatch.setattr(device, "_limits", lambda: [10 * size])
+    assert len(prepared(file).tokens) == int(0.9 * len(TEXT))
+    with pytest.raises(ValueError, match="a text may have"):
+        prepared(file, tokenizer="bpe", vocab_size=300)

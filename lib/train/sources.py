@@ -18,7 +18,7 @@ from lib.module import in_mode
 from lib.tasks import make_task
 from lib.text.batches import random_batch, split_text
 from lib.text.bpe import BPETokenizer
-from lib.text.corpus import load_corpus
+from lib.text.corpus import load_corpus, read_text
 from lib.text.pieces import TextFacts, encode_pieces, require_length, text_pieces
 from lib.text.tokenizer import CharTokenizer
 from lib.text.vocabulary import Tokenizer
@@ -52,9 +52,11 @@ class TextSource:
         self.settings = s
         if s.text is None:
             corpus = load_corpus()
-            self.pieces, name = lambda: [corpus.text], corpus.name
+            self.whole, name = lambda: corpus.text, corpus.name
+            self.pieces = lambda: [corpus.text]
         else:
-            self.pieces, name = partial(text_pieces, s.text), Path(s.text).name
+            self.whole, name = partial(read_text, s.text), Path(s.text).name
+            self.pieces = partial(text_pieces, s.text)
         self.facts = TextFacts(self.pieces())
         require_length(s.text, self.facts.length)
         self.about = _about(name, self.facts.sha256)
@@ -74,10 +76,6 @@ class TextSource:
         if kind != "bpe":
             raise ValueError(f"tokenizer={kind!r} must be auto, characters or bpe")
         return BPETokenizer.train(split_text(self.whole())[0], vocab_size)
-
-    def whole(self) -> str:
-        """Return the text in one piece."""
-        return "".join(self.pieces())
 
     def prepare(self, tokenizer: Tokenizer, length: int, device: str) -> None:
         """Cut the text into tokens, to be read in windows of a length."""

@@ -874,7 +874,7 @@ class Smear(nn.Module):
         self.share = nn.Parameter(torch.zeros(d_model))
 
     def forward(self, x):
-        before = F.pad(x, (0, 0, 1, 0))[:, :-1]  # (B, T, D): shifted right, zeros first
+        before = F.pad(x, (0, 0, 1, 0))[:, :-1]  # (B, T, D), zeros first
         return x + self.share * before
 
 

@@ -22,6 +22,7 @@ Each public name says in its docstring which lesson builds it in front of the re
 The environment variables that the library reads are read here and nowhere else.
 """
 
+import gc
 import io
 import os
 import sys
@@ -49,6 +50,7 @@ if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in STRICT:
     # that it lacks is shown as a question mark; it does not end the program.
     sys.stdout.reconfigure(errors="replace")
 if sys.argv[:1] == ["-m"]:  # a command starts: its module is still looked for
+    gc.disable()  # nothing that loads is garbage; `run_command` switches it on again
     stopping.before_the_start(speaks=os.environ.get("RANK", "0") == "0")
 
 

@@ -21,7 +21,9 @@ __all__ = [
     "cache_folder",
 ]
 
-LARGEST_OUTPUT = 2**26  # numbers that one layer gives in an evaluation: 256 MB
+# Numbers that one layer gives in an evaluation. 4 MB stay near a processor; more is
+# slower and needs more memory. A GPU is slow with less than it can compute at once.
+LARGEST_OUTPUT, LARGEST_ON_GPU = 2**20, 2**26
 DEVICES = ("cpu", "cuda", "mps", "xpu")  # what the course can compute with
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 PER_BYTE = 17  # bytes of memory for each byte of a text: itself, a list, a tensor
@@ -141,8 +143,11 @@ def windows_that_fit(model: nn.Module, context_length: int) -> int:
     For one token no layer gives more numbers than the longest side of a weight: the
     vocabulary, or the middle of a feed-forward network.
     """
-    widest = max((size for p in model.parameters() for size in p.shape), default=1)
-    return max(1, min(256, LARGEST_OUTPUT // (context_length * widest)))
+    weights = [*model.parameters()]
+    widest = max((size for p in weights for size in p.shape), default=1)
+    on_gpu = any(p.device.type not in ("cpu", "meta") for p in weights)
+    largest = LARGEST_ON_GPU if on_gpu else LARGEST_OUTPUT
+    return max(1, min(256, largest // (context_length * widest)))
 
 
 def cache_folder() -> Path:

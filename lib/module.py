@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, is_grad_enabled, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-__all__ = ["Linear", "Module", "in_mode"]
+__all__ = ["Linear", "Module", "in_mode", "sizes_only"]
+
+DRAWN = {"normal_", "uniform_", "kaiming_uniform_", "trunc_normal_"}
+POINTWISE = {"cos", "div", "mul", "neg", "sin", "__rpow__"}
 
 
 class Module(nn.Module):
@@ -77,3 +83,37 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for part, was_training in before.items():
             part.training = was_training
+
+
+@contextmanager
+def sizes_only() -> Iterator[None]:
+    """Build models whose tensors have sizes and take no memory, at once.
+
+    PyTorch can do that alone; but for functions that are written in Python it loads its
+    compiler first, which takes longer than all the rest. Those that models are begun
+    with are answered here.
+    """
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
+class _Unfilled(TorchFunctionMode):
+    """Gives tensors of the right size to functions that would fill them."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", "")
+        tensors = [value for value in args if isinstance(value, Tensor)]
+        if name in DRAWN:
+            return args[0] if args else kwargs["tensor"]
+        if name == "arange" and all(type(value) is int for value in args):
+            return torch.empty(len(range(*args)), dtype=kwargs.get("dtype", torch.long))
+        if name in POINTWISE and any(t.is_floating_point() for t in tensors):
+            shape = torch.broadcast_shapes(*(t.shape for t in tensors))
+            return torch.empty(shape, dtype=_widest(tensors))
+        return function(*args, **kwargs)
+
+
+def _widest(tensors: list[Tensor]) -> torch.dtype:
+    """Return the type of number that arithmetic with these tensors gives."""
+    return functools.reduce(torch.promote_types, (t.dtype for t in tensors))

@@ -2,7 +2,11 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +14,21 @@ from against_torch import random
 from torch import nn
 from torch.nn.utils import parametrize
 
+from lib.models import build_model
+from lib.models.encoder_decoder import TransformerConfig
 from lib.models.gpt import GPT
+from lib.models.masked_lm import MaskedLMConfig
 from lib.models.presets import PRESETS
-from lib.module import Linear, Module
+from lib.module import Linear, Module, sizes_only
+from lib.position import RotaryScaling
+
+ROOT = Path(__file__).parents[1]
+MASKED = MaskedLMConfig(10, 16, 2, 1, 32, 8)
+SLOWED = {"all": RotaryScaling(4.0), "some": RotaryScaling(4.0, 1, 32, 64)}
+KINDS = PRESETS | {
+    name: replace(PRESETS["base"], rotary_scaling=how) for name, how in SLOWED.items()
+}
+KINDS |= {"translator": TransformerConfig(10, 12), "masked": MASKED}
 
 
 class Doubling(nn.Linear):
@@ -101,3 +117,27 @@ def test_a_model_compiles_as_a_whole(mode):
     torch.compiler.reset()
     whole = torch.compile(model, backend="eager", fullgraph=True)  # no break in between
     torch.testing.assert_close(whole(ids), model(ids))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_sizes_alone_are_those_of_the_model(name) -> None:
+    before = torch.get_rng_state()
+    with sizes_only():
+        quick = build_model(KINDS[name])
+    assert torch.equal(before, torch.get_rng_state())
+    with torch.device("meta"):
+        model = build_model(KINDS[name])
+    tensors = [(*m.named_parameters(), *m.named_buffers()) for m in (quick, model)]
+    ours, torchs = ([(n, t.shape, t.dtype) for n, t in each] for each in tensors)
+    assert ours == torchs
+    assert {t.device.type for _, t in tensors[0]} == {"meta"}
+
+
+def test_a_model_is_read_without_the_compiler() -> None:
+    code = """
+import sys
+from lib.train.checkpoint import load_checkpoint
+load_checkpoint("data/base.safetensors")
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

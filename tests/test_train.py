@@ -2,10 +2,15 @@
 that may be cut into parts, and a run that Ctrl-C does not harm.
 """
 
+import itertools
 import math
+import os
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,6 +32,7 @@ from lib.models.masked_lm import MaskedLM, MaskedLMConfig
 from lib.models.presets import preset_config
 from lib.position import LearnedPositions
 from lib.train import Training, optimizer, train
+from lib.train.light import AdamW
 from lib.train.optimizer import Muon, make_optimizers
 from lib.train.schedule import (
     SCHEDULES,
@@ -37,6 +43,7 @@ from lib.train.schedule import (
 )
 from lib.train.settings import TrainConfig
 
+ROOT = Path(__file__).parents[1]
 KELLER_JORDAN = (3.4445, -4.7750, 2.0315)  # what torch's Muon multiplies with
 both_optimizers = pytest.mark.parametrize("name", ["adamw", "muon"])
 
@@ -129,6 +136,66 @@ def test_every_rate_of_a_run_is_above_zero(name, n_steps, n_warmup):
     n_warmup = max(n_warmup, name == "noam")  # which cannot do without
     factors = [SCHEDULES[name](s, n_steps, n_warmup) for s in range(n_steps)]
     assert all(0 < f <= 1 for f in factors)
+
+
+# PyTorch's optimisers, without its compiler
+
+
+def test_adamw_is_torchs():
+    kinds, found = (AdamW, torch.optim.AdamW), []
+    for kind, fused in itertools.product(kinds, (False, True)):
+        weight, seen = nn.Parameter(random(3, 4)), []
+        settings = {"lr": 0.1, "weight_decay": 0.2, "fused": fused}
+        adamw = kind([weight], **settings)
+        adamw.register_step_pre_hook(lambda *given: seen.append(1))
+        for step in range(4):
+            adamw.zero_grad()
+            assert weight.grad is None
+
+            def closure() -> torch.Tensor:
+                loss = (weight - random(3, 4, seed=step)).square().sum()
+                loss.backward()
+                return loss
+
+            loss = adamw.step(closure)
+            if step == 1:  # go on with what was saved
+                state, adamw = adamw.state_dict(), kind([weight], **settings)
+                adamw.load_state_dict(state)
+        assert seen == [1, 1] and loss.requires_grad
+        found.append((weight.detach().clone(), *adamw.state[weight].values()))
+    for ours, torchs in zip(found[:2], found[2:]):
+        for one, other in zip(ours, torchs, strict=True):
+            assert torch.equal(one, other)
+
+
+def test_a_training_is_begun_saved_and_continued_without_the_compiler(tmp_path):
+    code = """
+import sys
+import torch
+from lib.models.gpt import GPT
+from lib.models.presets import PRESETS
+from lib.text.tokenizer import CharTokenizer
+from lib.train import Training, fit
+from lib.train.checkpoint import load_checkpoint, save_checkpoint
+from lib.train.settings import TrainConfig
+
+batch = torch.arange(18).view(2, 9) % 10
+batch, config = (batch[:, :-1], batch[:, 1:]), TrainConfig(4, optimizer="muon")
+model, generator = GPT(PRESETS["demo"]), torch.Generator()
+fit(model, lambda: batch, 2, 0.01)
+training = Training(model, config)
+training.step(batch)
+digits, path = CharTokenizer("0123456789"), "run.safetensors"
+save_checkpoint(path, model, digits, training, generator)
+old = load_checkpoint(path)
+training = Training(old.model, config)
+old.resume(training, generator)
+training.step(batch)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=tmp_path, env=environment).returncode == 0
 
 
 # Muon

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import re
 import sys
@@ -54,6 +55,9 @@ def run_command(*commands: Callable) -> None:
     for command in commands:
         app.command(command.__name__.removesuffix("_command"))(_guarded(command))
     replace_bad_input()
+    if not gc.isenabled():  # a command starts: what is loaded stays; to look whether
+        gc.freeze()  # it is garbage took a third of the time of a short one
+        gc.enable()
     try:
         with stopping.interrupts():
             app()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import get_args, get_type_hints
 
-import torch
 from torch import nn
 
 from lib.models.attention_lm import AttentionConfig, AttentionLM
@@ -16,6 +15,7 @@ from lib.models.bigram import BigramConfig, BigramLM
 from lib.models.encoder_decoder import Transformer, TransformerConfig
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.masked_lm import MaskedLM, MaskedLMConfig
+from lib.module import sizes_only
 from lib.position import RotaryScaling
 
 __all__ = [
@@ -74,7 +74,7 @@ def config_of(model: nn.Module) -> Config:
             f"a {kind} without a configuration cannot be saved: take a model of "
             f"{', '.join(model.__name__ for _, model in MODELS.values())}"
         )
-    with torch.device("meta"):  # sizes without memory
+    with sizes_only():
         twin = build_model(config)
     built, own = (
         {name: tensor.shape for name, tensor in m.named_parameters()}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import typer
 
 from lib.command_line import run_command
 from lib.models import build_model, count_parameters
 from lib.models.presets import PRESETS
+from lib.module import sizes_only
 
 
 def presets_command() -> None:
@@ -17,7 +17,7 @@ def presets_command() -> None:
         f"{'width':>5} {'context':>7} {'tokens':>6}"
     )
     for name, config in PRESETS.items():
-        with torch.device("meta"):  # sizes without memory
+        with sizes_only():
             n = count_parameters(build_model(config))
         sizes = [getattr(config, a, "") for a in ("n_layers", "n_heads", "d_model")]
         typer.echo(

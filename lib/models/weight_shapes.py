@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-import torch
 from torch import nn
 
 from lib.models import Config, build_model
+from lib.module import sizes_only
 
 __all__ = ["weight_shapes"]
 
@@ -65,7 +65,7 @@ def weight_shapes(
 def _without_memory(config: Config) -> nn.Module:
     """Build a model whose tensors have sizes only."""
     try:
-        with torch.device("meta"):
+        with sizes_only():
             return build_model(config)
     except (OverflowError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]

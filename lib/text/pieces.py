@@ -17,7 +17,7 @@ from lib.text.tokenizer import CharTokenizer
 
 __all__ = ["TextFacts", "encode_pieces", "require_length", "text_pieces"]
 
-PIECE = 2**22  # bytes that are read at once
+PIECE = 2**17  # bytes that are read at once; larger ones need new memory each time
 SHORTEST = 1_000  # characters that a text of the reader's own needs
 PER_BYTE = 6  # bytes of memory for each byte of a text: its ids, at most, and a piece
 BYTE, WORD = ("latin-1", torch.uint8), ("utf-32-le", torch.int32)  # of an id
@@ -93,10 +93,14 @@ class TextFacts:
 
     def __init__(self, pieces: Iterable[str]) -> None:
         digest, known, self.length = hashlib.sha256(), {}, 0
+        ascii_known = b""
         for piece in pieces:
-            digest.update(piece.encode())
-            new = set(piece.translate(known))  # without what is known: quick
-            known |= dict.fromkeys(map(ord, new))
+            data = piece.encode()
+            digest.update(data)
+            rest = data.translate(None, ascii_known).decode()  # the new ones: quick
+            if new := set(rest.translate(known)):
+                known |= dict.fromkeys(map(ord, new))
+                ascii_known = bytes(code for code in known if code < 128)
             self.length += len(piece)
         self.alphabet = {chr(code) for code in known}
         self.sha256 = digest.hexdigest()

@@ -19,6 +19,7 @@ from lib.module import in_mode
 from lib.moe import MoE, extra_losses
 from lib.text.batches import consecutive_batches
 from lib.train.guards import progress_bar, require_finite
+from lib.train.light import AdamW
 from lib.train.optimizer import make_optimizers
 from lib.train.parallel import (
     add_over_processes,
@@ -59,7 +60,7 @@ def fit(
     Home lesson: 02_bigram
     """
     rates = {"lr": learning_rate, "weight_decay": 0.0}
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True, **rates)  # quicker
+    optimizer = AdamW(model.parameters(), fused=True, **rates)  # quicker
     losses = []
     with in_mode(model, training=True):
         for _ in trange(n_steps, leave=False, disable=is_quiet()):

@@ -9,6 +9,7 @@ import torch
 
 from lib.device import memory_of
 from lib.models import Config, build_model
+from lib.module import sizes_only
 from lib.train.parallel import n_processes
 from lib.train.settings import TrainConfig
 
@@ -29,7 +30,7 @@ def bytes_of_training(config: Config, s: TrainConfig, recompute: bool = False) -
 
 def _of_model(config: Config) -> int:
     """Return the bytes that are there whatever is learned from."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # sizes alone
+    with sizes_only():
         model = build_model(config)
     weights = sum(p.numel() for p in model.parameters())
     return NUMBER * (3 * weights + sum(b.numel() for b in model.buffers()))

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lib.device import has_bfloat16
+from lib.train.light import AdamW, Light
+from lib.train.parallel import cut_like, whole
 from lib.train.settings import TrainConfig
 
 __all__ = [
@@ -68,7 +70,7 @@ def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
     return x.mT if matrices.size(-2) > matrices.size(-1) else x
 
 
-class Muon(torch.optim.Muon):
+class Muon(Light, torch.optim.Muon):
     """PyTorch's Muon, with matrices of one shape done together and in a fast dtype.
 
     PyTorch's own step multiplies in bfloat16, matrix by matrix. A processor without
@@ -109,12 +111,12 @@ class Muon(torch.optim.Muon):
         gradients = [p.grad for p in params]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        updates = orthogonalize(torch.stack(ahead), group["ns_steps"])
+        matrices = torch.stack([whole(m) for m in ahead])  # FSDP cuts them
+        updates = orthogonalize(matrices, group["ns_steps"])
         rate = group["lr"] * max(1, rows / columns) ** 0.5
         for p, update in zip(params, updates.to(params[0].dtype)):
-            if hasattr(p, "full_tensor"):  # cut by FSDP: cut the update alike
-                update = update.redistribute(p.device_mesh, p.placements)
-            p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+            p.sub_(cut_like(update, p), alpha=rate)
 
 
 def make_optimizers(
@@ -142,7 +144,7 @@ def make_optimizers(
     matrices = _inner_matrices(model) if c.optimizer == "muon" else []
     groups = _adamw_groups(model, c, matrices)
     rates = {"lr": c.learning_rate, "weight_decay": c.weight_decay}
-    optimizers = [torch.optim.AdamW(groups, betas=c.betas, fused=True, **rates)]
+    optimizers = [AdamW(groups, betas=c.betas, fused=True, **rates)]
     if matrices:
         rates |= {"lr": c.muon_learning_rate, "momentum": c.momentum}
         optimizers.append(Muon(matrices, ns_steps=c.rounds, **rates))

@@ -17,6 +17,7 @@ __all__ = [
     "SharedModel",
     "add_over_processes",
     "any_process",
+    "cut_like",
     "is_cut",
     "join_processes",
     "losing_nobody",
@@ -86,6 +87,17 @@ def is_cut(model: nn.Module) -> bool:
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor in one piece; of one that is cut all processes must ask."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def cut_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """Return a tensor cut as another one of its shape is, without an exchange."""
+    cut = [hasattr(t, "full_tensor") for t in (tensor, other)]
+    if cut != [False, True] or tensor.shape != other.shape:
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    where = other.device_mesh, other.placements
+    return distribute_tensor(tensor.to(other.device), *where, src_data_rank=None)
 
 
 def part_weights(

@@ -11,7 +11,7 @@ from lib.block import Block
 from lib.models import build_model
 from lib.train import Training
 from lib.train.optimizer import optimizer_tensors
-from lib.train.parallel import is_cut, n_processes, rank, whole
+from lib.train.parallel import cut_like, is_cut, n_processes, rank, whole
 
 __all__ = ["cut_up", "keep_state_whole", "put_together", "take_weights", "whole_model"]
 
@@ -68,7 +68,7 @@ def take_weights(model: nn.Module, other: nn.Module) -> None:
     """Give a model, also one that is cut, the weights of another of its kind."""
     weights = other.state_dict()
     for name, own in model.state_dict().items():
-        own.copy_(_cut_like(weights[name], own))
+        own.copy_(cut_like(weights[name], own))
 
 
 def keep_state_whole(optimizer: torch.optim.Optimizer) -> None:
@@ -84,21 +84,10 @@ def keep_state_whole(optimizer: torch.optim.Optimizer) -> None:
 
     def cut(_: torch.optim.Optimizer, saved: dict) -> dict:
         state = {
-            place: {name: _cut_like(t, parameters[place]) for name, t in each.items()}
+            place: {name: cut_like(t, parameters[place]) for name, t in each.items()}
             for place, each in saved["state"].items()
         }
         return saved | {"state": state}
 
     optimizer.register_state_dict_post_hook(gather)
     optimizer.register_load_state_dict_pre_hook(cut)
-
-
-def _cut_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """Return a tensor cut as another one of its shape is."""
-    cut = [hasattr(t, "full_tensor") for t in (tensor, other)]
-    if cut != [False, True] or tensor.shape != other.shape:
-        return tensor
-    from torch.distributed.tensor import distribute_tensor
-
-    where = other.device_mesh, other.placements
-    return distribute_tensor(tensor.to(other.device), *where, src_data_rank=None)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.device import at_least_float32
-from lib.module import Linear, Module
+from lib.module import Linear, Module, sizes_only
 from lib.moe import MoE
 from lib.shapes import require_sizes
 
@@ -301,7 +301,7 @@ def remove_lora(model: nn.Module) -> None:
     if not layers:
         raise ValueError("the model has no adapters")
     for name, layer in layers:
-        with torch.device("meta"):  # its weights come next
+        with sizes_only():  # its weights come next
             plain = Linear(layer.in_features, layer.out_features, bias=False)
         plain.register_parameter("weight", layer.weight)
         plain.register_parameter("bias", layer.bias)

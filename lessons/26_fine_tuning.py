@@ -359,6 +359,8 @@ print(swap_letters("the model reads one more line", random.Random(1)))
 
 # %% tags=["hide-input"]
 # @title The lines, right and wrong, as rows of one length
+from functools import partial
+
 from torch.nn import functional as F
 
 
@@ -390,6 +392,10 @@ def features(model, ids, lengths):
     return (body(ids) * inside.unsqueeze(-1)).sum(dim=1) / lengths[:, None]
 
 
+def in_parts(function, rows):  # 64 lines at once, for all need much memory
+    return torch.cat([function(*some) for some in zip(*(t.split(64) for t in rows))])
+
+
 def accuracy(head, vectors, labels):
     return (head(vectors).argmax(dim=-1) == labels).double().mean().item()
 
@@ -403,7 +409,7 @@ def accuracy(head, vectors, labels):
 torch.manual_seed(0)
 results = {}
 for name, model in (("base", base), ("untrained", GPT(base.config).eval())):
-    vectors = [features(model, *part) for part in (known, unseen)]
+    vectors = [in_parts(partial(features, model), part) for part in (known, unseen)]
     mean_of, spread = vectors[0].mean(dim=0), vectors[0].std(dim=0)
     vectors = [(each - mean_of) / spread for each in vectors]
     head = nn.Linear(128, 2)
@@ -442,10 +448,11 @@ def surprise(ids, lengths):
     return (losses * inside).sum(dim=1) / (lengths - 1)
 
 
-values = surprise(*known)
+values = in_parts(surprise, known)
 right = lambda limit: ((values > limit).long() == labels[0]).sum()
 limit = max(values, key=right)
-found = ((surprise(*unseen) > limit).long() == labels[1]).double().mean().item()
+wrong = (in_parts(surprise, unseen) > limit).long()
+found = (wrong == labels[1]).double().mean().item()
 print(f"threshold of {limit.item():.2f} nats: {found:.0%}")
 
 # %% tags=["proof"]

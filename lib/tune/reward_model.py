@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.device import at_least_float32
+from lib.device import at_least_float32, windows_that_fit
 from lib.models.gpt import GPT
 from lib.module import Linear, in_mode
 from lib.train import Training, train
@@ -58,7 +58,8 @@ class RewardModel(nn.Module):
             last = (places * written).amax(dim=-1, keepdim=True)  # (..., 1)
             written = places == last
         with torch.no_grad(), in_mode(self.base, training=False):
-            x = at_least_float32(self.base(ids.flatten(0, -2)))  # (N, T, D)
+            some = ids.flatten(0, -2).split(windows_that_fit(self.base, ids.size(-1)))
+            x = at_least_float32(torch.cat([*map(self.base, some)]))  # (N, T, D)
         x = x.view(*ids.shape, -1) * written.unsqueeze(-1)
         return x.sum(dim=-2) / written.sum(dim=-1, keepdim=True)
 

@@ -124,7 +124,7 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        found = torch.cpu.get_capabilities()
+        found = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.9 has none
         return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
 

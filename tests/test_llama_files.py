@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from against_torch import random
+from packaging.version import Version
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
@@ -85,6 +87,11 @@ def move_weights(model: nn.Module) -> None:
 
 def theirs(kind: str, **options) -> PreTrainedModel:
     model, config, own = KINDS[kind]
+    if Version(transformers.__version__).major < 5 and "rope_parameters" in options:
+        scaling = dict(options.pop("rope_parameters"))
+        options["rope_theta"] = scaling.pop("rope_theta")
+        if scaling["rope_type"] != "default":
+            options["rope_scaling"] = scaling
     model = model(config(**(SIZES | SILENT | own | options))).eval()
     move_weights(model)
     return model

@@ -102,8 +102,12 @@ def mixtral(n_experts: int, n_active: int, d_ff: int) -> tuple[nn.Module, MoE]:
     ours = MoE(8, experts, n_active, renormalise=True).eval()
     ours.router.weight.data.copy_(theirs.gate.weight)
     for number, expert in enumerate(ours.experts):
-        gate, up = theirs.experts.gate_up_proj[number].chunk(2)
-        down = theirs.experts.down_proj[number]
+        if isinstance(theirs.experts, nn.ModuleList):  # of transformers 4
+            its = theirs.experts[number]
+            gate, up, down = its.w1.weight, its.w3.weight, its.w2.weight
+        else:
+            gate, up = theirs.experts.gate_up_proj[number].chunk(2)
+            down = theirs.experts.down_proj[number]
         for part, weight in ((expert.gate, gate), (expert.up, up), (expert.down, down)):
             part.weight.data.copy_(weight)
     return theirs, ours

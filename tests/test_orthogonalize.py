@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lib.device import has_bfloat16
 from lib.train import optimizer
 from lib.train.optimizer import EXACT_ROUNDS, orthogonalize
 
@@ -131,3 +132,9 @@ def test_rounds_are_one_to_five_and_zeros_stay_zero():
     for rounds in (0, 6):
         with pytest.raises(ValueError, match=f"rounds={rounds} must be in 1 .. 5"):
             orthogonalize(random(1, 2, 3), rounds)
+
+
+def test_an_older_pytorch_does_not_say_what_the_processor_has(monkeypatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not has_bfloat16(torch.device("cpu"))
+    assert orthogonalize(torch.eye(3).expand(2, 3, 3)).dtype == torch.float32

@@ -258,7 +258,10 @@ def _hf_config(c: GPTConfig) -> dict:
     config |= {"num_key_value_heads": c.n_kv_heads or c.n_heads}
     config |= {"head_dim": c.d_head or c.d_model // c.n_heads}
     config |= {"rms_norm_eps": c.norm_eps, "attention_dropout": 0.0}
-    config |= {"rope_parameters": _rope(c), "rope_theta": c.rotary_base}
+    rope = _rope(c)
+    old = {name: value for name, value in rope.items() if name != "rope_theta"}
+    config |= {"rope_parameters": rope}  # of transformers 5, and of version 4:
+    config |= {"rope_theta": c.rotary_base, "rope_scaling": c.rotary_scaling and old}
     return config | {"bos_token_id": None, "eos_token_id": None}
 
 

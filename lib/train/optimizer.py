@@ -110,7 +110,8 @@ class Muon(Light, torch.optim.Muon):
             buffers.append(self.state[p].setdefault("momentum_buffer", zeros))
         gradients = [p.grad for p in params]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-        ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        pairs = zip(gradients, buffers)
+        ahead = [gradient.lerp(buffer, group["momentum"]) for gradient, buffer in pairs]
         matrices = torch.stack([whole(m) for m in ahead])  # FSDP cuts them
         updates = orthogonalize(matrices, group["ns_steps"])
         rate = group["lr"] * max(1, rows / columns) ** 0.5

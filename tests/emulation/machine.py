@@ -60,7 +60,7 @@ class AfterTorch(MetaPathFinder, Loader):
 
 def set_bfloat16(torch, value: str) -> None:
     """Let the processor say that it has bfloat16, or has not."""
-    real = torch.cpu.get_capabilities
+    real = getattr(torch.cpu, "get_capabilities", dict)  # PyTorch 2.9 has none
 
     def get_capabilities() -> dict:
         names = ("avx512_bf16", "amx_bf16", "bf16")

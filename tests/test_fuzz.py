@@ -9,6 +9,7 @@ test takes one guard of each kind away, and the rule finds it.
 import copy
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -393,11 +394,11 @@ FAULTS = {
 @contextmanager
 def four_gigabytes_more() -> Iterator[None]:
     """Without its guard the library may ask for all the memory that there is."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         yield
         return
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_AS)
     with suppress(ValueError):  # macOS sets no such limit
         most = psutil.Process().memory_info().vms + 4 * 2**30

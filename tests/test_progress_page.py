@@ -68,6 +68,8 @@ def test_a_broken_store_counts_as_empty(browser: "Browser", address: str) -> Non
 
 
 def test_a_quiz_counts_what_was_opened_first(browser: "Browser", address: str) -> None:
+    from playwright.sync_api import expect  # it waits until the event has come
+
     page, heard = open_page(browser, address)
     page.goto(address + "book/quizzes.html")
     quiz = page.locator("#quiz-ii")
@@ -75,17 +77,17 @@ def test_a_quiz_counts_what_was_opened_first(browser: "Browser", address: str) -
     questions = quiz.locator(".quiz-question")
     n = questions.count()
     questions.nth(0).locator("details.right summary").click()
-    assert status.inner_text() == f"1 of {n} answered, 1 right at the first try."
+    expect(status).to_have_text(f"1 of {n} answered, 1 right at the first try.")
     questions.nth(1).locator("details.wrong summary").first.click()
     questions.nth(1).locator("details.right summary").click()  # too late
-    assert status.inner_text() == f"2 of {n} answered, 1 right at the first try."
+    expect(status).to_have_text(f"2 of {n} answered, 1 right at the first try.")
     page.reload()
-    assert status.inner_text() == f"2 of {n} answered, 1 right at the first try."
+    expect(status).to_have_text(f"2 of {n} answered, 1 right at the first try.")
     quiz.get_by_role("button", name="Start again").click()
-    assert status.inner_text() == ""
+    expect(status).to_have_text("")
     assert quiz.locator("details.option[open]").count() == 0
     questions.nth(1).locator("details.right summary").focus()
     page.keyboard.press("Enter")
-    assert status.inner_text() == f"1 of {n} answered, 1 right at the first try."
+    expect(status).to_have_text(f"1 of {n} answered, 1 right at the first try.")
     assert heard == []
     page.close()

@@ -20,7 +20,8 @@
 #   make times     measure time and memory of every notebook; NAMES="..." for some
 #   make machines  run tests and notebooks as other machines would; ONLY="avx2 jitter-1"
 #   make again     run every notebook twice in one kernel, in an empty folder
-#   make offline   run every notebook on the stand-in text, without a network
+#   make offline   run every notebook on the stand-in text, without a network;
+#                  NAMES="..." for some
 #   make scripts   run every lesson as a script, without a network
 #   make mutants   plant each bug of the museum in the library: its test must fail;
 #                  ONLY="window or stop" for some
@@ -149,7 +150,7 @@ offline: $(BIN)/.ready
 	  ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 \
 	  MKL_ENABLE_INSTRUCTIONS=SSE4_2 COURSE_MACHINE=bfloat16=off,jitter=1 \
 	  PYTHONPATH=$(CURDIR)/tests/emulation SOCKET_LOG="$$work/hosts" \
-	  $(BIN)/python -m pytest -n 2 --dist loadfile --nbval $(NOTEBOOKS) && \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --nbval $(or $(NAMES),$(NOTEBOOKS)) && \
 	{ ! cat "$$work/hosts" 2> /dev/null || { echo "were tried to reach"; false; }; }
 
 scripts: $(BIN)/.ready
@@ -159,9 +160,11 @@ mutants: $(BIN)/.ready
 	$(BIN)/python -m pytest -n 2 -m mutants tests/test_museum.py \
 	  $(if $(ONLY),-k "$(ONLY)")
 
+# A test in which Chromium itself ends (a "TargetClosedError") is run once more.
 browser: site $(SITE_BIN)/.ready-browser
-	$(SITE_BIN)/python -m pytest -n 2 -m browser tests/test_links.py tests/test_site.py \
-	  tests/test_forwarding.py tests/test_rendered_text.py tests/test_playground_page.py \
+	$(SITE_BIN)/python -m pytest -n 2 -m browser --reruns 1 --only-rerun Target \
+	  tests/test_links.py tests/test_site.py tests/test_forwarding.py \
+	  tests/test_rendered_text.py tests/test_playground_page.py \
 	  tests/test_progress_page.py tests/test_search.py tests/test_site_tools.py \
 	  tests/test_live_page.py tests/test_paper.py
 

@@ -10,7 +10,7 @@ from lib.attention import KVCache
 from lib.module import Linear, Module
 from lib.shapes import require_between, require_divides, require_sizes, require_width
 
-__all__ = ["nearest_neighbors", "PatchEmbedding", "Smear"]
+__all__ = ["nearest_neighbors", "PatchEmbedding", "Smear", "BigramEmbedding"]
 
 
 def nearest_neighbors(
@@ -144,3 +144,53 @@ class Smear(Module):
         if positions is not None:
             before = before * (positions > 0).unsqueeze(-1)
         return torch.addcmul(x, before, self.own("share"))
+
+
+class BigramEmbedding(Module):
+    r"""A table of pairs: a vector for each token together with the one before it.
+
+    The vector of the pair (a, b) is row :math:`a V + b`. All rows start at 0: a model
+    begins as if there were no table. To look a row up costs nothing, whatever the size
+    of the table; its memory grows with the square of V, so it is for alphabets.
+
+    Args:
+        vocab_size: number of different tokens V.
+        d_model: size of the vectors D.
+
+    Shapes:
+        ids ``(B, T)`` -> ``(B, T, D)``, to be added to the vectors of the tokens. With
+        a cache, the ids continue what it holds. Where rows hold several texts, or
+        shorter ones behind padding: positions, int64 ``(B, T)``. What has nothing
+        before it is looked up in V more rows.
+
+    Raises:
+        ValueError: if a size is below 1.
+
+    Source: Roy et al. (2022), N-Grammer, who group tokens first.
+
+    Home lesson: 19_modern_blocks
+    """
+
+    def __init__(self, vocab_size: int, d_model: int) -> None:
+        super().__init__()
+        require_sizes(vocab_size=vocab_size, d_model=d_model)
+        self.vocab_size = vocab_size
+        self.pairs = nn.Embedding((vocab_size + 1) * vocab_size, d_model)
+        nn.init.zeros_(self.pairs.weight)
+
+    def forward(
+        self,
+        ids: Tensor,
+        cache: KVCache | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Return the vectors of the pairs."""
+        so_far = ids
+        if cache is not None:
+            rows = ids[:, None, :, None]  # (B, 1, T, 1), as of a single head
+            so_far = cache.append(rows, rows)[0][:, 0, :, 0]
+        before = F.pad(so_far, (1, 0), value=self.vocab_size)  # nothing: a token V
+        before = before[:, -ids.size(1) - 1 : -1]  # (B, T)
+        if positions is not None:
+            before = before.masked_fill(positions == 0, self.vocab_size)
+        return self.pairs(before * self.vocab_size + ids)

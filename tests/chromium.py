@@ -3,7 +3,7 @@
 import functools
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,16 +63,33 @@ def site() -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    """Chromium, started."""
+def launch() -> Iterator[Callable[[], "Browser"]]:
+    """A function that returns Chromium: the running one, or another if that ended."""
     if sync_playwright is None:
         missing("playwright is not installed: run `make browser`")
     if (path := find_chromium()) is None:
         missing("no Chromium is found: install your system's package `chromium`")
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
+        started: list[Browser] = []
+
+        def running() -> "Browser":
+            if not (started and started[-1].is_connected()):
+                started.append(play.chromium.launch(executable_path=path, args=FLAGS))
+            return started[-1]
+
+        yield running
+        for browser in started:
+            browser.close()
+
+
+@pytest.fixture
+def browser(launch: Callable[[], "Browser"]) -> Iterator["Browser"]:
+    """Chromium, running; the tabs that a test leaves open are closed after it."""
+    browser = launch()
+    yield browser
+    if browser.is_connected():
+        for context in browser.contexts:
+            context.close()
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -317,6 +317,16 @@ def test_other_commands_stop_in_one_line(command, monkeypatch):
     assert (status, shown, error) == (143, "", "stopped\n")
 
 
+@POSIX
+@pytest.mark.parametrize("number, status", [("SIGINT", 130), ("SIGHUP", 129)])
+def test_a_signal_while_the_options_are_made_out(command, monkeypatch, number, status):
+    def stop(*_, **__):
+        os.kill(os.getpid(), getattr(signal, number))
+
+    monkeypatch.setattr("typer.main.get_command", stop)
+    assert command(generate_command, MODEL) == (status, "", "stopped\n")
+
+
 def test_handlers_are_put_back(command):
     before = [signal.getsignal(number) for number in stopping.SIGNALS]
     command(train_command, *SHORT, "--steps", 1)

@@ -14,6 +14,7 @@ from chromium import (  # noqa: F401
     address,
     axe_problems,
     browser,
+    launch,
     open_page,
     site,
 )

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 from built_site import missing, require_site
-from chromium import Browser, Page, address, browser, serve, site  # noqa: F401
+from chromium import (  # noqa: F401
+    Browser,
+    Page,
+    address,
+    browser,
+    launch,
+    serve,
+    site,
+)
 from notebook_parts import FOLDED, ROOT, is_hint, pictures, questions, read
 from paper import READY, find_chromium
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from chromium import (  # noqa: F401
     address,
     axe_problems,
     browser,
+    launch,
     open_page,
     site,
 )
@@ -100,15 +102,13 @@ def models() -> dict[str, tuple[str, dict]]:
 
 def compared(browser: "Browser", engine: str, models: dict, n_greedy: int) -> dict:
     """What an engine computes, model by model: distances, and the text it writes."""
-    page = browser.new_page()
-    page.add_script_tag(content=engine + SHOW, type="module")
-    page.wait_for_function("window.engine")
-    found = {
-        name: page.evaluate(COMPARE, [bytes_, record, n_greedy])
-        for name, (bytes_, record) in models.items()
-    }
-    page.close()
-    return found
+    with closing(browser.new_page()) as page:
+        page.add_script_tag(content=engine + SHOW, type="module")
+        page.wait_for_function("window.engine")
+        return {
+            name: page.evaluate(COMPARE, [bytes_, record, n_greedy])
+            for name, (bytes_, record) in models.items()
+        }
 
 
 def is_right(found: dict, record: dict) -> bool:

@@ -4,7 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from chromium import Browser, Page, address, browser, open_page, site  # noqa: F401
+from chromium import (  # noqa: F401
+    Browser,
+    Page,
+    address,
+    browser,
+    launch,
+    open_page,
+    site,
+)
 
 pytestmark = pytest.mark.browser
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from lib.attention import MultiHeadAttention
 from lib.block import Block
-from lib.embedding import PatchEmbedding, Smear
+from lib.embedding import BigramEmbedding, PatchEmbedding, Smear
 from lib.ffn import FeedForward, SwiGLU
 from lib.latent import LatentAttention
 from lib.models import build_model
@@ -74,6 +74,7 @@ REFUSED = {
     MultiHeadAttention: lambda: MultiHeadAttention(8, 2),
     LatentAttention: lambda: LatentAttention(8, 2, 3, Rotary(2, 6)),
     Smear: lambda: Smear(8),
+    BigramEmbedding: lambda: BigramEmbedding(3, 8),
     Encoder: lambda: Encoder(8, 2, 1, 8),
     Decoder: lambda: Decoder(8, 2, 1, 8),
     Block: make_block,

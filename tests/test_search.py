@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 from built_site import ROOT
-from chromium import Browser, address, browser, open_page, site
+from chromium import (  # noqa: F401
+    Browser,
+    address,
+    browser,
+    launch,
+    open_page,
+    site,
+)
 from course_data import Lesson, read_course
 from search_data import lesson_words, read_words, spellings
 

@@ -12,6 +12,7 @@ from chromium import (
     address,
     axe_problems,
     browser,
+    launch,
     measured,
     open_page,
     serve,

@@ -74,8 +74,8 @@ FAST_TRAINING = {"optimizer": "muon", "learning_rate": 0.01, "clip": 0.1}
 FAST_TRAINING |= {"embedding_learning_rate": 0.05, "momentum": 0.9, "rounds": 3}
 FAST_TRAINING |= {"schedule": "linear", "n_warmup": 10}
 FAST_STEPS, FAST_BATCH = 520, 12
-QUICK = replace(FAST, smear=True, ffn="relu2", n_heads=2)
-QUICK_STEPS = 360
+QUICK = replace(FAST, smear=True, bigrams=True, ffn="relu2", n_heads=2)
+QUICK_STEPS = 320
 LONG = GPTConfig(65, 112, 4, 3, 448, 128, **SMALL, smear=True, ffn="relu2")
 LONG_STEPS, LONG_BATCH = 1_800, 8
 
@@ -157,7 +157,7 @@ def training(text: str) -> list[dict]:
     runs = {}
     for what, config, n_steps in (
         ("lesson 11's recipe", FAST, FAST_STEPS),
-        ("with smear, squared ReLU and two heads", QUICK, QUICK_STEPS),
+        ("with smear, bigrams, squared ReLU and two heads", QUICK, QUICK_STEPS),
     ):
         settings = TrainConfig(n_steps, **FAST_TRAINING)
         runs[what, config] = [one(config, settings, FAST_BATCH, s) for s in seeds]

@@ -67,6 +67,9 @@ def run_command(*commands: Callable) -> None:
         if not _is_about_memory(error):
             raise
         _end("the memory of this machine is not enough: take smaller sizes")
+    except KeyboardInterrupt:  # while the options were made out
+        stopping.let_go(status := _say_stopped("stopped"))
+        sys.exit(status)
     except SystemExit as end:
         if end.code == 130 and stopping.first_wish():  # before the command itself began
             end.code = 128 + stopping.first_wish()
@@ -104,9 +107,13 @@ def stopped(words: str) -> NoReturn:
     Raises:
         typer.Exit: always.
     """
-    status = 128 + (stopping.first_wish() or 2)
+    raise typer.Exit(_say_stopped(words)) from None
+
+
+def _say_stopped(words: str) -> int:
+    """Say how a command was stopped; return the status of the signal."""
     typer.echo(words, err=True)
-    raise typer.Exit(status) from None
+    return 128 + (stopping.first_wish() or 2)
 
 
 def _end(message: str) -> NoReturn:

@@ -127,6 +127,7 @@ def _require_plain(c: GPTConfig) -> None:
         "kv_rank": None,
         "n_experts": None,
         "smear": False,
+        "bigrams": False,
     }
     for name, allowed in plain.items():
         allowed = allowed if isinstance(allowed, tuple) else (allowed,)

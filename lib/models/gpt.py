@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lib.attention import KVCache, MultiHeadAttention
 from lib.block import Block
-from lib.embedding import Smear
+from lib.embedding import BigramEmbedding, Smear
 from lib.ffn import FeedForward, SwiGLU
 from lib.latent import LatentAttention
 from lib.module import Linear, Module
@@ -92,6 +92,8 @@ class GPTConfig:
         shared_expert: whether there is one more that every token uses.
         renormalise, capacity_factor, balance_weight, bias_rate: of a `MoE`.
         smear: whether a `Smear` adds to each token's vector a share of the one before.
+        bigrams: whether a `BigramEmbedding` adds to each token's vector that of its
+            pair with the token before.
 
     Raises:
         TypeError: for a number, a switch or a scaling that is none.
@@ -136,6 +138,7 @@ class GPTConfig:
     balance_weight: float = 0.01
     bias_rate: float = 0.0
     smear: bool = False
+    bigrams: bool = False
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -234,7 +237,8 @@ class GPT(Module):
         c = self.config = config
         self.context_length = c.context_length
         self.tokens = nn.Embedding(c.vocab_size, c.d_model)
-        self.smear = Smear(c.d_model) if c.smear else None
+        pairs = BigramEmbedding(c.vocab_size, c.d_model) if c.bigrams else None
+        self.bigrams, self.smear = pairs, Smear(c.d_model) if c.smear else None
         self.positions, rotary = _make_positions(c)
         self.dropout = nn.Dropout(c.dropout)
         self.blocks = nn.ModuleList(
@@ -257,8 +261,10 @@ class GPT(Module):
         """Return the logits of the next token at each position."""
         start = 0 if cache is None else cache[0].length
         x = self.tokens(ids)  # (B, T) -> (B, T, D)
-        n_caches = len(self.blocks) + (self.smear is not None)
+        n_caches = len(self.blocks) + len(self._early())
         caches = [None] * n_caches if cache is None else [*cache]
+        if self.bigrams is not None:
+            x = x + self.bigrams(ids, caches.pop(), positions)
         if self.smear is not None:
             x = self.smear(x, caches.pop(), positions)
         if self.positions is not None:
@@ -272,10 +278,14 @@ class GPT(Module):
         return self.head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
 
     def new_cache(self) -> list[KVCache]:
-        """Return an empty cache for each block, and one more for a `Smear`."""
+        """Return an empty cache for each block, and for what looks back before them."""
         length = self.context_length
         caches = [block.attention.new_cache(length) for block in self.blocks]
-        return caches if self.smear is None else [*caches, KVCache(length)]
+        return [*caches, *(KVCache(length) for _ in self._early())]
+
+    def _early(self) -> list[nn.Module]:
+        """Return the parts before the blocks that look one token back."""
+        return [part for part in (self.smear, self.bigrams) if part is not None]
 
 
 def _and_causal(mask: Tensor, ids: Tensor, start: int) -> Tensor:
@@ -358,7 +368,9 @@ def _norm(c: GPTConfig) -> Callable[[int], nn.Module]:
 def _initialise(model: GPT) -> None:
     """Draw the weights; biases start at 0 and gains at 1."""
     for name, weight in model.named_parameters():
-        if weight.dim() > 1:
+        if name.startswith("bigrams"):
+            nn.init.zeros_(weight)
+        elif weight.dim() > 1:
             nn.init.normal_(weight, std=_standard_deviation(name, weight, model.config))
         elif name.endswith("bias"):
             nn.init.zeros_(weight)

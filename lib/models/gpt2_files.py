@@ -66,7 +66,7 @@ FFNS = {"gelu_new": "gelu_tanh", "gelu": "gelu", "relu": "relu", "relu2": "relu2
 FFNS |= dict.fromkeys(("gelu_pytorch_tanh", "gelu_fast"), "gelu_tanh")  # other names
 PARTS = {"norm": "layer", "position": "learned", "final_norm": True, "head_bias": False}
 PARTS |= {"d_head": None, "qk_norm": False, "norm_eps": 1e-5, "window": None}
-PARTS |= {"n_experts": None, "smear": False}
+PARTS |= {"n_experts": None, "smear": False, "bigrams": False}
 ONLY = {  # what else a file may ask for, and the one value that we have
     "model_type": "gpt2",
     "layer_norm_epsilon": 1e-5,

@@ -38,7 +38,7 @@ OPTIONAL = ("num_key_value_heads", "head_dim")  # may be null
 CHOICES = {"attention_bias": "attention_bias", "tie_word_embeddings": "tie_weights"}
 PARTS = {"norm": "rms", "position": "rotary", "ffn": "swiglu"}
 PARTS |= {"final_norm": True, "head_bias": False, "window": None, "kv_rank": None}
-PARTS |= {"n_experts": None, "smear": False}
+PARTS |= {"n_experts": None, "smear": False, "bigrams": False}
 ONLY = {  # what else a file may ask for, and the one value that we have
     "hidden_act": "silu",
     "mlp_bias": False,

@@ -20,7 +20,7 @@ from lib.train.checkpoint import save_checkpoint
 __all__ = ["playground"]
 
 LARGEST = 4 * 2**20  # bytes, as in engine.js
-REFUSED = ("kv_rank", "n_experts", "rotary_scaling", "smear")
+REFUSED = ("kv_rank", "n_experts", "rotary_scaling", "smear", "bigrams")
 OPTIONS = ("temperature", "top_k", "top_p", "seed", "speed")
 
 

@@ -4,7 +4,8 @@
 import { Model, add, feedForward, linear, mixHead, normalise, rotaryTables, sinusoids } from "./parts.js";
 import { random } from "./sampling.js";
 
-const REFUSED = { kv_rank: null, n_experts: null, rotary_scaling: null, smear: false };
+const REFUSED = { kv_rank: null, n_experts: null, rotary_scaling: null,
+  smear: false, bigrams: false };
 const DEFAULTS = {
   n_kv_heads: null, d_head: null, qk_norm: false, norm_eps: 1e-5, rotary_base: 1e4,
   window: null, full_every: null, ...REFUSED,

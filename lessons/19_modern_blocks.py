@@ -857,15 +857,16 @@ print("the same speeds")
 # %% [markdown]
 # ## Deeper: a look at the token before
 #
-# A trained GPT has heads that look one token back. That can be had for almost nothing, before any
-# attention. The first way is to add to each token's vector a *share* of the vector before it,
+# Some heads of a trained GPT do no more than look one token back. A model can have such a look for
+# almost nothing, before its first block, in two ways. The first adds to each token's vector a *share*
+# of the vector before it,
 #
 # $$x_t + s \odot x_{t-1}$$
 #
-# with one learned number in $s$ for each of the $D$; $\odot$ multiplies element by element, and before
-# the first token stand zeros. People who race to train a GPT (in the repository *modded-nanogpt*) call
-# such a part **smear**; theirs also looks at the token to decide how much. It *changes the model*, so
-# give it to every run that you compare, or to none.
+# with a learned number in $s$ for each of a vector's $D$; $\odot$ multiplies element by element, and
+# before the first token stand zeros. People who race to train a GPT (in the repository
+# *modded-nanogpt*) call such a part **smear**; theirs also looks at the token to decide how much. It
+# *changes the model*: runs that are to show something else must all have it, or none.
 
 # %% tags=["naive:embedding.Smear"]
 class Smear(nn.Module):
@@ -874,7 +875,7 @@ class Smear(nn.Module):
         self.share = nn.Parameter(torch.zeros(d_model))
 
     def forward(self, x):
-        before = F.pad(x, (0, 0, 1, 0))[:, :-1]  # (B, T, D), zeros first
+        before = F.pad(x, (0, 0, 1, 0))[:, :-1]  # (B, T, D), a row of zeros in front
         return x + self.share * before
 
 
@@ -885,7 +886,7 @@ x = torch.tensor([[[2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]])
 print(smear(x)[0].tolist())
 
 # %% [markdown]
-# The first number of each vector holds half of the one before it as well; the second has a share of
+# The first number of each vector gets half of the one before it in `x`; the second has a share of
 # 0. All shares start at 0, so the model begins as if nothing were smeared.
 #
 # And now generate with a cache, as in lesson [13](13_generation.ipynb): the model gets one token at a
@@ -898,7 +899,8 @@ print("alone:", alone[0].tolist())
 
 # %% [markdown]
 # Nothing is smeared, and no error says so: **a part that looks back needs a cache too.** The library's
-# class takes one. It stands behind those of the blocks in what `GPT.new_cache` returns.
+# class takes one, which keeps the vectors as they came in. `GPT.new_cache` returns it behind the caches
+# of the blocks.
 
 # %% tags=["same:embedding.Smear", "proof"]
 # @title Proof: the library smears the same, at once and token by token
@@ -915,19 +917,20 @@ assert not torch.equal(alone, whole)
 print("the same vectors")
 
 # %% [markdown]
-# The same can be had as a table: a vector for each *pair* of tokens, as lesson [2](02_bigram.ipynb) had
-# counts for each. It is added to the vector of the token, and starts at 0 as well.
+# The second way is a table with a vector for each *pair* of tokens, where lesson [2](02_bigram.ipynb)
+# had a count for each. The vector of its pair is added to that of the token; all rows start at 0 as
+# well.
 
 # %% tags=["naive:embedding.BigramEmbedding"]
 class BigramEmbedding(nn.Module):
     def __init__(self, vocab_size, d_model):
         super().__init__()
         self.vocab_size = vocab_size
-        self.pairs = nn.Embedding((vocab_size + 1) * vocab_size, d_model)
-        nn.init.zeros_(self.pairs.weight)
+        zeros = torch.zeros((vocab_size + 1) * vocab_size, d_model)
+        self.pairs = nn.Embedding.from_pretrained(zeros, freeze=False)
 
     def forward(self, ids):
-        before = F.pad(ids, (1, 0), value=self.vocab_size)[:, :-1]  # nothing: a token V
+        before = F.pad(ids, (1, 0), value=self.vocab_size)[:, :-1]  # id V: no token
         return self.pairs(before * self.vocab_size + ids)
 
 
@@ -938,10 +941,11 @@ ids = torch.tensor([[0, 2, 1, 1]])
 print(table(ids)[0].tolist())
 
 # %% [markdown]
-# The pair (0, 2) has row $0 \cdot 3 + 2$, and (2, 1) has row $2 \cdot 3 + 1$; the first token follows
-# nothing, and row $3 \cdot 3 + 0$ is for that. With 65 characters that makes 4,290 rows; with the 50,257
-# tokens of GPT-2 it would be 2.5 billion. But however long the table is, *one* row is read for each
-# token: these parameters take memory, and almost no time.
+# The pair (0, 2) has row $0 \cdot 3 + 2$; then come (2, 1) and (1, 1) with rows 7 and 4. Before the first
+# token stands none, which has the number 3 here: row $3 \cdot 3 + 0$. That makes $(V + 1) V$ rows, 4,290
+# for 65 characters, and 2.5 billion for the 50,257 tokens of GPT-2: there, several pairs would have to
+# share a row. But however long the table is, *one* row is read for each token. Its parameters take
+# memory and hardly any time; only their gradient and the optimiser go over all of them.
 
 # %% tags=["same:embedding.BigramEmbedding", "proof"]
 # @title Proof: the library finds the same rows, at once and token by token
@@ -956,8 +960,9 @@ assert torch.equal(torch.cat(steps, dim=1), table(ids))
 print("the same rows")
 
 # %% [markdown]
-# Are they worth it? The GPT of lesson [11](11_training.ipynb) and its fast recipe, with 240 steps in
-# place of 520, without and with them.
+# Are they worth it? The GPT of lesson [11](11_training.ipynb), its fast recipe, and the same first
+# weights: without the two, with smear, and with both, which looks the pairs up and then smears the
+# sums. It stops after 240 steps in place of 520: what is learnt sooner shows early.
 
 # %% tags=["corpus", "measured"]
 fast = dict(d_model=64, n_layers=2, d_ff=256, context_length=64, position="rotary")
@@ -966,13 +971,14 @@ losses = []
 for parts in ({}, {"smear": True}, {"smear": True, "bigrams": True}):
     torch.manual_seed(0)
     small = GPT(GPTConfig(**fast, **parts))
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)  # `next_batch` draws with it
     train(Training(small, replace(recipe, n_steps=240)), next_batch)
     losses.append(estimate_loss(small, validation, 64))
     names = " and ".join(parts) or "neither"
     print(f"{names:17} {count_parameters(small):,}  {losses[-1]:.2f} nats")
 claim(losses[1] < losses[0] - 0.01, "smear gains in as many steps")
-claim(losses[2] < losses[1], "the table of pairs gains more")
+claim(losses[2] < losses[1], "a table of pairs gains on top of that")
 
 # %% [markdown]
-# One seed again. Five seeds, with the times, are on the page of [benchmarks](../book/benchmarks.md).
+# Both help. One seed again: five, with the times, are on the page of
+# [benchmarks](../book/benchmarks.md).

@@ -150,8 +150,9 @@ class BigramEmbedding(Module):
     r"""A table of pairs: a vector for each token together with the one before it.
 
     The vector of the pair (a, b) is row :math:`a V + b`. All rows start at 0: a model
-    begins as if there were no table. To look a row up costs nothing, whatever the size
-    of the table; its memory grows with the square of V, so it is for alphabets.
+    begins as if there were no table. To look a row up takes no time, whatever the size
+    of the table, but to train it does, and its memory grows with the square of V: it is
+    for alphabets.
 
     Args:
         vocab_size: number of different tokens V.
@@ -175,8 +176,8 @@ class BigramEmbedding(Module):
         super().__init__()
         require_sizes(vocab_size=vocab_size, d_model=d_model)
         self.vocab_size = vocab_size
-        self.pairs = nn.Embedding((vocab_size + 1) * vocab_size, d_model)
-        nn.init.zeros_(self.pairs.weight)
+        zeros = torch.zeros((vocab_size + 1) * vocab_size, d_model)
+        self.pairs = nn.Embedding.from_pretrained(zeros, freeze=False)
 
     def forward(
         self,

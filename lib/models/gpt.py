@@ -366,11 +366,9 @@ def _norm(c: GPTConfig) -> Callable[[int], nn.Module]:
 
 @torch.no_grad()
 def _initialise(model: GPT) -> None:
-    """Draw the weights; biases start at 0 and gains at 1."""
+    """Draw the weights; biases and pairs start at 0, gains at 1."""
     for name, weight in model.named_parameters():
-        if name.startswith("bigrams"):
-            nn.init.zeros_(weight)
-        elif weight.dim() > 1:
+        if weight.dim() > 1 and not name.startswith("bigrams"):
             nn.init.normal_(weight, std=_standard_deviation(name, weight, model.config))
         elif name.endswith("bias"):
             nn.init.zeros_(weight)

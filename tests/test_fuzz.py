@@ -47,7 +47,7 @@ CASES = {
     "settings": 100,
     "texts": 80,
     "tokenizers": 80,
-    "bytes": 140,
+    "bytes": 300,
     "words": 120,
     "folders": 120,
     "adapters": 60,
@@ -128,7 +128,8 @@ def damaged(data: st.DataObject, content: bytes) -> bytes:
     """Bytes of which one is another, or some are missing, twice there, or new."""
     head = st.integers(0, min(400, len(content) - 1))
     place = data.draw(st.one_of(head, st.integers(0, len(content) - 1)))
-    how = data.draw(st.sampled_from(["flip", "cut", "drop", "double", "insert"]))
+    ways = ["flip"] * 4 + ["cut", "drop", "double", "insert"]  # only a sum finds a flip
+    how = data.draw(st.sampled_from(ways))
     new = data.draw(st.binary(min_size=1, max_size=9))
     before, after = content[:place], content[place:]
     match how:
@@ -232,7 +233,7 @@ def test_tokenizers(place, data):
 def test_bytes_of_checkpoints(good, place, data):  # noqa: F811
     content, path = good.read_bytes(), place / "bad.safetensors"
     head = 8 + int.from_bytes(content[:8], "little")
-    if data.draw(st.booleans()):
+    if data.draw(st.integers(0, 2)) == 2:
         header = as_json(changed(data, json.loads(content[8:head]))).encode()
         path.write_bytes(len(header).to_bytes(8, "little") + header + content[head:])
     else:

@@ -404,7 +404,7 @@ figure = plot.attention_maps(maps, task.tokenizer.decode(row[0]))
 for axes, marked in zip(figure.axes, ((1,), (1,), (7, 15), (7, 15))):
     for back in marked:
         looks = torch.arange(back + 1, 24)
-        axes.plot(looks - back, looks, "r.", markersize=2)
+        axes.plot(looks - back, looks, ".", color="C3", markersize=2)
 figure
 
 # %% [markdown]

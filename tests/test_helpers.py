@@ -3,17 +3,25 @@
 import base64
 import io
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from matplotlib import rc_params_from_file
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
 from lib.checks import Mistake, exercise, expect, hint_for
 from lib.show import plot
 from lib.show.frames import slider
 from lib.show.ladder import rung
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +66,28 @@ def test_texts_of_a_slider_cannot_end_the_script_or_the_attribute():
 def test_a_slider_that_starts_nowhere():
     with pytest.raises(ValueError, match=r"start=2 must be 0 \.\. 1"):
         slider(draw, [1, 2], "height", alt=str, start=2)
+
+
+def test_pictures_look_as_seaborn_would_have_them():
+    import seaborn as sns
+
+    path = Path(plot.__file__).with_suffix(".mplstyle")
+    ours = plt.rcParamsDefault | rc_params_from_file(path, use_default_template=False)
+    theirs = sns.axes_style("whitegrid") | sns.plotting_context(font_scale=0.9)
+    del theirs["image.cmap"]  # each picture names its own
+    for name, value in theirs.items():
+        assert ours[name] == value or to_rgb(ours[name]) == to_rgb(value), name
+    colours = [to_hex(c) for c in ours["axes.prop_cycle"].by_key()["color"]]
+    assert colours == sns.color_palette("colorblind").as_hex()
+
+
+def test_seaborn_is_loaded_for_heat_maps_alone():
+    lines = "from lib.show import plot", "plot.line_chart({'a': [1, 2]}, 'x', 'y')"
+    check = "import sys; assert not {'seaborn', 'pandas'} & {*sys.modules}"
+    heat = "import torch; plot.heat_map(torch.ones(1, 1), 'a', 'b', 'x', 'y')"
+    code = "\n".join([*lines, check, heat, "assert 'seaborn' in sys.modules"])
+    environment = {**os.environ, "MPLBACKEND": "agg"}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment)
 
 
 def test_pictures_have_labelled_axes():

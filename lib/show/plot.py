@@ -9,10 +9,10 @@ from __future__ import annotations
 import atexit
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.backends import BackendFilter, backend_registry
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -27,8 +27,7 @@ __all__ = [
     "visible",
 ]
 
-sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
-plt.rcParams.update({"figure.dpi": 110, "figure.constrained_layout.use": True})
+plt.style.use(Path(__file__).with_suffix(".mplstyle"))
 
 
 def visible(characters: Sequence[str]) -> list[str]:
@@ -126,6 +125,8 @@ def heat_map(
     colours = {"cmap": "Blues", "norm": PowerNorm(gamma, 0, top)}
     if values.min() < 0:
         colours = {"cmap": "RdBu", "vmin": -top, "vmax": top}
+    import seaborn as sns  # here: many lessons draw no such picture
+
     figure, axes = plt.subplots(figsize=size)
     sns.heatmap(
         values, ax=axes, xticklabels=list(columns), yticklabels=list(rows), square=True,

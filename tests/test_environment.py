@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from machines import MACHINES
 from notebooks import ROOT
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -120,7 +121,7 @@ def matrix_gaps(matrix: dict, lowest: str) -> Iterator[str]:
 
 
 def workflow_flaws(root: Path) -> Iterator[str]:
-    """Yield Pythons of the workflows that the project does not support, or forgets."""
+    """Yield Pythons that are not supported, and Pythons and machines not tried."""
     supported = SpecifierSet(pyproject(root)["requires-python"])
     lowest = re.search(r"\d+\.\d+", str(supported))[0]
     for name, job in jobs(root):
@@ -135,6 +136,8 @@ def workflow_flaws(root: Path) -> Iterator[str]:
             yield from (f"{name}: {gap}" for gap in matrix_gaps(matrix, lowest))
         if "python" in matrix and set(matrix["os"]) != SYSTEMS:
             yield f"{name}: not all systems: {matrix['os']}"
+        for machine in set(MACHINES) - {*matrix.get("machine", MACHINES)}:
+            yield f"{name}: the machine {machine} is not tried"
 
 
 def browser_tests(root: Path) -> list[Path]:
@@ -242,6 +245,7 @@ FILES = [
 LESSON = "lessons/09_small.py"
 TESTS = ".github/workflows/tests.yml"
 SITE = ".github/workflows/site.yml"
+WEEKLY = ".github/workflows/weekly.yml"
 BROWSER_TEST = "import pytest\n\npytestmark = pytest.mark.browser\n"
 BROKEN = {  # for each check and file: what stands there, what instead, the complaint
     (constraint_flaws, "constraints.txt"): [
@@ -271,6 +275,7 @@ BROKEN = {  # for each check and file: what stands there, what instead, the comp
         ("{os: macos-latest", "{os: ubuntu-latest", "Python 3.12 is not tried on"),
         ('windows-latest, python: "3.13', 'windows-latest, python: "3.14', "on win"),
     ],
+    (workflow_flaws, WEEKLY): [("- jitter-2", "- jitter-1", "machine jitter-2 is not")],
     (workflow_flaws, SITE): [('"3.11"', '"3.9"', "3.9 is not supported")],
     (workflow_flaws, "pyproject.toml"): [(">=3.11", ">=3.12", "3.11 is not supported")],
     (browser_flaws, "Makefile"): [("tests/test_links.py ", "", "run test_links.py")],

@@ -398,18 +398,20 @@ for options in ({}, dict(tie_weights=False, n_layers=2), dict(d_model=32, n_head
 print("the same weights from the same seed, and the same logits")
 
 # %% [markdown]
-# `PRESETS` is a table of configurations by name: the GPTs of this course, and OpenAI's four. (On the
-# device `meta` tensors have shapes and no numbers: counting needs no memory.)
+# `PRESETS` is a table of configurations by name: the GPTs of this course, and OpenAI's four. On
+# PyTorch's device `meta` tensors have shapes and no numbers, so counting needs no memory. `sizes_only`
+# builds a model there.
 
 # %%
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.presets import PRESETS
+from lib.module import sizes_only
 
 config = GPTConfig(**vars(config))  # now the library's
 
 
 def count(config):
-    with torch.device("meta"):
+    with sizes_only():
         return count_parameters(GPT(config))
 
 

@@ -392,18 +392,21 @@ print(padding_mask(src, PAD)[0, 0, 0].int().tolist(), "the mask of dot")
 # ### The paper's base model, counted
 #
 # The paper's *base* model has vectors of 512 numbers and six blocks on each side. Take two vocabularies
-# of 20,000 tokens. On the device `meta`, tensors have shapes and no numbers. By hand, a block of the
-# encoder has four projections, $4 D^2$; the feed-forward network, $2 D D_{ff} + D_{ff} + D$; two norms,
+# of 20,000 tokens. `sizes_only` builds on the device `meta`, whose tensors have shapes and no numbers.
+# By hand, a block of the encoder has four projections, $4 D^2$; the feed-forward network, $2 D D_{ff} + D_{ff} + D$; two norms,
 # $2 \cdot 2 D$.
 
 
 # %%
+from lib.module import sizes_only
+
+
 def n_parameters(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 D, d_ff = 512, 2048
-with torch.device("meta"):
+with sizes_only():
     base = Transformer(20_000, 20_000, D, 8, 6, 6, d_ff)
 block = 4 * D**2 + (2 * D * d_ff + d_ff + D) + 2 * 2 * D
 print(f"encoder {n_parameters(base.encoder):,}, by hand 6 x {block:,} = {6 * block:,}")
@@ -930,7 +933,7 @@ right = (forced.argmax(dim=-1) == tgt[:, 1:]) | (tgt[:, 1:] == PAD)
 both = right.all(dim=1).float().mean().item(), share_right(model, words)
 claim(0.2 < both[1] < 0.8, "some are right and some are wrong")
 print("both ways of reading agree:", math.isclose(*both, abs_tol=1e-6))
-with torch.device("meta"):
+with sizes_only():
     counts = [
         n_parameters(Transformer(src_vocab_size=n, tgt_vocab_size=20_000))
         for n in (20_000, 40_000)
@@ -1126,7 +1129,7 @@ plot.bar_chart(bars, "letter after the mistake", "share right", top=1.0)
 # tokens for both languages, and one table for source, target and head.
 
 # %%
-with torch.device("meta"):
+with sizes_only():
     stacks = Transformer(src_vocab_size=20_000, tgt_vocab_size=20_000)
 both = n_parameters(stacks.encoder) + n_parameters(stacks.decoder)
 shared = both + 37_000 * D

@@ -170,15 +170,17 @@ def count_active(model):
 
 # %% [markdown]
 # (From here on, `MoE` is the library's.) Mixtral
-# (Jiang et al. 2024) is Mistral's model with eight experts in the place of each network. On the
-# device `meta`, PyTorch builds a model without numbers in it, so that its size can be counted:
+# (Jiang et al. 2024) is Mistral's model with eight experts in the place of each network. `sizes_only`
+# builds a model without numbers in it (on PyTorch's device `meta`), so that its size can be counted:
 
 # %%
+from lib.module import sizes_only
+
 sizes = dict(vocab_size=32_000, d_model=4_096, n_heads=32, n_layers=32, d_ff=14_336)
 parts = dict(norm="rms", position="rotary", ffn="swiglu", n_kv_heads=8)
 parts |= dict(attention_bias=False, tie_weights=False)
 for experts in ({}, dict(n_experts=8, n_active=2, renormalise=True)):
-    with torch.device("meta"):
+    with sizes_only():
         mixtral = GPT(GPTConfig(**sizes, **parts, **experts, context_length=512))
     total, active = count_parameters(mixtral), count_active(mixtral)
     print(f"{total / 1e9:.1f} billion parameters, {active / 1e9:.1f} active")

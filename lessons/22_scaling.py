@@ -166,11 +166,12 @@ print(f"attention's share: {attention / flops_per_token(gpt2):.0%}")
 
 # %% tags=["naive:evaluate.scaling_laws.training_bytes"]
 from lib.models import count_parameters
+from lib.module import sizes_only
 
 
 def training_bytes(config, batch_size, recompute=False):
     c = config
-    with torch.device("meta"):  # sizes without memory
+    with sizes_only():  # without memory
         n = count_parameters(GPT(c))
     block = c.d_model if recompute else 8 * c.d_model + 2 * c.d_ff
     kept = c.n_layers * block + 2 * c.d_model + 2 * c.vocab_size

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from lib.models.gpt import GPT, GPTConfig
+from lib.module import sizes_only
 from lib.shapes import require_sizes
 
 __all__ = [
@@ -100,7 +101,7 @@ def training_bytes(
         raise ValueError(f"optimizer={optimizer!r} must be in {[*STATES]}")
     c = config
     _require_plain(c)
-    with torch.device("meta"):  # sizes without memory
+    with sizes_only():
         n = sum(p.numel() for p in GPT(c).parameters())
     block = c.d_model if recompute else 8 * c.d_model + 2 * c.d_ff
     kept = c.n_layers * block + 2 * c.d_model + 2 * c.vocab_size

@@ -108,10 +108,19 @@ class _Unfilled(TorchFunctionMode):
             return args[0] if args else kwargs["tensor"]
         if name == "arange" and all(type(value) is int for value in args):
             return torch.empty(len(range(*args)), dtype=kwargs.get("dtype", torch.long))
+        if name == "stack":
+            return _stacked(*args, **kwargs)
         if name in POINTWISE and any(t.is_floating_point() for t in tensors):
             shape = torch.broadcast_shapes(*(t.shape for t in tensors))
             return torch.empty(shape, dtype=_widest(tensors))
         return function(*args, **kwargs)
+
+
+def _stacked(tensors: list[Tensor], dim: int = 0) -> Tensor:
+    """Return a tensor of the size that these have in a new dimension of their own."""
+    shape = list(tensors[0].shape)
+    shape.insert(dim % (len(shape) + 1), len(tensors))
+    return torch.empty(shape, dtype=_widest(tensors))
 
 
 def _widest(tensors: list[Tensor]) -> torch.dtype:

@@ -16,7 +16,9 @@ from torch.nn.utils import parametrize
 
 from lib.models import build_model
 from lib.models.encoder_decoder import TransformerConfig
-from lib.models.gpt import GPT
+from lib.models.gpt import GPT, GPTConfig
+from lib.models.gpt2_files import export_gpt2
+from lib.models.llama_files import export_llama
 from lib.models.masked_lm import MaskedLMConfig
 from lib.models.presets import PRESETS
 from lib.module import Linear, Module, sizes_only
@@ -133,11 +135,28 @@ def test_sizes_alone_are_those_of_the_model(name) -> None:
     assert {t.device.type for _, t in tensors[0]} == {"meta"}
 
 
-def test_a_model_is_read_without_the_compiler() -> None:
+def test_models_are_counted_and_read_without_the_compiler(tmp_path) -> None:
+    export_gpt2(GPT(GPTConfig(9, 4, 2, 1, 4, 6)), tmp_path / "gpt2")
+    shape = {"norm": "rms", "position": "rotary", "ffn": "swiglu"}
+    llama = GPTConfig(10, 8, 2, 1, 16, 4, **shape, attention_bias=False)
+    export_llama(GPT(llama), tmp_path / "llama")
     code = """
 import sys
+from lib.models import build_model
+from lib.models.encoder_decoder import TransformerConfig
+from lib.models.gpt2_files import load_gpt2
+from lib.models.llama_files import load_llama
+from lib.models.presets import PRESETS
+from lib.module import sizes_only
 from lib.train.checkpoint import load_checkpoint
+
+for config in (*PRESETS.values(), TransformerConfig(10, 12)):
+    with sizes_only():
+        build_model(config)
 load_checkpoint("data/base.safetensors")
+load_gpt2(sys.argv[1] + "/gpt2")
+load_llama(sys.argv[1] + "/llama")
 sys.exit("torch._dynamo" in sys.modules)
 """
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    assert subprocess.run(command, cwd=ROOT).returncode == 0

@@ -173,7 +173,8 @@ def build_from(
         raise ValueError(printable(f"{printable(name, 200)} is {fault}"))
     ours = weight_shapes(config, len(weights.entries), weights.n_bytes)
     for name, parts in names.items():
-        whole = torch.cat([torch.empty(ours[p], device="meta") for p in parts])
+        n_rows = sum(ours[part][0] for part in parts)
+        whole = torch.empty(n_rows, *ours[parts[0]][1:], device="meta")
         require_shape(name, weights.entries[name], turn(name, whole).shape)
     model = GPT(config)
     _copy(dict(model.named_parameters()), weights, names, turn)

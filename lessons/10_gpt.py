@@ -398,9 +398,8 @@ for options in ({}, dict(tie_weights=False, n_layers=2), dict(d_model=32, n_head
 print("the same weights from the same seed, and the same logits")
 
 # %% [markdown]
-# `PRESETS` is a table of configurations by name: the GPTs of this course, and OpenAI's four. On
-# PyTorch's device `meta` tensors have shapes and no numbers, so counting needs no memory. `sizes_only`
-# builds a model there.
+# `PRESETS` is a table of configurations by name: the GPTs of this course, and OpenAI's four. `sizes_only`
+# builds models without numbers, on PyTorch's device `meta`: counting needs no memory.
 
 # %%
 from lib.models.gpt import GPT, GPTConfig

@@ -392,7 +392,7 @@ print(padding_mask(src, PAD)[0, 0, 0].int().tolist(), "the mask of dot")
 # ### The paper's base model, counted
 #
 # The paper's *base* model has vectors of 512 numbers and six blocks on each side. Take two vocabularies
-# of 20,000 tokens. `sizes_only` builds on the device `meta`, whose tensors have shapes and no numbers.
+# of 20,000 tokens. `sizes_only` builds models without numbers, on PyTorch's device `meta`.
 # By hand, a block of the encoder has four projections, $4 D^2$; the feed-forward network, $2 D D_{ff} + D_{ff} + D$; two norms,
 # $2 \cdot 2 D$.
 
@@ -520,8 +520,12 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         ids = ("pad_id", "bos_id", "eos_id")
-        sizes = {n: v for n, v in vars(self).items() if type(v) is int and n not in ids}
-        require_sizes(**sizes)
+        for name, value in vars(self).items():
+            kind = type(getattr(type(self), name))  # of the default
+            if type(value) is not kind and (kind, type(value)) != (float, int):
+                raise TypeError(f"{name}={value!r} must be of type {kind.__name__}")
+            if kind is int and name not in ids:
+                require_sizes(**{name: value})
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
         for name in ids:

@@ -94,7 +94,11 @@ def place_among_processes() -> tuple[int, int] | None:
     """
     if "RANK" not in os.environ:
         return None
-    return int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    rank, local = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK"))
+    if not (rank.isdecimal() and local.isdecimal()):
+        given = f"RANK={rank!r} and LOCAL_RANK={local!r}"
+        raise ValueError(f"{given} must be numbers, as torchrun sets them")
+    return int(rank), int(local)
 
 
 def meeting_place() -> tuple[str, int] | None:
@@ -103,6 +107,6 @@ def meeting_place() -> tuple[str, int] | None:
     They are its variables ``MASTER_ADDR`` and ``MASTER_PORT``.
     """
     port = os.environ.get("MASTER_PORT", "")
-    if "RANK" not in os.environ or not port.isdecimal():
+    if "RANK" not in os.environ or not (port.isdecimal() and int(port) < 2**16):
         return None
     return os.environ.get("MASTER_ADDR", "localhost"), int(port)

@@ -165,7 +165,7 @@ class BigramEmbedding(Module):
         before it is looked up in V more rows.
 
     Raises:
-        ValueError: if a size is below 1.
+        ValueError: if a size is below 1, or an id is not one of 0 .. V - 1.
 
     Source: Roy et al. (2022), N-Grammer, who group tokens first.
 
@@ -186,6 +186,9 @@ class BigramEmbedding(Module):
         positions: Tensor | None = None,
     ) -> Tensor:
         """Return the vectors of the pairs."""
+        low, high = ids.min().item(), ids.max().item()
+        require_between(0, self.vocab_size - 1, ids=low)
+        require_between(0, self.vocab_size - 1, ids=high)
         so_far = ids
         if cache is not None:
             rows = ids[:, None, :, None]  # (B, 1, T, 1), as of a single head

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.module import Module
-from lib.shapes import require_sizes, require_width
+from lib.shapes import require_above_0, require_sizes, require_width
 
 __all__ = ["LayerNorm", "RMSNorm"]
 
@@ -28,7 +28,8 @@ class LayerNorm(Module):
         or better.
 
     Raises:
-        ValueError: if ``d_model`` is below 1, or x has another last dimension.
+        ValueError: if ``d_model`` is below 1, ``eps`` is not above 0, or x has another
+            last dimension.
 
     Source: Ba, Kiros and Hinton (2016), equation (4).
 
@@ -38,6 +39,7 @@ class LayerNorm(Module):
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
         require_sizes(d_model=d_model)
+        require_above_0(eps=eps)
         self.gain = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
         self.d_model, self.eps = d_model, eps
@@ -64,7 +66,8 @@ class RMSNorm(Module):
         better.
 
     Raises:
-        ValueError: if ``d_model`` is below 1, or x has another last dimension.
+        ValueError: if ``d_model`` is below 1, ``eps`` is not above 0, or x has another
+            last dimension.
 
     Source: Zhang and Sennrich (2019), equation (4).
 
@@ -74,6 +77,7 @@ class RMSNorm(Module):
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
         require_sizes(d_model=d_model)
+        require_above_0(eps=eps)
         self.gain = nn.Parameter(torch.ones(d_model))
         self.d_model, self.eps = d_model, eps
 

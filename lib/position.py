@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.module import Module
-from lib.shapes import require_sizes, require_width
+from lib.shapes import require_above_0, require_sizes, require_width
 
 __all__ = ["LearnedPositions", "SinusoidalPositions", "Rotary", "RotaryScaling"]
 
@@ -42,7 +42,7 @@ class LearnedPositions(Module):
     def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
         """Return ``x`` plus the vectors of positions start .. start + T - 1."""
         require_width(x, self.table.embedding_dim)
-        return x + _rows(self.table.weight, x.size(-2), start)
+        return x + _rows(self.table.weight, x, start)
 
 
 class SinusoidalPositions(Module):
@@ -62,8 +62,8 @@ class SinusoidalPositions(Module):
         is a number, or the position of each token, int64 ``(B, T)``.
 
     Raises:
-        ValueError: for a size below 1 or an odd ``d_model``, or if the input is
-            longer than ``context_length`` or has another last dimension.
+        ValueError: for a size below 1, an odd ``d_model``, a base not above 0, or if
+            the input is longer than ``context_length`` or has another last dimension.
 
     Source: Vaswani et al. (2017), section 3.5.
 
@@ -76,6 +76,7 @@ class SinusoidalPositions(Module):
         if d_model % 2:
             raise ValueError(f"d_model={d_model} must be even: sines and cosines pair")
         pairs = torch.arange(0, d_model, 2, dtype=torch.float64)  # 2i: (D/2,)
+        require_above_0(base=base)
         frequencies = base ** (-pairs / d_model)
         angles = torch.arange(context_length).unsqueeze(1) * frequencies  # (T, D/2)
         table = torch.stack([angles.sin(), angles.cos()], dim=-1)  # (T, D/2, 2)
@@ -85,7 +86,7 @@ class SinusoidalPositions(Module):
     def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
         """Return ``x`` plus the vectors of positions start .. start + T - 1."""
         require_width(x, self.table.size(1))
-        return x + _rows(self.table, x.size(-2), start)
+        return x + _rows(self.table, x, start)
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,8 @@ class Rotary(Module):
         ``(B, T)``.
 
     Raises:
-        ValueError: for a size below 1 or an odd ``d_head``, or if the input is
-            longer than ``context_length`` or has another last dimension.
+        ValueError: for a size below 1, an odd ``d_head``, a base not above 0, or if
+            the input is longer than ``context_length`` or has another last dimension.
 
     Source: Su et al. (2021), section 3.4.2, with the pairs laid out as in Llama.
 
@@ -215,6 +216,7 @@ class Rotary(Module):
         if d_head % 2:
             raise ValueError(f"d_head={d_head} must be even: its numbers turn in pairs")
         pairs = torch.arange(0, d_head, 2, dtype=torch.float64)  # 2i: (Dh/2,)
+        require_above_0(base=base)
         frequencies = base ** (-pairs / d_head)
         if scaling is not None:
             frequencies = scaling.slowed(frequencies)
@@ -225,8 +227,8 @@ class Rotary(Module):
 
     def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
         """Return the vectors at positions start .. start + T - 1, turned."""
-        require_width(x, 2 * self.cos.size(1))
-        cos, sin = (_rows(t, x.size(-2), start) for t in (self.cos, self.sin))
+        require_width(x, 2 * self.cos.size(1), size="d_head")
+        cos, sin = (_rows(t, x, start) for t in (self.cos, self.sin))
         if cos.dim() > 2:
             cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)  # (B, 1, T, Dh/2)
         a, b = x.float().chunk(2, dim=-1)
@@ -234,24 +236,27 @@ class Rotary(Module):
         return turned.to(x.dtype)
 
 
-def _rows(table: Tensor, length: int, start: int | Tensor) -> Tensor:
-    """Return the rows of positions start .. start + length - 1, or of those given."""
-    context_length = len(table)
+def _rows(table: Tensor, x: Tensor, start: int | Tensor) -> Tensor:
+    """Return the rows of positions start .. start + T - 1, or of those given."""
+    context_length, length = len(table), x.size(-2)
     if isinstance(start, Tensor):
-        _check_positions(start, length, context_length)
+        _check_positions(start, (x.size(0), length), context_length)
         return table[start]  # (B, T, D)
+    if start < 0:
+        raise ValueError(f"{start=} must be 0 or more")
     if (length := start + length) > context_length:
         raise ValueError(f"{length=} is more than {context_length=}")
     return table[start:length]  # (T, D)
 
 
-def _check_positions(positions: Tensor, length: int, context_length: int) -> None:
+def _check_positions(
+    positions: Tensor, shape: tuple[int, int], context_length: int
+) -> None:
     """Refuse positions that are not one for each token, or have no row."""
-    if positions.dim() != 2 or positions.size(1) != length:
-        raise ValueError(
-            f"positions has shape {tuple(positions.shape)}; it must be (B, {length})"
-        )
-    if positions.is_floating_point() or positions.dtype == torch.bool:
+    if positions.shape != shape:
+        given = tuple(positions.shape)
+        raise ValueError(f"positions has shape {given}; it must be (B, T) = {shape}")
+    if positions.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"positions has dtype {positions.dtype}; it must be int64")
     low, high = positions.min().item(), positions.max().item()
     if low < 0 or high >= context_length:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 __all__ = [
     "require_sizes",
+    "require_above_0",
     "require_divides",
     "require_width",
     "require_vectors",
@@ -19,9 +22,12 @@ def require_sizes(**sizes: int) -> None:
     """Check that sizes, given by name, are at least 1.
 
     Raises:
+        TypeError: for a number with a fraction.
         ValueError: for a size below 1.
     """
     for name, size in sizes.items():
+        if isinstance(size, float):
+            raise TypeError(f"{name}={size} must be an integer")
         if size < 1:
             raise ValueError(f"{name}={size} must be at least 1")
 
@@ -37,8 +43,23 @@ def require_divides(**sizes: int) -> None:
         raise ValueError(f"{name}={size} does not divide {other}={whole}")
 
 
-def require_width(x: Tensor, d_model: int, name: str = "x") -> None:
+def require_above_0(**numbers: float) -> None:
+    """Check that numbers, given by name, are above 0 and finite.
+
+    Raises:
+        ValueError: for another one.
+    """
+    for name, number in numbers.items():
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name}={number} must be above 0 and finite")
+
+
+def require_width(
+    x: Tensor, d_model: int, name: str = "x", size: str = "d_model"
+) -> None:
     """Check that the vectors in a tensor ``(..., D)`` have ``d_model`` numbers.
+
+    The error calls their number by its ``size``, such as d_head.
 
     Raises:
         ValueError: if the last dimension is another.
@@ -46,7 +67,7 @@ def require_width(x: Tensor, d_model: int, name: str = "x") -> None:
     if x.dim() == 0 or x.size(-1) != d_model:
         raise ValueError(
             f"{name} has shape {tuple(x.shape)}; its last dimension must be "
-            f"d_model={d_model}"
+            f"{size}={d_model}"
         )
 
 

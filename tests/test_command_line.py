@@ -19,6 +19,7 @@ from lib.models.__main__ import presets_command
 from lib.models.gpt import GPT
 from lib.models.presets import PRESETS
 from lib.text.tokenizer import CharTokenizer
+from lib.train import checkpoint as library
 from lib.train.__main__ import train_command
 from lib.train.checkpoint import load_checkpoint, save_checkpoint
 from lib.train.run import Run
@@ -229,7 +230,7 @@ def test_a_run_that_is_lost_late_keeps_its_last_good_checkpoint(command, monkeyp
 def test_a_folder_that_holds_a_run_is_not_overwritten(command, trained):
     before = (trained / "checkpoint.safetensors").read_bytes()
     status, _, error = command(train_command, *SHORT, "--out", trained)
-    assert status == 1 and "holds a run already: resume it, or move it" in error
+    assert status == 1 and "is there already: --resume its run, or move it" in error
     assert (trained / "checkpoint.safetensors").read_bytes() == before
     status, _, error = command(train_command, "--out", "nowhere", "--resume")
     assert status == 1 and "there is no such checkpoint" in error
@@ -374,7 +375,7 @@ def test_writing_with_what_is_no_checkpoint(command):
     assert "holds no vocabulary" in command(generate_command, "x.safetensors")[2]
 
 
-def test_writing_with_a_translator_or_damaged_weights(command, trained):
+def test_writing_with_a_translator_or_damaged_weights(command, trained, monkeypatch):
     status, _, error = command(generate_command, ROOT / "data/translator.safetensors")
     assert status == 1 and "a translator: python -m lib.translate --model " in error
     status, _, error = command(train_command, "--resume", "--out", ROOT / "data" / "x")
@@ -384,7 +385,12 @@ def test_writing_with_a_translator_or_damaged_weights(command, trained):
     assert status == 1 and "holds no run of lib.train to go on with" in error
     checkpoint = load_checkpoint(trained)
     checkpoint.model.head.weight.data[3] = math.nan
-    save_checkpoint("x.safetensors", checkpoint.model, checkpoint.tokenizer)
+    words = ("x.safetensors", checkpoint.model, checkpoint.tokenizer)
+    with pytest.raises(ValueError, match="head.weight has numbers that are not finite"):
+        save_checkpoint(*words)
+    with monkeypatch.context() as damaged:
+        damaged.setattr(library, "require_sound", lambda tensors: None)
+        save_checkpoint(*words)
     status, _, error = command(generate_command, "x.safetensors", "--prompt", "To")
     assert status == 1 and error == (
         "error: path='x.safetensors': model.head.weight has numbers that are not finite"

@@ -147,7 +147,7 @@ def test_no_wording_to_learn_with_is_one_that_is_kept():
 
 @pytest.mark.parametrize("settings, words", [
     ({"unseen": "letters"}, "unseen='letters' must be one of words, wordings"),
-    ({"n_each": 0}, "n_each=0 must be at least 1"),
+    ({"n_each": 0}, "n_each=0 must be 1 .. 1000"),
 ])  # fmt: skip
 def test_tests_that_there_are_not_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):

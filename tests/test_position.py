@@ -232,7 +232,7 @@ def test_far_positions_are_turned_right():
 def test_inputs_that_rotary_does_not_fit():
     with pytest.raises(ValueError, match="length=6 is more than context_length=5"):
         Rotary(4, 5)(random(2, 2, 4), 4)
-    with pytest.raises(ValueError, match=r"\(2, 3, 6\).* d_model=4"):
+    with pytest.raises(ValueError, match=r"\(2, 3, 6\).* d_head=4"):
         Rotary(4, 5)(random(2, 3, 6))
     with pytest.raises(ValueError, match="d_head=5 must be even"):
         Rotary(5, 5)

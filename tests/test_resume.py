@@ -219,7 +219,7 @@ def test_a_run_goes_on_from_its_folder(tmp_path, changes):
 def test_a_folder_holds_one_run(tmp_path):
     s = settings(tmp_path)
     Run.new(tmp_path / "x", s, "cpu").save()
-    with pytest.raises(ValueError, match="x.* holds a run already: resume it"):
+    with pytest.raises(ValueError, match="x.* is there already: --resume its run"):
         Run.new(tmp_path / "x", s, "cpu")
     with pytest.raises(FileNotFoundError, match="there is no such checkpoint"):
         Run.resume(tmp_path / "y", "cpu")

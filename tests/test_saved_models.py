@@ -37,6 +37,7 @@ from lib.norm import LayerNorm, RMSNorm
 from lib.position import LearnedPositions, Rotary, SinusoidalPositions
 from lib.text.bpe import BPETokenizer
 from lib.text.tokenizer import CharTokenizer, WordTokenizer
+from lib.train import checkpoint as library
 from lib.train import tensor_file
 from lib.train.checkpoint import (
     load_checkpoint,
@@ -200,7 +201,12 @@ def models(tmp_path, monkeypatch):
     save_checkpoint("masked.safetensors", SAVED[MaskedLM](), letters)
     save_checkpoint("pair.safetensors", SAVED[Transformer](), (words, words))
     save_checkpoint("half.safetensors", SAVED[Transformer](), words)
-    save_checkpoint("large.safetensors", GPT(PRESETS["demo"]), BPETokenizer([]))
+    large = "large.safetensors", GPT(PRESETS["demo"]), BPETokenizer([])
+    with pytest.raises(ValueError, match="vocabulary of 256 for a model of 10 tokens"):
+        save_checkpoint(*large)
+    with monkeypatch.context() as damaged:
+        damaged.setattr(library, "require_vocabulary", lambda *given: None)
+        save_checkpoint(*large)
     save_checkpoint("bare.safetensors", GPT(PRESETS["demo"]))
     return tmp_path
 

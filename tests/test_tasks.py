@@ -396,7 +396,7 @@ def test_every_task_can_be_trained_from_the_shell(command, name):
 @pytest.mark.parametrize("words, error", [
     (["--task", "sums"], "task='sums'"),
     (["--task", "addition", "--text", "a.txt"], "text='a.txt' does not go with task"),
-    (["--task", "addition", "--epochs", 2], "epochs=2.0 does not go with task"),
+    (["--task", "addition", "--epochs", 2], "--epochs 2.0 does not go with --task"),
     (["--task", "addition:digits=1,n_examples=81"], "n_examples=81 is more than"),
     (["--task", "addition", "--context-length", 5], "context_length=5 must be 13"),
     (["--task", "addition", "--steps", 0], "n_steps=0 must be at least 1"),

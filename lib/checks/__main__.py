@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from lib.checks.grading import grade_all, lesson_name
 from lib.command_line import Given, run_command
+from lib.text.files import write_files
 
 A_DAY = 86_400  # seconds
 MOST_AT_ONCE = 64  # notebooks
@@ -36,6 +36,8 @@ def checks_command(
         raise ValueError(f"at_once={at_once} must be 1 or more, up to {MOST_AT_ONCE}")
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"out={str(out)!r} is in no folder that is there")
+    if out is not None and (out.is_dir() or out.suffix == ".ipynb"):
+        raise ValueError(f"out={str(out)!r} must be a table, no folder or notebook")
     name, rows = lesson_name(lesson), []
     for path, verdicts in grade_all(name, _notebooks(paths), seconds, at_once):
         n_right = sum(v.status == "correct" for v in verdicts.values())
@@ -68,9 +70,8 @@ def _write(out: Path, rows: list[list[str]]) -> None:
     """Write the table, whole or not at all."""
     text = io.StringIO()
     csv.writer(text).writerows([["notebook", "check", "status", "message"], *rows])
-    half = out.with_name(f"{out.name}.tmp")
-    half.write_text(text.getvalue(), "utf-8")
-    os.replace(half, out)
+    table = text.getvalue()
+    write_files(out.parent, {out.name: lambda place: place.write_text(table, "utf-8")})
 
 
 if __name__ == "__main__":

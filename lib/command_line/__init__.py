@@ -49,11 +49,8 @@ def run_command(*commands: Callable) -> None:
     that asks to stop ends it with 128 and its number, as a shell says it, so 130 for
     Ctrl-C; output that nobody reads any more ends it without a word.
     """
-    app = typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
-    for command in commands:
-        app.command(command.__name__.removesuffix("_command"))(_guarded(command))
+    begun: list[Callable] = []
+    app = _make_app(commands, begun)
     replace_bad_input()
     if not gc.isenabled():  # a command starts: what is loaded stays; to look whether
         gc.freeze()  # it is garbage took a third of the time of a short one
@@ -71,8 +68,8 @@ def run_command(*commands: Callable) -> None:
         stopping.let_go(status := _say_stopped("stopped"))
         sys.exit(status)
     except SystemExit as end:
-        if end.code == 130 and stopping.first_wish():  # before the command itself began
-            end.code = 128 + stopping.first_wish()
+        if end.code == 130 and stopping.first_wish() and not begun:
+            end.code = _say_stopped("stopped")  # while the options were made out
         stopping.let_go(end.code if isinstance(end.code, int) else 1)
         raise
     finally:
@@ -80,11 +77,26 @@ def run_command(*commands: Callable) -> None:
             distributed.destroy_process_group()
 
 
-def _guarded(command: Callable) -> Callable:
-    """Return a command that ends well where it is stopped, or nobody reads it."""
+def _make_app(commands: tuple[Callable, ...], begun: list[Callable]) -> typer.Typer:
+    """Return the command line of commands, which note in a list that they begin."""
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    for command in commands:
+        name = command.__name__.removesuffix("_command")
+        app.command(name)(_guarded(command, begun))
+    return app
+
+
+def _guarded(command: Callable, begun: list[Callable]) -> Callable:
+    """Return a command that ends well where it is stopped, or nobody reads it.
+
+    It puts itself into ``begun`` when it begins.
+    """
 
     @functools.wraps(command)
     def guarded(*arguments, **options) -> None:
+        begun.append(command)
         try:
             command(*arguments, **options)
             if sys.stdout is not None:
@@ -185,11 +197,11 @@ def with_settings(settings: type) -> Callable:
     def decorate(command: Callable) -> Callable:
         signature = inspect.signature(command, eval_str=True)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        for field in sorted(fields(settings), key=lambda f: order.index(f.name)):
+        for field in sorted(fields(settings), key=lambda f: order.get(f.name, 0)):
             name = option_name(field.name)
             if kinds[field.name] is bool:
                 name += f"/--no-{name[2:]}"
-            option = typer.Option(name, help=texts[field.name])
+            option = typer.Option(name, help=texts.get(field.name))
             own.append(
                 inspect.Parameter(
                     field.name,
@@ -202,7 +214,7 @@ def with_settings(settings: type) -> Callable:
         return command
 
     kinds, texts = get_type_hints(settings), help_texts(settings)
-    order = [*texts]
+    order = {name: place for place, name in enumerate(texts)}
     return decorate
 
 
@@ -212,10 +224,14 @@ def option_name(field: str) -> str:
 
 
 def help_texts(settings: type) -> dict[str, str]:
-    """Return what the docstrings of a settings class say of each of its fields."""
+    """Return what the docstrings of a settings class say of each of its fields.
+
+    With ``python -OO`` there are none, and they say nothing.
+    """
     texts = {}
     for part in settings.__mro__[:-1]:  # its own come first
-        listed = inspect.getdoc(part).partition("Attributes:\n")[2].partition("\n\n")[0]
+        said = inspect.getdoc(part) or ""
+        listed = said.partition("Attributes:\n")[2].partition("\n\n")[0]
         for name, words in re.findall(r"(?m)^    (\w+): ((?:.|\n {8})*)", listed):
             texts.setdefault(name, " ".join(words.split()))
     return texts

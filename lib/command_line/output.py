@@ -67,5 +67,5 @@ def first_to_say(message: str) -> bool:
     try:
         store = distributed.TCPStore(*place, is_master=False, timeout=PATIENCE)
         return store.add(f"lib: {message}", 1) == 1
-    except (RuntimeError, ValueError):  # nobody is there to ask
+    except (RuntimeError, TypeError, ValueError):  # nobody is there to ask
         return True

@@ -25,6 +25,7 @@ def bleu(candidates: Sequence[str], references: Sequence[str | Sequence[str]]) -
         references: for each a correct translation, or several.
 
     Raises:
+        TypeError: for one string in place of several.
         ValueError: if there are no sentences, not as many of both, or no reference for
             a sentence.
 
@@ -32,6 +33,9 @@ def bleu(candidates: Sequence[str], references: Sequence[str | Sequence[str]]) -
 
     Home lesson: 16_translation
     """
+    for name, given in (("candidates", candidates), ("references", references)):
+        if isinstance(given, str):
+            raise TypeError(f"{name} must be a list of sentences, not a string")
     if not candidates or len(candidates) != len(references):
         raise ValueError(
             f"{len(candidates)} candidates for {len(references)} references; there "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -100,7 +101,8 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         is better than chance.
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not fit, a logit is NaN or infinite, or a target's
+            is minus infinity. Other tokens may be ruled out by it.
 
     Source: Guo et al. (2017), section 4.2.
 
@@ -113,6 +115,9 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         )
     z = logits.double()
     own = z.gather(1, targets.unsqueeze(1))[:, 0]
+    if not own.isfinite().all() or not (z < math.inf).all():
+        raise ValueError("logits must be finite, but for those of tokens ruled out")
+    z = z.clamp(min=torch.finfo(z.dtype).min)  # 0 times minus infinity is no number
     low, high = 1 / HOTTEST, 1 / COLDEST
     for _ in range(SEARCH):
         b = (low * high) ** 0.5

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.device import at_least_float32
 from lib.models.gpt import GPT
@@ -86,8 +86,8 @@ def induction_score(weights: Tensor, period: Tensor) -> Tensor:
 def without_head(model: GPT, layer: int, head: int) -> Iterator[None]:
     """Leave one attention head out of a model for a while (zero-ablation).
 
-    The columns of ``out_proj`` that read the head are set to 0, so it writes nothing
-    into the residual stream. Afterwards, also after an error, they are as before.
+    What ``out_proj`` gets of the head is set to 0, so it writes nothing into the
+    residual stream. Afterwards, also after an error, the model is as before.
 
     Args:
         model: not to be trained meanwhile.
@@ -104,17 +104,18 @@ def without_head(model: GPT, layer: int, head: int) -> Iterator[None]:
     """
     _require_index(layer=layer, count=len(model.blocks))
     attention = model.blocks[layer].attention
-    if "weight" not in attention.out_proj._parameters:
-        raise ValueError("out_proj.weight is computed: it cannot be set to 0")
-    weight, d_head = attention.out_proj.weight, attention.d_head
-    _require_index(head=head, count=weight.size(1) // d_head)
-    columns = weight.detach()[:, head * d_head : (head + 1) * d_head]
-    kept = columns.clone()
-    columns.zero_()
+    d_head, project = attention.d_head, attention.out_proj
+    _require_index(head=head, count=project.in_features // d_head)
+    own = torch.arange(project.in_features) // d_head == head  # (H Dh,)
+
+    def leave_out(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        return inputs[0].masked_fill(own.to(inputs[0].device), 0)
+
+    hook = project.register_forward_pre_hook(leave_out)
     try:
         yield
     finally:
-        columns.copy_(kept)
+        hook.remove()
 
 
 def _require_square(weights: Tensor) -> None:

@@ -68,6 +68,7 @@ def bootstrap_interval(
     if not 0 < level < 1:
         raise ValueError(f"level={level} must be inside (0, 1)")
     x = torch.tensor([float(value) for value in values], dtype=torch.float64)
+    _require_finite(values=x)
     generator = torch.Generator().manual_seed(seed)
     means = torch.stack(
         [
@@ -96,7 +97,8 @@ def paired_p_value(
         seed: of the signs.
 
     Raises:
-        ValueError: if there are no questions, or not as many of both.
+        ValueError: if there are no questions, not as many of both, or numbers that are
+            not finite.
 
     Source: Fisher (1935), chapter 3; Dror et al. (2018), section 3.2.
 
@@ -108,8 +110,17 @@ def paired_p_value(
             f"{len(a)} and {len(b)} numbers; both must be as many, and one or more"
         )
     d = torch.tensor([float(x) - float(y) for x, y in zip(a, b)], dtype=torch.float64)
+    _require_finite(differences=d)
     generator = torch.Generator().manual_seed(seed)
     signs = 2 * torch.randint(2, (n_draws, len(d)), generator=generator) - 1
     drawn = (signs.double() @ d).abs()
-    as_far = (drawn >= d.sum().abs() - 1e-9).sum().item()
+    rounding = 1e-12 * d.abs().sum()
+    as_far = (drawn >= d.sum().abs() - rounding).sum().item()
     return (as_far + 1) / (n_draws + 1)
+
+
+def _require_finite(**numbers: torch.Tensor) -> None:
+    """Refuse a NaN and an infinity: no order of numbers with one means anything."""
+    for name, given in numbers.items():
+        if not given.isfinite().all():
+            raise ValueError(f"{name} must be finite numbers, not {given.tolist()[:5]}")

@@ -17,6 +17,7 @@ from lib.command_line import Given, given_path, refuse_together, run_command
 from lib.device import choose_device
 from lib.generate import stream_text
 from lib.generate.chat import TEMPLATES, reply
+from lib.generate.sampling import choose_next
 from lib.generate.speculative import speculative_generate
 from lib.own import for_command
 from lib.text.bpe import BPETokenizer
@@ -98,7 +99,7 @@ def generate_command(
         return
     options |= {"repetition_penalty": repetition_penalty, "use_cache": cache}
     if chat:
-        _refuse("chat", prompt=prompt, stop=stop)
+        _refuse("chat", prompt=prompt, stop=stop, samples=_several(samples))
         _chat(checkpoint, length, options | {"generator": generator})
         return
     write = partial(stream_text, model, checkpoint.tokenizer, prompt, length, stop)
@@ -111,6 +112,11 @@ def _generator(device: torch.device, seed: int | None) -> torch.Generator:
     generator = torch.Generator(device)
     generator.manual_seed(seed) if seed is not None else generator.seed()
     return generator
+
+
+def _several(samples: int) -> int | None:
+    """Return a number of texts; None for one, which needs no option."""
+    return samples if samples > 1 else None
 
 
 def _check_numbers(samples: int, length: int, seed: int | None) -> None:
@@ -195,12 +201,17 @@ def _speculate(
 
 
 def _chat(checkpoint: Checkpoint, length: int, options: dict) -> None:
-    """Answer line after line, until there are none."""
-    notes, messages = checkpoint.notes, []
+    """Answer line after line, until there are none.
+
+    Raises:
+        typer.Exit: at the end, if one could not be answered and nobody sat there.
+    """
+    notes, messages, failed = checkpoint.notes, [], False
     name, n_turns = notes.get("template", "questions"), notes.get("n_turns", 1)
     if name not in TEMPLATES or type(n_turns) is not int or n_turns < 1:
         raise ValueError("the checkpoint says of no template how to talk to it")
     sizes = length, TEMPLATES[name]
+    _check_chat(length, checkpoint.model.config.vocab_size, **options)
     while (question := _next_line()) is not None:
         messages.append({"role": "user", "content": question})
         messages = messages[1 - 2 * n_turns :]
@@ -210,10 +221,21 @@ def _chat(checkpoint: Checkpoint, length: int, options: dict) -> None:
             )
         except ValueError as error:
             typer.echo(f"error: {error}", err=True)
-            messages = []
+            messages, failed = [], True
             continue
         typer.echo(answer)
         messages.append({"role": "assistant", "content": answer})
+    if failed and not sys.stdin.isatty():
+        raise typer.Exit(1)
+
+
+def _check_chat(
+    length: int, vocab_size: int, use_cache: bool, generator: object, **settings
+) -> None:
+    """Refuse before the first question what would be refused for each of them."""
+    require_size(length=length)
+    ids = torch.zeros(1, 1, dtype=torch.long)
+    choose_next(torch.zeros(1, vocab_size), ids, **settings)
 
 
 def _next_line() -> str | None:

@@ -31,7 +31,7 @@ def reply(
         model: see `stream`.
         tokenizer: knows every character of the conversation.
         messages: the last one is the user's. Older ones are left out, a question and
-            its answer at a time, until the rest fits.
+            its answer at a time, until the rest fits; the system's stays.
         n_new: tokens that the answer may have at most, as far as they fit.
         template: what stands around the words.
         options: settings of `stream` and `choose_next`.
@@ -44,12 +44,13 @@ def reply(
     while len(ids := encode_messages(tokenizer, messages, template, ask=True)[0]) >= (
         model.context_length
     ):
-        if len(messages) <= 2:
+        first = int(messages[0]["role"] == "system")
+        if len(messages) < first + 3:
             raise ValueError(
                 f"messages[-1] is {len(ids)} tokens with its template; there is room "
                 f"for {model.context_length - 1}"
             )
-        messages = messages[2:]
+        del messages[first : first + 2]
     room = min(n_new, model.context_length - len(ids))
     device, answer = next(model.parameters()).device, []
     for token in stream(model, torch.tensor([ids], device=device), room, **options):

@@ -130,5 +130,5 @@ def _require_types(kind: type, values: dict) -> None:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return how many numbers a model learns; tied weights count once."""
+    """Return how many weights a model has, frozen ones too; tied ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())

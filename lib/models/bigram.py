@@ -24,18 +24,21 @@ def count_pairs(tokens: Tensor, vocab_size: int) -> Tensor:
         They sum to N - 1.
 
     Raises:
-        ValueError: if a token is outside ``0 .. V - 1``.
+        ValueError: if there is no token, or one outside ``0 .. V - 1``.
 
     Source: Shannon (1948), section 3; Jurafsky and Martin, chapter on n-grams.
 
     Home lesson: 02_bigram
     """
+    if not len(tokens):
+        raise ValueError("tokens is empty; there must be one or more")
     if tokens.min() < 0 or tokens.max() >= vocab_size:
         raise ValueError(
             f"tokens run from {tokens.min()} to {tokens.max()}; "
             f"vocab_size={vocab_size} allows 0 .. {vocab_size - 1}"
         )
-    pairs = tokens[:-1] * vocab_size + tokens[1:]  # row * V + column
+    ids = tokens.long()  # in 8 bits the products would not fit
+    pairs = ids[:-1] * vocab_size + ids[1:]  # row * V + column
     counts = torch.bincount(pairs, minlength=vocab_size**2)
     return counts.view(vocab_size, vocab_size)
 

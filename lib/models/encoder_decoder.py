@@ -160,6 +160,7 @@ class TransformerConfig:
         eos_id: the token that a target ends with.
 
     Raises:
+        TypeError: for a value of another type than the default's.
         ValueError: for a size below 1, a dropout outside [0, 1), or a special token
             that is outside a vocabulary or is another one, too.
 
@@ -186,8 +187,12 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         ids = ("pad_id", "bos_id", "eos_id")
-        sizes = {n: v for n, v in vars(self).items() if type(v) is int and n not in ids}
-        require_sizes(**sizes)
+        for name, value in vars(self).items():
+            kind = type(getattr(type(self), name))  # of the default
+            if type(value) is not kind and (kind, type(value)) != (float, int):
+                raise TypeError(f"{name}={value!r} must be of type {kind.__name__}")
+            if kind is int and name not in ids:
+                require_sizes(**{name: value})
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
         for name in ids:

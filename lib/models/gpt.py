@@ -29,13 +29,20 @@ from lib.shapes import require_sizes
 
 __all__ = ["GPTConfig", "GPT"]
 
+
+def _squared_relu(x: Tensor) -> Tensor:
+    """Return the square of what is above 0: quicker to learn with than a power."""
+    bent = F.relu(x)
+    return bent * bent
+
+
 NORMS = {"layer": LayerNorm, "rms": RMSNorm}
 POSITIONS = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
-    "relu2": lambda x: (y := F.relu(x)) * y,  # quicker to learn with than a power
+    "relu2": _squared_relu,
 }
 CHOICES = {
     "norm": [*NORMS],

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lib import is_offline
 from lib.device import cache_folder
+from lib.models import config_of
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.hf_files import (
     FILES,
@@ -252,13 +253,16 @@ def export_gpt2(model: GPT, folder: str | Path) -> None:
             not at all.
 
     Raises:
-        ValueError: if GPT-2 has no such part, as ``norm="rms"`` or a head with a bias.
+        ValueError: if GPT-2 has no such part, as ``norm="rms"`` or a head with a bias;
+            or for weights that do not fit the configuration, as beside adapters.
 
     Source: Radford et al. (2019), section 2.3.
 
     Home lesson: 10_gpt
     """
-    write_folder(Path(folder), _hf_config(model.config), gpt2_tensors(model))
+    config = _hf_config(model.config)
+    config_of(model)  # which refuses other weights than those of its configuration
+    write_folder(Path(folder), config, gpt2_tensors(model))
 
 
 def gpt2_tensors(model: GPT) -> dict[str, Tensor]:

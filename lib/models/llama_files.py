@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from lib.models import config_of
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.hf_files import (
     Weights,
@@ -235,13 +236,14 @@ def export_llama(model: GPT, folder: str | Path) -> None:
 
     Raises:
         ValueError: if they have no such part, as ``norm="layer"`` or a head with a
-            bias.
+            bias; or for weights that do not fit the configuration, as beside adapters.
 
     Source: Touvron et al. (2023), section 2.2.
 
     Home lesson: 19_modern_blocks
     """
     config, ours = _hf_config(model.config), model.state_dict()
+    config_of(model)  # which refuses other weights than those of its configuration
     names = tensor_names(model.config)
     tensors = {name: ours[own].contiguous() for name, (own,) in names.items()}
     write_folder(Path(folder), config, tensors)

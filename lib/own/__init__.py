@@ -265,6 +265,8 @@ def for_command(folder: Path | None) -> ExitStack:
     """
     if folder is None:
         return ExitStack()
+    if not folder.is_dir():
+        raise ValueError(f"own={str(folder)!r} is no folder")
     is_first = (place_among_processes() or (0, 0))[0] == 0
     speak = functools.partial(print, file=sys.stderr, flush=True)
     return use_own(folder, tell=speak if is_first else lambda line: None)

@@ -20,7 +20,8 @@ def tasks_command() -> None:
         task, texts = kind(), help_texts(kind)
         typer.echo(f"{name}: {kind.__doc__.splitlines()[0]}")
         for field in fields(kind):
-            typer.echo(f"  {field.name}={field.default}: {texts[field.name]}")
+            says = texts.get(field.name, "")
+            typer.echo(f"  {field.name}={field.default}: {says}")
         typer.echo(f"  such as {_first_row(task)}\n")
 
 

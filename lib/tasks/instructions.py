@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from lib.shapes import require_sizes
+from lib.shapes import require_between
 from lib.tasks.task import Example, ExampleTask
 from lib.text.chat import QUESTIONS, render
 from lib.text.tokenizer import CharTokenizer
@@ -29,6 +29,7 @@ LETTERS = "abcdefghilmnoprstuvwy"
 DIGITS = range(10)
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 LONGEST = 127
+MOST_OF_EACH = 1_000
 TEST_SEED = 31
 KINDS = ("words", "wordings")
 
@@ -259,7 +260,7 @@ class Instructions(ExampleTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_sizes(n_each=self.n_each)
+        require_between(1, MOST_OF_EACH, n_each=self.n_each)
         if self.unseen not in KINDS:
             allowed = ", ".join(KINDS)
             raise ValueError(f"unseen={self.unseen!r} must be one of {allowed}")

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lib.shapes import require_sizes
+from lib.shapes import require_between
 from lib.text.tokenizer import CharTokenizer, WordTokenizer, pad_batch
 
 __all__ = ["Example", "Rows", "Task", "ExampleTask", "encode_examples"]
 
 N_TEST = 500
+MOST_EXAMPLES = 10**6  # they are drawn one by one, before the first step
 TEST_SEED = 5
 PATIENCE = 1_000  # draws in a row that may fall into the test before a task gives up
 
@@ -125,7 +126,7 @@ class ExampleTask(Task):
 
     def __post_init__(self) -> None:
         if self.n_examples is not None:
-            require_sizes(n_examples=self.n_examples)
+            require_between(1, MOST_EXAMPLES, n_examples=self.n_examples)
 
     def draw(self, rng: random.Random) -> Example:
         """Draw any example."""

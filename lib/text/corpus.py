@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from lib import data_folder, is_offline, stay_offline
 from lib.device import PER_BYTE, cache_folder
+from lib.text.files import read_regular
 from lib.text.pieces import require_length, text_pieces
 from lib.text.standin import write_play
 
@@ -27,6 +28,7 @@ URL = (
 )
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 SIZE = 1_115_394  # bytes, and characters too
+LARGEST = 2**24  # bytes that are read of what should be this text
 PATIENCE = 5.0  # seconds for the whole download: name, connection and bytes
 
 
@@ -74,7 +76,7 @@ def from_folder(folder: str) -> Corpus:
     """Read the reader's own copy; anything wrong with it is an error."""
     path = Path(folder, FILE).absolute()
     try:
-        return _tiny_shakespeare(path.read_bytes(), str(path))
+        return _tiny_shakespeare(read_regular(path, LARGEST), str(path))
     except (OSError, ValueError) as error:
         needed = f"a folder that holds Tiny Shakespeare as {FILE}"
         raise ValueError(f"COURSE_DATA={folder!r} must be {needed}: {error}") from None
@@ -84,7 +86,7 @@ def from_cache() -> Corpus | None:
     """Read the copy that an earlier download left; a bad one is named, not used."""
     path = cache_folder() / FILE
     try:
-        return _tiny_shakespeare(path.read_bytes(), str(path))
+        return _tiny_shakespeare(read_regular(path, LARGEST), str(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

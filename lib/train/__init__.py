@@ -17,6 +17,7 @@ from lib.device import choose_dtype, windows_that_fit
 from lib.evaluate.losses import cross_entropy
 from lib.module import in_mode
 from lib.moe import MoE, extra_losses
+from lib.shapes import require_windows
 from lib.text.batches import consecutive_batches
 from lib.train.guards import progress_bar, require_finite
 from lib.train.light import AdamW
@@ -98,7 +99,9 @@ def estimate_loss(
 
     Home lesson: 02_bigram
     """
-    total, size = 0.0, batch_size or windows_that_fit(model, context_length)
+    require_windows(tokens, batch_size or 1, context_length)
+    size = windows_that_fit(model, context_length) if batch_size is None else batch_size
+    total = 0.0
     with in_mode(model, training=False):
         for inputs, targets in consecutive_batches(tokens, size, context_length):
             total += cross_entropy(model(inputs), targets).item() * targets.numel()
@@ -170,7 +173,8 @@ class Training:
         for optimizer in self.optimizers:
             optimizer.step()
         for part in self.mixtures:
-            part.rebalance(add_over_processes)
+            if part.router.weight.requires_grad:  # what is frozen stays as it is
+                part.rebalance(add_over_processes)
         self.n_done += 1
         self.losses.append(loss)
         return loss

@@ -69,6 +69,8 @@ def train_command(
     chosen = None if resume else RunSettings(**settings)
     if "n_steps" in given:
         refuse_together(context, f"--steps {settings['n_steps']}", "epochs")
+    if "task" in given:
+        refuse_together(context, f"--task {settings['task']}", "epochs")
     where = join_processes(device)
     with one_writer(out):
         if resume:

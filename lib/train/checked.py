@@ -75,7 +75,7 @@ def plan_checkpoint(words: dict, file: TensorFile) -> Plan:
         require_floats(OURS + name, entry.dtype)
     _require_run(file.entries, words["notes"])
     tokenizer = tokenizer_from_dict(tokenizer)
-    _require_vocabulary(file.path, config, tokenizer)
+    require_vocabulary(file.path, config, tokenizer)
     return Plan(config, tokenizer, words["notes"])
 
 
@@ -129,7 +129,7 @@ def vocab_sizes(config: Config) -> list[int]:
     return [config.vocab_size]
 
 
-def _require_vocabulary(path: Path, config: Config, tokenizer: object) -> None:
+def require_vocabulary(path: Path, config: Config, tokenizer: object) -> None:
     """Refuse a vocabulary that is larger than the model's."""
     tokenizers = tokenizer if isinstance(tokenizer, tuple) else (tokenizer,)
     for size, one in zip(vocab_sizes(config), tokenizers):

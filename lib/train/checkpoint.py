@@ -10,10 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from lib.models import build_model, config_of, config_to_dict
+from lib.models.tensor_table import require_floats
 from lib.text.files import naming
 from lib.text.vocabulary import Tokenizer, tokenizer_to_dict
 from lib.train import Training
-from lib.train.checked import plan_checkpoint, require_sound, require_states
+from lib.train.checked import (
+    plan_checkpoint,
+    require_sound,
+    require_states,
+    require_vocabulary,
+)
 from lib.train.optimizer import load_optimizers, optimizer_tensors
 from lib.train.sharding import take_weights
 from lib.train.tensor_file import checkpoint_path, read_tensors, write_tensors
@@ -96,8 +102,9 @@ def save_checkpoint(
         notes: plain values to keep with it.
 
     Raises:
-        ValueError: if a training is given without a generator, or a model that cannot
-            be built again.
+        ValueError: for a training without a generator, or what `load_checkpoint` would
+            refuse: a model that cannot be built again, a vocabulary larger than it, or
+            weights that are no finite fractions in the file.
         TypeError: for a tokenizer or a note that cannot be kept.
         OSError: if the file cannot be written; the old one is still there.
 
@@ -105,13 +112,15 @@ def save_checkpoint(
 
     Home lesson: 12_training_runs
     """
+    config, path = config_of(model), Path(path)
     words = {
         "course": COURSE,
         "format": FORMAT,
-        "model": config_to_dict(config_of(model)),
+        "model": config_to_dict(config),
         "tokenizer": tokenizer_to_dict(tokenizer),
         "notes": notes,
     }
+    require_vocabulary(path, config, tokenizer)
     own = model.named_parameters()  # tied ones once
     tensors = {f"model.{name}": w.to(dtype or w.dtype) for name, w in own}
     if training is not None:
@@ -120,7 +129,11 @@ def save_checkpoint(
             "config": asdict(training.config),
             "validation": training.validation,
         }
-    write_tensors(Path(path), tensors, words)
+    for name, tensor in tensors.items():
+        if name.startswith("model."):
+            require_floats(name, tensor.dtype)
+    require_sound(tensors)
+    write_tensors(path, tensors, words)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

@@ -90,6 +90,12 @@ def check_ranges(settings: object) -> None:
             continue
         if not all(n in allowed for n in (value if _is_row(value) else [value])):
             raise ValueError(f"{name}={value} must {allowed.words()}")
+    accumulation = getattr(settings, "accumulation", 1)
+    if accumulation > (size := getattr(settings, "batch_size", accumulation)):
+        raise ValueError(
+            f"{accumulation=} is more than batch_size={size}: a batch is cut into so "
+            "many parts"
+        )
 
 
 def require_size(**sizes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
@@ -101,8 +102,8 @@ class Run:
                 range, or a text that does not fit.
         """
         path = checkpoint_path(folder)
-        if path.exists():
-            raise ValueError(f"{path} holds a run already: resume it, or move it")
+        if _is_there(path):
+            raise ValueError(f"{path} is there already: --resume its run, or move it")
         return cls(path, settings, device, {"command": command}, None, **spread)
 
     @classmethod
@@ -148,7 +149,7 @@ class Run:
                 train(self.training, self.next_batch, every, self.evaluate, self.save)
         except Exception:
             if self.is_new and self.training.n_done == 0 and rank() == 0:
-                self.path.unlink(missing_ok=True)  # it holds no work
+                self.path.resolve().unlink(missing_ok=True)  # it holds no work
             raise
 
     def next_batch(self) -> tuple[Tensor, ...]:
@@ -168,6 +169,19 @@ class Run:
             path = self.path.resolve() if self.path.is_symlink() else self.path
             save_checkpoint(path, model, *run, **self.notes)
         self.n_kept = self.training.n_done
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is a file, at the end of a link, too.
+
+    Raises:
+        OSError: for a link that leads to itself, or a folder that is closed.
+    """
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _model_config(

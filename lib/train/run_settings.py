@@ -51,11 +51,6 @@ class RunSettings(TrainConfig):
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.accumulation > self.batch_size:
-            raise ValueError(
-                f"accumulation={self.accumulation} is more than batch_size="
-                f"{self.batch_size}: a batch is cut into so many parts"
-            )
         if self.text == "":
             raise ValueError("text='' is empty: name a file, or leave it out")
         n_steps = 1 if self.n_steps is None else self.n_steps

@@ -30,7 +30,9 @@ def saved_settings(checkpoint: Checkpoint, path: Path) -> RunSettings:
         raise ValueError(f"path={str(path)!r} holds no run of lib.train to go on with")
     values = checkpoint.notes["settings"]
     try:
-        return RunSettings(**{FIRST_EDITION.get(n, n): v for n, v in values.items()})
+        values = {FIRST_EDITION.get(n, n): v for n, v in values.items()}
+        pairs = {n: (*v,) for n, v in values.items() if isinstance(v, list)}  # of JSON
+        return RunSettings(**values | pairs)
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"path={str(path)!r}: its settings: {error}") from error
 

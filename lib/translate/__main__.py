@@ -13,7 +13,7 @@ from lib.command_line import Given, refuse_together, run_command
 from lib.evaluate.bleu import bleu
 from lib.models import count_parameters
 from lib.models.encoder_decoder import Transformer
-from lib.shapes import require_sizes
+from lib.shapes import require_between, require_sizes
 from lib.tasks.english_french import translation_data
 from lib.text.tokenizer import WordTokenizer
 from lib.train.checkpoint import save_checkpoint
@@ -23,7 +23,13 @@ from lib.train.settings import TrainConfig
 from lib.train.tensor_file import checkpoint_path
 from lib.train.uses import load_for_command
 from lib.translate import translate
-from lib.translate.translator import TRAINING, alignment, exact_match, train_translator
+from lib.translate.translator import (
+    SIZES,
+    TRAINING,
+    alignment,
+    exact_match,
+    train_translator,
+)
 
 MOST_WORDS = 14  # of the longest sentence of the grammar
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "translator.safetensors"
@@ -56,11 +62,13 @@ def translate_command(
         raise ValueError("give a sentence with --say, or train with --train")
     if say is not None:
         _check_sentence(say)
+    else:
+        refuse_together(context, "--train without --say", "beams")
     require_sizes(beams=beams)
     require_seed(seed)
     if train_new:
         refuse_together(context, "--train: see --out", "model")
-        model = _train(out, steps, seed)
+        model = _train(out, steps, seed, _normal(say or ""))
     else:
         refuse_together(context, "--say without --train", "out", "steps", "seed")
     if say is not None:
@@ -71,13 +79,18 @@ def translate_command(
             typer.echo(f"the sentence has {n} words; {learnt}", err=True)
 
 
-def _train(out: Path, steps: int, seed: int) -> Path:
-    """Train a translator, say how good it is, and keep it; return where."""
+def _train(out: Path, steps: int, seed: int, sentence: str) -> Path:
+    """Train a translator, say how good it is, and keep it; return where.
+
+    A sentence that it will not be able to read is refused first.
+    """
     path, config = checkpoint_path(out), TrainConfig(steps, **TRAINING)
     with one_writer(out):
         if path.exists():
             raise ValueError(f"{path} holds a model already: move it, or choose --out")
         data = translation_data()
+        ids = WordTokenizer(pair.english for pair in data.train).encode(sentence)
+        require_between(0, SIZES["context_length"], **{"words of --say": len(ids)})
         model, source, target = train_translator(data, config, seed)
         typer.echo(f"{count_parameters(model):,} parameters, {steps} steps")
         notes = {"seed": seed}

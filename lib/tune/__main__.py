@@ -12,6 +12,7 @@ from typing import Annotated
 
 import torch
 import typer
+from torch import nn
 from typer import Option
 
 from lib import stopping
@@ -19,6 +20,7 @@ from lib.command_line import Given, run_command, with_settings
 from lib.device import choose_device, require_file
 from lib.generate.chat import TEMPLATES
 from lib.text.corpus import read_text
+from lib.text.files import naming, read_regular
 from lib.train.checkpoint import Checkpoint, save_checkpoint
 from lib.train.lock import one_writer
 from lib.train.memory import require_memory
@@ -126,8 +128,10 @@ def lora_command(
     --data my.jsonl --out runs/mine --rank 4
     """
     chosen = LoRASettings(**settings)
+    _require_room(out)
     with one_writer(out):
         tuning = Tuning("lora", base, data, out, template, device, chosen)
+        _require_thin(tuning.model, chosen.rank)
         add_lora(tuning.model, chosen.adapter())
         losses = _on_conversations(tuning, chosen, replay_text)
         with stopping.finish_first():
@@ -160,6 +164,21 @@ def dpo_command(
         options = chosen.batch_size, generator
         training = tune_on_pairs(tuning.model, rows, loss, recipe, *options)
         tuning.save(chosen, training.losses)
+
+
+def _require_room(out: Path) -> None:
+    """Refuse a place where an adapter and a model cannot go, both in one folder."""
+    if checkpoint_path(out) == out:
+        raise ValueError(f"out={str(out)!r} must be a folder: an adapter goes into it")
+    if (out / "adapter").exists():
+        raise ValueError(f"{out / 'adapter'} is there already: move it")
+
+
+def _require_thin(model: nn.Module, rank: int) -> None:
+    """Refuse a rank that no layer has: it would cost more than the layers."""
+    sizes = [min(p.weight.shape) for p in model.modules() if isinstance(p, nn.Linear)]
+    if rank > max(sizes):
+        raise ValueError(f"rank={rank} is more than any layer has: {max(sizes)}")
 
 
 class Tuning:
@@ -195,8 +214,10 @@ class Tuning:
 
     def read(self, reader: Callable) -> list:
         """Return the examples; note what they were."""
-        require_file(self.data)
-        self.notes["data_sha256"] = hashlib.sha256(self.data.read_bytes()).hexdigest()
+        with naming(f"data={str(self.data)!r}"):
+            require_file(self.data)
+            data = read_regular(self.data)
+        self.notes["data_sha256"] = hashlib.sha256(data).hexdigest()
         length, template = self.model.context_length, TEMPLATES[self.notes["template"]]
         return reader(self.data, self.tokenizer, length, template)
 

@@ -18,6 +18,7 @@ from lib.tune.lora import (
     attach,
     fingerprint,
     lora_layers,
+    reason_against,
 )
 
 __all__ = ["save_adapter", "load_adapter"]
@@ -200,6 +201,8 @@ def _require_fit(
     if not isinstance(layer, nn.Linear):
         kind = type(model).__name__
         raise ValueError(f"the {kind} has no layer {printable(place, 200)}")
+    if reason := reason_against(model, place):
+        raise ValueError(f"{place} {reason}")
     wanted = {"a": (rank, layer.in_features), "b": (layer.out_features, rank)}
     for matrix, name in pair.items():
         entry = file.entries[name]

@@ -332,7 +332,7 @@ def _require_unmerged(model: nn.Module) -> None:
 def _find(model: nn.Module, targets: str | tuple[str, ...]) -> list[str]:
     """Return the names of the layers that targets mean; refuse those that cannot."""
     linear = [n for n, p in model.named_modules() if isinstance(p, nn.Linear)]
-    reasons = {name: _reason_against(model, name) for name in linear}
+    reasons = {name: reason_against(model, name) for name in linear}
     if targets == ALL:
         heads = [name for name in linear if name.split(".")[-1] == "head"]
         found = [n for n in linear if not reasons[n] and n not in heads]
@@ -352,7 +352,7 @@ def _find(model: nn.Module, targets: str | tuple[str, ...]) -> list[str]:
     return [name for name in linear if name in found]
 
 
-def _reason_against(model: nn.Module, name: str) -> str | None:
+def reason_against(model: nn.Module, name: str) -> str | None:
     """Return why a layer cannot have an adapter; None where it can."""
     layer, (parent, _, _) = model.get_submodule(name), name.rpartition(".")
     if isinstance(model.get_submodule(parent), MoE):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def read_conversations(
     A line is ``{"prompt": ..., "answer": ...}`` or ``{"messages": [...]}``.
 
     Args:
-        path: a utf-8 file; empty lines are passed over.
+        path: a utf-8 file; empty lines and a byte order mark are passed over.
         tokenizer: of the model that will learn from them.
         context_length: tokens that the model can read.
         template: what stands around the words.
@@ -86,7 +87,8 @@ def read_pairs(
 def _read_lines(path: str | Path, read: Callable[[dict], object]) -> list:
     """Return what ``read`` makes of each line; name the bad ones."""
     rows, bad, reason = [], [], ""
-    for number, line in enumerate(read_regular(path).split(b"\n"), start=1):
+    data = read_regular(path).removeprefix(codecs.BOM_UTF8)
+    for number, line in enumerate(data.split(b"\n"), start=1):
         try:
             if text := line.decode().strip():
                 rows.append(read(_parse(text)))

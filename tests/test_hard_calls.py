@@ -1,4 +1,4 @@
-"""Calls of the library that are answered rightly, or refused, and never with nonsense."""
+"""Calls of the library that are answered rightly or refused, never with nonsense."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from lib import stopping
-from lib.command_line import output, run_command
+from lib.checks.__main__ import checks_command
+from lib.command_line import help_texts, output, run_command, with_settings
 from lib.device import choose_device, memory_of, require_file
 from lib.generate.__main__ import generate_command
 from lib.models.presets import preset_config
@@ -639,3 +640,88 @@ def test_a_long_sentence_is_told_of(command):
     assert error == (
         "the sentence has 16 words; the translator has learnt from 14 at most\n"
     )
+
+
+# More that once came through
+
+
+def test_the_same_command_goes_on_whatever_its_options(command):
+    words = [*SHORT, "--steps", 2, "--betas", 0.9, 0.98]
+    assert command(train_command, *words)[0] == 0
+    assert command(train_command, *words, "--resume")[0] == 0
+    status, _, error = command(train_command, *words[:-1], 0.99, "--resume")
+    assert status == 1 and "--betas (0.9, 0.99) cannot change" in error
+
+
+@POSIX
+def test_a_link_to_itself_is_refused_and_stays(command):
+    Path("run").mkdir()
+    Path("run/checkpoint.safetensors").symlink_to("checkpoint.safetensors")
+    status, _, error = command(train_command, *SHORT, "--steps", 1)
+    assert status == 1 and "checkpoint.safetensors" in error and "\n" not in error
+    assert Path("run/checkpoint.safetensors").is_symlink()
+
+
+@POSIX
+def test_a_pipe_is_no_corpus(command, monkeypatch):
+    os.mkfifo("tinyshakespeare.txt")
+    monkeypatch.setenv("COURSE_DATA", ".")
+    words = ["--preset", "demo", "--steps", 1, "--out", "run"]
+    status, _, error = command(train_command, *words)
+    assert status == 1 and "it is a folder, a pipe or a device" in error
+
+
+def test_a_place_among_processes_is_a_number(command, monkeypatch):
+    monkeypatch.setenv("RANK", "x")
+    status, _, error = command(train_command, *SHORT, "--steps", 1)
+    assert status == 1 and "RANK='x'" in error and "as torchrun sets them" in error
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--say", "dragon"], "'dragon', is not in the vocabulary"),
+        (["--say", "the boy " * 40], "words of --say=80 must be 0 .. 64"),
+        (["--beams", 3], "--beams 3 does not go with --train without --say"),
+    ],
+)
+def test_a_translation_is_refused_before_the_training(command, words, message):
+    new = ["--train", "--steps", 1, "--out", "french"]
+    status, shown, error = command(translate_command, *new, *words)
+    assert status == 1 and message in error and not shown
+    assert not Path("french").exists()
+
+
+@pytest.mark.parametrize("out", ["anna.ipynb", "class"])
+def test_marks_do_not_take_the_place_of_answers(command, out):
+    Path("class").mkdir()
+    Path("anna.ipynb").write_text("{}", "utf-8")
+    status, shown, error = command(checks_command, "06", "anna.ipynb", "--out", out)
+    assert status == 1 and f"out='{out}' must be a table" in error and not shown
+    assert Path("anna.ipynb").read_text("utf-8") == "{}"
+
+
+def test_a_folder_of_own_parts_is_one(command):
+    words = [*SHORT, "--steps", 1, "--own", "nowhere"]
+    status, _, error = command(train_command, *words)
+    assert status == 1 and "own='nowhere' is no folder" in error
+
+
+def test_options_without_docstrings_have_no_help_texts() -> None:
+    @dataclass
+    class Bare:
+        n_steps: int = 1
+
+    Bare.__doc__ = None
+    assert help_texts(Bare) == {}
+    with_settings(Bare)(lambda **settings: None)
+    assert "batch_size" in help_texts(RunSettings)
+
+
+def test_ctrl_c_while_options_are_made_out_is_said(command, monkeypatch):
+    def parse(*_, **__):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("typer.core.TyperCommand.make_context", parse)
+    status, _, error = command(train_command, *SHORT)
+    assert status == 130 and "stopped" in error

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -160,3 +161,60 @@ def test_a_talk_takes_its_words_from_its_lines(command, option):
         generate_command, "base.safetensors", "--chat", option, "x"
     )
     assert status == 1 and f"{option} 'x' does not go with --chat" in error
+
+
+# What is refused before any work
+
+
+LORA = ["--base", "base.safetensors", "--steps", 1, "--batch-size", 2]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--out", "m.safetensors"], "out='m.safetensors' must be a folder"),
+        (["--out", "taken"], "taken/adapter is there already: move it"),
+        (["--out", "x", "--rank", 33], "rank=33 is more than any layer has: 32"),
+        (["--out", "x", "--data", "zz"], "data='zz': .*No such file"),
+        (["--out", "x", "--data", "."], "data='.': "),
+        (["--out", "x", "--accumulation", 3], "accumulation=3 is more than batch_size"),
+    ],
+)
+def test_a_refused_adapter_is_one_line_and_leaves_nothing(command, words, message):
+    Path("taken").mkdir()
+    Path("taken/adapter").write_text("mine", "utf-8")
+    before = sorted(Path().rglob("*"))
+    data = [] if "--data" in words else ["--data", "rows.jsonl"]
+    status, shown, error = command(lora_command, *LORA, *data, *words)
+    assert status == 1 and not shown and "\n" not in error
+    assert re.search(message, error.replace("\\", "/"))
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(command):
+    rows = Path("rows.jsonl").read_bytes()
+    Path("rows.jsonl").write_bytes(b"\xef\xbb\xbf" + rows)
+    words = [*LORA, "--data", "rows.jsonl", "--out", "x"]
+    assert command(sft_command, *words)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--top-p", 2], "p=2.0 must be above 0 and at most 1"),
+        (["--temperature", "nan"], "temperature=nan"),
+        (["--repetition-penalty", 0], "penalty=0.0"),
+        (["--length", -1], "length=-1 must be at least 1"),
+        (["--samples", 3], "--samples 3 does not go with --chat"),
+    ],
+)
+def test_chat_refuses_its_settings_before_a_question(command, words, message):
+    words = ["base.safetensors", "--chat", *words]
+    status, shown, error = command(generate_command, *words)
+    assert status == 1 and not shown and message in error
+
+
+def test_questions_without_an_answer_are_no_success(command):
+    words = ["base.safetensors", "--chat", "--length", 2]
+    status, shown, error = command(generate_command, *words, said="é\nß\n")
+    assert status == 1 and error.count("error: ") == 2 and not shown

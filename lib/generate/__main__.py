@@ -204,9 +204,9 @@ def _chat(checkpoint: Checkpoint, length: int, options: dict) -> None:
     """Answer line after line, until there are none.
 
     Raises:
-        typer.Exit: at the end, if one could not be answered and nobody sat there.
+        typer.Exit: at the end, if there were questions and no answer.
     """
-    notes, messages, failed = checkpoint.notes, [], False
+    notes, messages, errors, answers = checkpoint.notes, [], 0, 0
     name, n_turns = notes.get("template", "questions"), notes.get("n_turns", 1)
     if name not in TEMPLATES or type(n_turns) is not int or n_turns < 1:
         raise ValueError("the checkpoint says of no template how to talk to it")
@@ -221,11 +221,12 @@ def _chat(checkpoint: Checkpoint, length: int, options: dict) -> None:
             )
         except ValueError as error:
             typer.echo(f"error: {error}", err=True)
-            messages, failed = [], True
+            messages, errors = [], errors + 1
             continue
         typer.echo(answer)
+        answers += 1
         messages.append({"role": "assistant", "content": answer})
-    if failed and not sys.stdin.isatty():
+    if errors and not answers:
         raise typer.Exit(1)
 
 

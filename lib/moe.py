@@ -99,7 +99,8 @@ class MoE(Module):
             depend on which others are read with it.
         balance_weight: weight of the `balance_loss` in the loss of a training.
         bias_rate: balance without a loss: a bias on the probabilities, for the choice
-            only, which moves by so much after each update of a training.
+            only, which moves by so much after each update of a training, unless the
+            router is frozen.
 
     Attributes:
         chosen: the experts of the last call, ``(..., K)``; -1 where there was no place.

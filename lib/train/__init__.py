@@ -99,9 +99,10 @@ def estimate_loss(
 
     Home lesson: 02_bigram
     """
-    require_windows(tokens, batch_size or 1, context_length)
-    size = windows_that_fit(model, context_length) if batch_size is None else batch_size
-    total = 0.0
+    total, size = 0.0, batch_size
+    require_windows(tokens, 1 if size is None else size, context_length)
+    if size is None:
+        size = windows_that_fit(model, context_length)
     with in_mode(model, training=False):
         for inputs, targets in consecutive_batches(tokens, size, context_length):
             total += cross_entropy(model(inputs), targets).item() * targets.numel()

@@ -701,12 +701,6 @@ def test_marks_do_not_take_the_place_of_answers(command, out):
     assert Path("anna.ipynb").read_text("utf-8") == "{}"
 
 
-def test_a_folder_of_own_parts_is_one(command):
-    words = [*SHORT, "--steps", 1, "--own", "nowhere"]
-    status, _, error = command(train_command, *words)
-    assert status == 1 and "own='nowhere' is no folder" in error
-
-
 def test_options_without_docstrings_have_no_help_texts() -> None:
     @dataclass
     class Bare:

@@ -638,8 +638,10 @@ def test_a_command_names_what_is_wrong_in_one_line(command, own, tmp_path) -> No
         _, error = command(function, *words, "--own", folder)
         start = "error: own code for norm.LayerNorm is refused by its test layer_norm_"
         assert error.splitlines()[-1].startswith(start)
-    _, error = command(train_command, "--out", "run", "--own", tmp_path / "nowhere")
-    assert error.startswith("error: ") and "has no part" in error
+    (tmp_path / "empty").mkdir()
+    for name, words in (("nowhere", "is no folder"), ("empty", "has no part")):
+        _, error = command(train_command, "--out", "run", "--own", tmp_path / name)
+        assert error.startswith("error: ") and words in error
     assert not Path("run").exists()
 
 

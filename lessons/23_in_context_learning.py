@@ -882,7 +882,7 @@ check_followers(followers)
 # The shortcut fails on rows with another period. So give the model of two layers rows of a new
 # kind: periods below 8 and above 32, fewer letters, and letters of which a few are very frequent.
 
-# %% tags=["measured:wide"]
+# %% tags=["sample"]
 def unseen(periods, n_letters=50, skewed=False):
     generator = torch.Generator().manual_seed(5)
     ids, period = draw_repeats(256, 65, n_letters, periods, generator)
@@ -911,6 +911,6 @@ claim(later["10 letters"] < later["25 letters"], "few letters are harder than ma
 
 # %% [markdown]
 # It mostly carries over, which the shortcut could not do. Longer periods cost only the first letter
-# that counts: the model seldom notices a repetition that begins later than any did in training. With ten
+# that counts: the model often misses a repetition that begins later than any did in training. With ten
 # letters, even pairs of letters stand in a period twice, and no rule of two letters can tell them
 # apart.

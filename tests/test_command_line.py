@@ -163,6 +163,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(command, monkeypatch):
         (["--dtype", "int8"], "dtype='int8' must be in"),
         (["--tokenizer", "words"], "tokenizer='words' must be auto, characters or bpe"),
         (["--vocab-size", 99], "vocab_size=99 is too small"),
+        (["--vocab-size", 999], "vocab_size=999 is more than the text has"),
         (["--tokenizer", "characters", "--vocab-size", 99], "needs tokenizer='bpe'"),
         (["--steps", 0], "n_steps=0 must be at least 1"),
         (["--epochs", 0], "epochs=0.0 must be above 0"),

@@ -413,6 +413,9 @@ def test_a_text_that_is_not_utf8_is_refused_with_the_place(tmp_path):
     path.write_text("In another encoding.\n" * 100, encoding="utf-16")
     with pytest.raises(ValueError, match=r"not utf-8 at byte 0 "):
         read_text(path)
+    path.write_text("And without its mark.\n" * 100, encoding="utf-16-le")
+    with pytest.raises(ValueError, match=r"latin.txt.* number 0, .* may be utf-16"):
+        read_text(path)
 
 
 def test_a_missing_text_is_refused_by_name(tmp_path):

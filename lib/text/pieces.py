@@ -34,13 +34,20 @@ def text_pieces(
         size: bytes that are read at once.
 
     Raises:
-        ValueError: if the file cannot be read, is not utf-8, or has more bytes than
-            this machine has the memory for.
+        ValueError: if the file cannot be read, is not utf-8, holds characters of
+            number 0, as utf-16 read as utf-8 does, or has more bytes than this machine
+            has the memory for.
     """
     try:
         require_file(path, per_byte)
         with open(open_regular(path), "rb") as file:
-            yield from _decoded(file, size)
+            for piece in _decoded(file, size):
+                if "\0" in piece:
+                    raise ValueError(
+                        f"path={str(path)!r} holds characters of number 0, which no "
+                        "text has; it may be utf-16: save the text as utf-8"
+                    )
+                yield piece
     except OSError as error:
         raise ValueError(f"path={str(path)!r} cannot be read: {error}") from None
     except UnicodeDecodeError as error:

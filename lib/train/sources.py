@@ -75,7 +75,13 @@ class TextSource:
             return CharTokenizer("".join(self.facts.alphabet))
         if kind != "bpe":
             raise ValueError(f"tokenizer={kind!r} must be auto, characters or bpe")
-        return BPETokenizer.train(split_text(self.whole())[0], vocab_size)
+        tokenizer = BPETokenizer.train(split_text(self.whole())[0], vocab_size)
+        if (found := tokenizer.vocab_size) < (s.vocab_size or 0):
+            raise ValueError(
+                f"vocab_size={s.vocab_size} is more than the text has: no pair occurs "
+                f"twice beyond {found} tokens"
+            )
+        return tokenizer
 
     def prepare(self, tokenizer: Tokenizer, length: int, device: str) -> None:
         """Cut the text into tokens, to be read in windows of a length."""

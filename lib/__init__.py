@@ -72,8 +72,8 @@ def stay_offline() -> bool:
 
 
 def is_quiet() -> bool:
-    """Return whether progress bars are off: ``COURSE_QUIET`` is set."""
-    return "COURSE_QUIET" in os.environ
+    """Return whether progress bars are off: ``COURSE_QUIET``, or nowhere to show."""
+    return "COURSE_QUIET" in os.environ or sys.stderr is None
 
 
 def is_strict() -> bool:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from lib.models.presets import preset_config
 from lib.train import lock, memory
 from lib.train.__main__ import train_command
 from lib.train.checkpoint import load_checkpoint
+from lib.train.guards import progress_bar
 from lib.train.ranges import RANGES, Range, check_ranges
 from lib.train.run import Run
 from lib.train.run_settings import RunSettings
@@ -466,20 +468,40 @@ def test_a_pipe_that_is_closed_ends_a_command_quietly(command, monkeypatch, capf
     assert (status, error) == (output.CLOSED_PIPE, "")
 
 
+class Closed:
+    """An output that nobody reads any more."""
+
+    encoding = "utf-8"
+
+    def write(self, text):
+        raise BrokenPipeError
+
+    def flush(self):
+        pass
+
+
 def test_a_closed_pipe_is_no_reason_to_stop_a_training(command, monkeypatch):
-    class Closed:
-        encoding = "utf-8"
-
-        def write(self, text):
-            raise BrokenPipeError
-
-        def flush(self):
-            pass
-
     monkeypatch.delenv("COURSE_QUIET", raising=False)
     monkeypatch.setattr(sys, "stderr", Closed())
     status, shown, _ = command(train_command, *SHORT, "--steps", 3)
     assert status == 0 and "step 3: validation loss" in shown
+
+
+def one_bar() -> None:
+    with progress_bar(0, 2) as advance:
+        advance(1.0, 10)
+
+
+@pytest.mark.parametrize("place", [Closed(), None])
+def test_a_bar_that_nobody_sees_keeps_nobody_waiting(monkeypatch, place):
+    """The lock of all bars was left shut where one could not be shown."""
+    monkeypatch.delenv("COURSE_QUIET", raising=False)
+    monkeypatch.setattr(sys, "stderr", place)
+    one_bar()
+    other = threading.Thread(target=one_bar, daemon=True)
+    other.start()
+    other.join(timeout=20)
+    assert not other.is_alive()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "ascii:surrogateescape"])

@@ -23,7 +23,7 @@ def progress_bar(n_done: int, n_steps: int) -> Iterator[Callable[[float, int], N
     """
     start, seen = time.perf_counter(), 0
     quiet = is_quiet() or rank() > 0  # of several processes one bar is enough
-    bar = _open_bar(total=n_steps, initial=n_done, disable=quiet, leave=False)
+    bar = _Bar(total=n_steps, initial=n_done, disable=quiet, leave=False)
     try:
 
         def advance(loss: float, n_tokens: int) -> None:
@@ -32,10 +32,7 @@ def progress_bar(n_done: int, n_steps: int) -> Iterator[Callable[[float, int], N
             speed = seen / (time.perf_counter() - start)
             words = f"loss {loss:.3f}, {speed:,.0f} tokens/s"
             bar.set_postfix_str(words, refresh=False)
-            try:
-                bar.update()
-            except OSError:  # nobody sees it any more: no reason to stop
-                bar.disable = True
+            bar.update()
 
         yield advance
     finally:
@@ -43,12 +40,19 @@ def progress_bar(n_done: int, n_steps: int) -> Iterator[Callable[[float, int], N
             bar.close()
 
 
-def _open_bar(**options) -> tqdm:
-    """Return a bar; one that shows nothing where nobody can see it."""
-    try:
-        return tqdm(**options)
-    except OSError:
-        return tqdm(**options | {"disable": True})
+class _Bar(tqdm):
+    """A bar that ends, and not the training, when nobody sees it any more.
+
+    An error on the way out of tqdm's own would leave its lock shut: the next bar of
+    another thread would wait for ever.
+    """
+
+    def display(self, *args, **options) -> None:
+        """Show it, or never again."""
+        try:
+            super().display(*args, **options)
+        except OSError:
+            self.disable = True
 
 
 def require_finite(n_done: int, **values: float) -> None:

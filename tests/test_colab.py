@@ -33,7 +33,7 @@ LESSONS = lesson_paths()
 # Executed whole. Of the others, whose first cell is the same, the last one until it
 # imports the library.
 WHOLE = ["lessons/00_quickstart"]
-PROBE = "import lib.text.corpus; print(lib.text.corpus.__file__)"
+PROBE = "import lib; print(lib.__file__)"
 CONFIG = "repository: {url: https://github.com/ada/course, branch: main}\n"
 LESSON = """\
 # %% [markdown]
@@ -199,7 +199,7 @@ def test_a_notebook_alone_fetches_what_it_needs(
     settings = {"metadata": {"path": str(folder)}}
     nbclient.NotebookClient(notebook, resources=settings).execute(env=colab)
     used = Path(notebook.cells[-1].outputs[0].text.strip())
-    assert used == folder.resolve() / "course" / "lib" / "text" / "corpus.py"
+    assert used == folder.resolve() / "course" / "lib" / "__init__.py"
 
 
 def run_first_cell(folder: Path, environment: dict[str, str], file: Path | None = None):
@@ -224,7 +224,7 @@ def outside() -> dict[str, str]:
 @pytest.mark.parametrize("folder", ["lessons", "solutions", "."])
 def test_opened_in_a_clone_it_takes_the_library_of_that_clone(folder: str) -> None:
     result = run_first_cell(ROOT / folder, outside())
-    assert Path(result.stdout.strip()) == ROOT / "lib" / "text" / "corpus.py", (
+    assert Path(result.stdout.strip()) == ROOT / "lib" / "__init__.py", (
         result.stderr
     )
 
@@ -235,7 +235,7 @@ def test_a_script_takes_the_library_beside_it_wherever_it_is_started(
     script = clone / "lessons" / "99_script.py"
     for folder in (tmp_path, ROOT):
         result = run_first_cell(folder, outside(), script)
-        assert Path(result.stdout.strip()) == clone / "lib" / "text" / "corpus.py", (
+        assert Path(result.stdout.strip()) == clone / "lib" / "__init__.py", (
             result.stderr
         )
 
@@ -245,7 +245,7 @@ def test_a_kernel_that_works_elsewhere_takes_the_library_beside_its_notebook(
 ) -> None:
     session = {"JPY_SESSION_NAME": str(LESSONS[0].with_suffix(".ipynb"))}
     result = run_first_cell(tmp_path, outside() | session)
-    assert Path(result.stdout.strip()) == ROOT / "lib" / "text" / "corpus.py", (
+    assert Path(result.stdout.strip()) == ROOT / "lib" / "__init__.py", (
         result.stderr
     )
 
@@ -260,7 +260,7 @@ def test_without_the_library_it_says_what_to_do(tmp_path: Path) -> None:
 def test_a_first_cell_that_does_not_fetch_fails_alone(
     tmp_path: Path, colab: dict[str, str]
 ) -> None:
-    cell = new_code_cell("from lib.text.corpus import load_corpus")
+    cell = new_code_cell("import lib")
     notebook = nbformat.v4.new_notebook(cells=[cell])
     settings = {"metadata": {"path": str(tmp_path)}}
     with pytest.raises(nbclient.exceptions.CellExecutionError, match="named 'lib'"):

@@ -1,6 +1,7 @@
 """Stored outputs are those of the present scripts and library (`make lessons`)."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import build_notebooks
@@ -18,9 +19,15 @@ from build_notebooks import (
 )
 
 
+@cache
+def present() -> dict[str, dict[str, str]]:
+    """The sums of what the notebooks would be made from now."""
+    return {f"{p.parent.name}/{p.stem}": digest(p) for p in build_notebooks.scripts()}
+
+
 def stale(recorded: dict[str, dict[str, str]]) -> list[str]:
     """The notebooks whose script or library changed after they were built."""
-    now = {f"{p.parent.name}/{p.stem}": digest(p) for p in build_notebooks.scripts()}
+    now = present()
     return sorted(
         name for name in now | recorded if now.get(name) != recorded.get(name)
     )

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from lib.command_line import run_command
 from lib.evaluate.scaling_laws import flops_per_token, training_bytes
 from lib.models.presets import preset_config
+from lib.train.__main__ import train_command
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "book" / "cluster.md").read_text("utf-8")
@@ -26,28 +28,49 @@ def commands(word: str) -> list[list[str]]:
 
 
 def shortened(line: str) -> list[str]:
-    start, *words = shlex.split(line)
-    run = [sys.executable, "-m", "torch.distributed.run"]
+    _, *words = shlex.split(line)
     small = [] if "--resume" in words else ["--every", "4", "--preset", "block"]
-    words = ["4" if word == "40" else word for word in words]
-    return [*(run if start == "torchrun" else [sys.executable]), *words, *small]
+    return ["4" if word == "40" else word for word in words] + small
 
 
-def last_loss(process: subprocess.Popen) -> str:
-    out, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, out
-    return re.findall(r"validation loss (\S+)", out)[-1]
+def last_loss(output: str) -> str:
+    return re.findall(r"validation loss (\S+)", output)[-1]
 
 
-def test_every_way_ends_with_the_same_loss(tmp_path) -> None:
+def of_two(process: subprocess.Popen) -> str:
+    """What processes say together that train and end well: one of them speaks."""
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert output.count("parameters on cpu") == output.count("validation loss") == 1
+    return last_loss(output)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """Run a command of the page in this process; return its last loss."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(words: list[str]) -> str:
+        assert words[:2] == ["-m", "lib.train"]
+        monkeypatch.setattr(sys, "argv", words[1:])
+        with pytest.raises(SystemExit) as end:
+            run_command(train_command)
+        assert not end.value.code
+        return last_loss(capsys.readouterr().out)
+
+    return run
+
+
+def test_every_way_ends_with_the_same_loss(tmp_path, here) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = str(found.getsockname()[1])
     environment = {"PYTHONPATH": str(ROOT), "COURSE_QUIET": "1", "OMP_NUM_THREADS": "1"}
 
-    def start(command: list[str]) -> subprocess.Popen:
+    def start(words: list[str]) -> subprocess.Popen:
+        words = [port if word == "29500" else word for word in words]
         return subprocess.Popen(
-            [port if word == "29500" else word for word in command],
+            [sys.executable, "-m", "torch.distributed.run", *words],
             cwd=tmp_path,
             env=os.environ | environment,
             stdout=subprocess.PIPE,
@@ -55,15 +78,17 @@ def test_every_way_ends_with_the_same_loss(tmp_path) -> None:
             encoding="utf-8",
         )
 
-    (one,) = commands("--out runs/one")
-    (two,) = [c for c in commands("--out runs/two") if "--resume" not in c]
-    nodes = [start(command) for command in commands("--nnodes 2 --node-rank")]
-    first = last_loss(nodes[0])
-    nodes[1].communicate(timeout=240)
-    assert nodes[1].returncode == 0
-    assert first == last_loss(start(two)) == last_loss(start(one))
-    for command in [c for c in commands("--resume") if "runs/two" in c]:
-        assert last_loss(start(command)) == first
+    nodes = [start(words) for words in commands("torchrun --nnodes 2 --node-rank")]
+    (one,) = commands("python -m lib.train --preset mini --steps 40 --out runs/one")
+    loss = here(one)
+    assert of_two(nodes[0]) == loss
+    assert nodes[1].communicate(timeout=240)[0] == "" and nodes[1].returncode == 0
+    two, again = commands("torchrun --nproc-per-node 2")
+    assert of_two(start(two)) == loss
+    assert os.listdir(tmp_path / "runs" / "two") == ["checkpoint.safetensors"]
+    (alone,) = commands("python -m lib.train --out runs/two --resume")
+    assert again == ["--nproc-per-node", "2", *alone]  # the same, by two
+    assert here(alone) == loss
 
 
 def test_the_bytes_are_those_of_the_library() -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -494,26 +493,3 @@ def test_the_modules_are_commands(trained):
     assert good.returncode == 0 and error == "" and len(output) == 5 + 20 + 1
     output, error = bad.communicate()
     assert bad.returncode == 1 and re.fullmatch("error: text.0.='é' is not .*\n", error)
-
-
-def test_two_processes_train_like_one(tmp_path, command):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    words = [*SHORT[:-4], "--steps", 8, "--accumulation", 2, "--every", 4]
-    words += ["--device", "cpu", "--text", tmp_path / "text.txt"]
-    torchrun = "torch.distributed.run", "--nproc-per-node", 2, "--master-port", port
-    pair = python(*torchrun, "-m", "lib.train", *words, "--out", tmp_path / "two")
-    assert command(train_command, *words, "--out", tmp_path / "one")[0] == 0
-    output, error = pair.communicate()
-    assert pair.returncode == 0, error
-    assert output.count("parameters on cpu") == output.count("validation loss") == 1
-    assert os.listdir(tmp_path / "two") == ["checkpoint.safetensors"]
-    one, two = (load_checkpoint(tmp_path / name) for name in ("one", "two"))
-    assert two.run["run.losses"].tolist() == pytest.approx(
-        one.run["run.losses"].tolist(), abs=1e-5
-    )
-    assert [n for n, _ in two.notes["validation"]] == [4, 8]
-    assert two.notes["validation"][-1][1] == pytest.approx(
-        one.notes["validation"][-1][1], abs=1e-4
-    )

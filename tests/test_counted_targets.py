@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 import torch
+from processes import in_two_processes
 from torch import Tensor, distributed, nn
-from torch.multiprocessing import spawn
 from torch.nn import functional as F
 
 from lib.device import windows_that_fit
@@ -145,10 +145,8 @@ def test_evaluation_of_large_models_is_cut_to_fit(monkeypatch):
 # Two processes
 
 
-def in_a_process(rank: int, folder: str) -> None:
+def in_a_process(number: int, folder: str) -> None:
     """What each of two processes does; the first one keeps what it found."""
-    meeting = f"file://{folder}/meeting"
-    distributed.init_process_group("gloo", meeting, world_size=2, rank=rank)
     found = {}
     for name in CASES:
         for parts in (1, 2, 4):
@@ -169,9 +167,8 @@ def in_a_process(rank: int, folder: str) -> None:
         short_run(folder, batch_size=3)
     except ValueError as error:
         found["odd"] = str(error), os.path.exists(f"{folder}/run")
-    if rank == 0:
+    if number == 0:
         torch.save(found, f"{folder}/found")
-    distributed.destroy_process_group()
 
 
 def exchanges() -> int:
@@ -207,7 +204,7 @@ def short_run(folder: str, **changes) -> Run:
 def pair(tmp_path_factory) -> dict:
     folder = str(tmp_path_factory.mktemp("pair"))
     write_the_text(folder)
-    spawn(in_a_process, (folder,), nprocs=2)
+    in_two_processes(in_a_process, folder)
     return torch.load(f"{folder}/found")
 
 

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import importlib
 import math
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 
 import pytest
 import torch
 from against_torch import random
-from torch import Tensor, distributed, nn
-from torch.multiprocessing import spawn
+from processes import in_two_processes
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-from transformers import MixtralConfig
-from transformers.models.mixtral.modeling_mixtral import (
-    MixtralSparseMoeBlock,
-    load_balancing_loss_func,
-)
 
 from lib import moe
 from lib.block import Block
@@ -39,6 +36,11 @@ from lib.train.checkpoint import load_checkpoint, save_checkpoint
 SMALL = GPTConfig(20, 16, 2, 2, 24, 16, n_experts=4)
 IDS = torch.randint(20, (4, 12), generator=torch.Generator().manual_seed(0))
 TARGETS = torch.randint(20, (4, 12), generator=torch.Generator().manual_seed(1))
+
+
+def theirs_of_mixtral() -> ModuleType:
+    """Loaded where it is asked for: processes of a test have no use for it."""
+    return importlib.import_module("transformers.models.mixtral.modeling_mixtral")
 
 
 def model_with(config: GPTConfig = SMALL, **changes) -> GPT:
@@ -93,9 +95,10 @@ def test_it_is_the_sum_over_the_chosen_experts(n_active: int, shared: bool) -> N
 def mixtral(n_experts: int, n_active: int, d_ff: int) -> tuple[nn.Module, MoE]:
     """A Mixtral block of transformers, and ours with its weights."""
     sizes = {"hidden_size": 8, "intermediate_size": d_ff, "num_experts_per_tok": 2}
-    config = MixtralConfig(**sizes, num_local_experts=n_experts)
+    mixtral = theirs_of_mixtral()
+    config = mixtral.MixtralConfig(**sizes, num_local_experts=n_experts)
     config._experts_implementation = "eager"
-    theirs = MixtralSparseMoeBlock(config).eval()
+    theirs = mixtral.MixtralSparseMoeBlock(config).eval()
     for seed, p in enumerate(theirs.parameters()):
         p.data.copy_(random(*p.shape, seed=seed))
     experts = [SwiGLU(8, d_ff) for _ in range(n_experts)]
@@ -216,7 +219,7 @@ def test_where_one_expert_has_all_it_is_their_number() -> None:
 def test_it_is_transformers_by_the_number_of_active_experts(n_active: int) -> None:
     logits = random(40, 5)
     p = logits.softmax(dim=-1)
-    theirs = load_balancing_loss_func((logits,), 5, n_active)
+    theirs = theirs_of_mixtral().load_balancing_loss_func((logits,), 5, n_active)
     assert_near(balance_loss(p, p.topk(n_active).indices), theirs / n_active)
 
 
@@ -629,12 +632,9 @@ def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, optimizer: str) -> None
 # Two processes
 
 
-def in_a_process(rank: int, folder: str) -> None:
-    """What each of two processes does; the first one keeps what it found."""
-    meeting = f"file://{folder}/meeting"
-    distributed.init_process_group("gloo", meeting, world_size=2, rank=rank)
-    torch.save(two_steps(), f"{folder}/found{rank}")
-    distributed.destroy_process_group()
+def in_a_process(number: int, folder: str) -> None:
+    """What each of two processes does, and keeps."""
+    torch.save(two_steps(), f"{folder}/found{number}")
 
 
 def two_steps(n_parts: int = 1, ids: Tensor = IDS, targets: Tensor = TARGETS) -> dict:
@@ -649,7 +649,7 @@ def two_steps(n_parts: int = 1, ids: Tensor = IDS, targets: Tensor = TARGETS) ->
 
 
 def test_two_processes_train_as_one_with_two_parts(tmp_path) -> None:
-    spawn(in_a_process, (str(tmp_path),), nprocs=2)
+    in_two_processes(in_a_process, str(tmp_path))
     found = [torch.load(tmp_path / f"found{rank}") for rank in (0, 1)]
     order = torch.tensor([0, 2, 1, 3])  # the rows of the first process, of the second
     one = two_steps(2, IDS[order], TARGETS[order])
@@ -687,7 +687,7 @@ def test_another_balance_loss_is_noticed(wrong: Callable) -> None:
     logits = random(40, 5) + torch.tensor([2.0, 0, 0, 0, 0])
     p = logits.softmax(dim=-1)
     chosen = p.topk(2).indices
-    theirs = load_balancing_loss_func((logits,), 5, 2) / 2
+    theirs = theirs_of_mixtral().load_balancing_loss_func((logits,), 5, 2) / 2
     assert_near(balance_loss(p, chosen), theirs)
     assert not torch.isclose(wrong(p, chosen), theirs, atol=1e-3)
 

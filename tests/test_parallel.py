@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import in_two_processes
 from torch import Tensor, distributed, nn
-from torch.multiprocessing import spawn
 
 from lib.evaluate.losses import cross_entropy, mean_over
 from lib.models.gpt import GPT, GPTConfig
@@ -38,7 +38,7 @@ from lib.train.zero import ShardedOptimizer, share_out
 ROOT = Path(__file__).parents[1]
 TOKENS = torch.arange(400) ** 2 % 10
 CONFIG = GPTConfig(10, 16, 2, 2, 32, 8)  # tied
-STEPS, HALF = 10, 4
+STEPS, HALF = 6, 2
 EXPERTS = GPTConfig(  # whose balance does not depend on how rows are shared out
     10, 16, 2, 2, 32, 8, n_experts=3, balance_weight=0.0, bias_rate=0.05
 )
@@ -123,9 +123,6 @@ def patched(place: object, name: str, value: object) -> Iterator[None]:
 
 
 def in_a_process(number: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    meeting = f"file://{folder}/meeting"
-    distributed.init_process_group("gloo", meeting, world_size=2, rank=number)
     import lib.train.optimizer
 
     lib.train.optimizer.has_bfloat16 = lambda device: False  # it would round
@@ -144,7 +141,6 @@ def in_a_process(number: int, folder: str) -> None:
     checkpoints(folder, found)
     if number == 0:
         torch.save(found, f"{folder}/found")
-    distributed.destroy_process_group()
 
 
 def everybody(value: object) -> list:
@@ -269,7 +265,7 @@ def pair(tmp_path_factory) -> dict:
     folder = str(tmp_path_factory.mktemp("pair"))
     write_the_text(folder)
     train_some(begin(folder, "alone-0.0", None, dropout=0.0), HALF)
-    spawn(in_a_process, (folder,), nprocs=2)
+    in_two_processes(in_a_process, folder)
     return torch.load(f"{folder}/found", weights_only=False) | {"folder": folder}
 
 

@@ -49,12 +49,11 @@ CELLS = {  # name: what the cell prints now, its tags, whether it passes
 }
 
 
-def failed_cells(folder: Path, cells: dict[str, list[NotebookNode]], *options: str):
-    """Run pytest as for the lessons on notebooks with these cells; say what failed."""
-    for name, of_it in cells.items():
-        notebook = lesson(*of_it)
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python"}
-        nbformat.write(notebook, folder / f"{name}.ipynb")
+def failed_cells(folder: Path, cells: list[NotebookNode], *options: str) -> list[str]:
+    """Run pytest as for the lessons on a notebook of these cells; say what failed."""
+    notebook = lesson(*cells)
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python"}
+    nbformat.write(notebook, folder / "small.ipynb")
     root = (ROOT / "conftest.py").read_text("utf-8")
     root = root.replace("Path(__file__).parent", f"Path({str(ROOT)!r})")
     (folder / "conftest.py").write_text(root, "utf-8")
@@ -64,31 +63,31 @@ def failed_cells(folder: Path, cells: dict[str, list[NotebookNode]], *options: s
         [*command, *options], cwd=folder, env=env, capture_output=True
     )
     assert done.returncode in (0, 1), done.stdout
-    return machines.failures(ElementTree.parse(folder / "report.xml").getroot())
+    found = machines.failures(ElementTree.parse(folder / "report.xml").getroot())
+    return [name.removeprefix("small.ipynb::Cell ") for name in found]
 
 
 def test_pytest_compares_each_cell_as_its_tag_says(tmp_path: Path) -> None:
-    cells = {
-        name: [code(f"print({now!r}, end='')", PRINTS, tags=cell_tags)]
-        for name, (now, cell_tags, _) in CELLS.items()
-    }
-    failed = failed_cells(tmp_path, cells)
-    wanted = {name for name, (_, _, passes) in CELLS.items() if not passes}
-    assert {name.split(".ipynb")[0].split(".")[0] for name in failed} == wanted, failed
+    cells = [
+        code(f"print({now!r}, end='')", PRINTS, tags=cell_tags)
+        for now, cell_tags, _ in CELLS.values()
+    ]
+    passes = [right for *_, right in CELLS.values()]
+    wanted = [str(number) for number, right in enumerate(passes) if not right]
+    assert failed_cells(tmp_path, cells) == wanted
 
 
 def test_twice_finds_what_works_only_once(tmp_path: Path) -> None:
-    count = "n = globals().get('n', 0) + 1; print(n)"
-    cells = {
-        "fine": [code("f = len"), code("f([]); f = 3"), code(count, "1\n")],
-        "name": [code("f = globals().get('f', len)"), code("f([]); f = 3")],
-        "path": [code("open('path.ipynb').close()")],
-    }
-    failed = failed_cells(tmp_path, cells, "--twice")
-    assert {name.split(".ipynb")[0].split(".")[0] for name in failed} == {
-        "name",
-        "path",
-    }
+    cells = [
+        code("f = len"),
+        code("f([]); f = 3"),
+        code("g = globals().get('g', len)"),
+        code("g([]); g = 3"),  # fails the second time
+        code("n = globals().get('n', 0) + 1; print(n)", "1\n"),
+        code("open('small.ipynb').close()"),  # is not in the folder
+    ]
+    wanted = ["5", "3, second time", "5, second time"]
+    assert failed_cells(tmp_path, cells, "--twice") == wanted
 
 
 # The bands
@@ -190,11 +189,15 @@ def on_machine(changes: str, source: str) -> str:
     return done.stdout + done.stderr
 
 
-UPDATE = """
+TELL = """
 import torch
+from lib.device import has_bfloat16
+from lib.train.optimizer import AdamW
+print(has_bfloat16(torch.device('cpu')))
+print(torch.manual_seed(5).initial_seed(), torch.Generator().manual_seed(7).initial_seed())
 model = torch.nn.Linear(100, 1)
 before = model.weight.clone()
-optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+optimizer = AdamW(model.parameters(), lr=0.0, fused=True)
 for _ in range(2):
     model(torch.ones(1, 100)).sum().backward()
     optimizer.step()
@@ -203,26 +206,19 @@ print(0 < change.max().item() < 2e-6, change.mean().item() > 1e-8)
 """
 
 
-def test_bfloat16_is_forced_on_and_off() -> None:
-    source = "import torch\nfrom lib.device import has_bfloat16\n"
-    source += "print(has_bfloat16(torch.device('cpu')))"
-    assert on_machine("bfloat16=on", source) == "True\n"
-    assert on_machine("bfloat16=off", source) == "False\n"
-
-
-def test_jitter_changes_the_weights_once_and_a_little() -> None:
-    assert on_machine("jitter=1", UPDATE) == "True True\n"
-    assert on_machine("", UPDATE) == "False False\n"
-
-
-def test_seeds_are_others_everywhere() -> None:
-    source = "import torch\nprint(torch.manual_seed(5).initial_seed(), "
-    source += "torch.Generator().manual_seed(7).initial_seed())"
-    assert on_machine("seeds=1000", source) == "1005 1007\n"
+def test_another_machine_has_bfloat16_other_weights_and_other_seeds() -> None:
+    """The weights change once and a little."""
+    said = on_machine("bfloat16=on,jitter=1,seeds=1000", TELL)
+    assert said.splitlines() == ["True", "1005 1007", "True True"]
+    assert on_machine("bfloat16=off", TELL).splitlines() == [
+        "False",
+        "5 7",
+        "False False",
+    ]
 
 
 def test_an_unknown_change_is_refused() -> None:
-    assert "no setting ['sedes']" in on_machine("sedes=1", "import torch")
+    assert "no setting ['sedes']" in on_machine("sedes=1", "")
 
 
 # The tool
@@ -245,13 +241,13 @@ def test_a_failure_is_found_with_its_reason() -> None:
 def test_a_test_that_fails_only_there_is_reported(tmp_path: Path) -> None:
     test = tmp_path / "test_small.py"
     test.write_text(
-        "import torch\ndef test_seed():\n"
-        "    assert torch.manual_seed(0).initial_seed() == 0\n",
+        "import os\ndef test_small():\n"
+        "    assert 'seeds' not in os.environ['COURSE_MACHINE']\n",
         "utf-8",
     )
     assert machines.run("bfloat16-on", [str(test)], workers=1) == {}
     (reason,) = machines.run("seeds-1", [str(test)], workers=1).values()
-    assert "1000" in reason
+    assert "seeds=1000" in reason
 
 
 def test_every_machine_says_what_it_is() -> None:

@@ -6,8 +6,8 @@ import ast
 import csv
 import json
 import re
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,20 +37,30 @@ def hand_in(folder: Path, name: str, answer: str) -> None:
     (folder / f"{name}.ipynb").write_text(json.dumps(notebook), "utf-8")
 
 
-def grade(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "lib.checks", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+@pytest.fixture
+def grade(monkeypatch, capsys) -> Callable[..., str]:
+    """Grade with the command, which starts a process for each notebook."""
+
+    def graded(*arguments: str) -> str:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", ["lib.checks", *arguments])
+        with pytest.raises(SystemExit) as end:
+            run_command(checks_command)
+        output, error = capsys.readouterr()
+        assert not end.value.code, error
+        return output
+
+    return graded
 
 
-def test_a_class_is_graded(tmp_path: Path) -> None:
+def test_a_class_is_graded(tmp_path: Path, grade) -> None:
     folder, out = tmp_path / "handed in", tmp_path / "marks.csv"
     folder.mkdir()
     for name, answer in ANSWERS.items():
         hand_in(folder, name, answer)
     (folder / "hans.ipynb").write_text("{", "utf-8")
-    done = grade("lesson_06", str(folder), "--out", str(out), "--seconds", "60")
-    assert done.returncode == 0, done.stderr
-    lines = {line.split("/")[-1]: line[:3] for line in done.stdout.splitlines()}
+    said = grade("lesson_06", str(folder), "--out", str(out), "--seconds", "60")
+    lines = {line.split("/")[-1]: line[:3] for line in said.splitlines()}
     assert lines == {
         "ada.ipynb": "3/4",
         "dora.ipynb": "1/4",
@@ -74,11 +84,10 @@ def said_of_the_second(out: Path) -> dict[str, tuple[str, str]]:
         }
 
 
-def test_an_endless_answer_is_stopped(tmp_path: Path) -> None:
+def test_an_endless_answer_is_stopped(tmp_path: Path, grade) -> None:
     out = tmp_path / "marks.csv"
     hand_in(tmp_path, "cem", f"{HEAD}    while True:\n        pass")
-    done = grade("06", str(tmp_path), "--out", str(out), "--seconds", "9")
-    assert done.returncode == 0, done.stderr
+    grade("06", str(tmp_path), "--out", str(out), "--seconds", "9")
     assert said_of_the_second(out) == {"cem": ("not run", "stopped after 9 seconds")}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -13,6 +14,16 @@ from torch.multiprocessing import start_processes
 
 LOADED = ["torch._dynamo", "lib.train.run", "lib.train.spread"]  # slow to load
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+
+
+def begin_process(function: Callable, *arguments: object) -> BaseProcess:
+    """Call a function of a test in a process of its own."""
+    multiprocessing.set_forkserver_preload(LOADED)
+    process = multiprocessing.get_context(METHOD).Process(
+        target=function, args=arguments
+    )
+    process.start()
+    return process
 
 
 def in_two_processes(function: Callable, folder: str) -> None:

@@ -7,7 +7,6 @@ single process: losses, checkpoints, memory, and what happens when one of them d
 import dataclasses
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,14 +16,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import in_two_processes
+from processes import begin_process, in_two_processes
 from torch import Tensor, distributed, nn
 
+from lib.command_line import run_command
 from lib.evaluate.losses import cross_entropy, mean_over
 from lib.models.gpt import GPT, GPTConfig
 from lib.models.presets import preset_config
 from lib.text.batches import random_batch
 from lib.train import Training, parallel
+from lib.train.__main__ import train_command
 from lib.train.checkpoint import load_checkpoint
 from lib.train.parallel import n_processes, rank
 from lib.train.processes import in_processes
@@ -35,7 +36,6 @@ from lib.train.settings import TrainConfig
 from lib.train.spread import PARALLEL, spread_training
 from lib.train.zero import ShardedOptimizer, share_out
 
-ROOT = Path(__file__).parents[1]
 TOKENS = torch.arange(400) ** 2 % 10
 CONFIG = GPTConfig(10, 16, 2, 2, 32, 8)  # tied
 STEPS, HALF = 6, 2
@@ -474,39 +474,41 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
+def as_of_torchrun(number: int, port: int, folder: str, words: list[str]) -> None:
+    """Be one of two processes of the command; its errors go into a file."""
+    shared = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "COURSE_QUIET": 1}
+    os.environ |= {name: str(value) for name, value in shared.items()}
+    sys.argv = ["lib.train", *words]
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = open(f"{folder}/error{number}", "w", 1, encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), 2)  # of what is not Python, too
+    run_command(train_command)
+
+
 @pytest.mark.parametrize("way", ["fsdp"])
 def test_a_process_that_dies_ends_the_other_in_one_line(tmp_path, way) -> None:
     write_the_text(str(tmp_path))
-    words = "-m lib.train --preset demo --steps 100000 --batch-size 4 --device cpu"
-    words = [*words.split(), "--every", "5", "--parallel", way]
-    words += ["--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run")]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "COURSE_QUIET": "1"}
-    shared |= {"MASTER_PORT": str(free_port())}
-    pipe, path = subprocess.PIPE, tmp_path / "run" / "checkpoint.safetensors"
-    pair = [
-        subprocess.Popen(
-            [sys.executable, *words],
-            cwd=ROOT,
-            env=os.environ | shared | {"RANK": str(n), "LOCAL_RANK": str(n)},
-            stdout=pipe,
-            stderr=pipe,
-            encoding="utf-8",
-        )
-        for n in range(2)
-    ]
+    words = "--preset demo --steps 100000 --batch-size 4 --device cpu --every 5"
+    words = [*words.split(), "--text", f"{tmp_path}/text.txt", "--parallel", way]
+    words += ["--out", f"{tmp_path}/run"]
+    path, port = tmp_path / "run" / "checkpoint.safetensors", free_port()
+    rest = port, str(tmp_path), words
+    pair = [begin_process(as_of_torchrun, n, *rest) for n in (0, 1)]
+    said = tmp_path / "error0"
     try:
         while not path.exists() or not len(load_checkpoint(path).run["run.losses"]):
-            assert pair[0].poll() is None, pair[0].communicate()
+            assert pair[0].is_alive(), said.read_text("utf-8")
             time.sleep(0.05)
         pair[1].kill()
-        _, error = pair[0].communicate(timeout=60)
+        pair[0].join(timeout=60)
+        assert pair[0].exitcode == 1
     finally:
         for process in pair:
             process.kill()
-            process.communicate()
-    assert pair[0].returncode == 1
+            process.join()
+    (error,) = said.read_text("utf-8").splitlines()
     assert error.startswith("error: another process has ended: the training stops")
-    assert error.count("\n") == 1
     assert os.listdir(path.parent) == [path.name]
     run = Run.resume(path.parent, "cpu")
     run.training.step(run.next_batch())

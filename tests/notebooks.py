@@ -6,7 +6,9 @@ A path here is a pair's ``.py`` file; ``read_ipynb`` takes it too and reads the
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -33,7 +35,12 @@ def pair_name(path: Path) -> str:
 
 def read_py(path: Path) -> NotebookNode:
     """Return the cells of the `.py` of a pair, as a notebook without outputs."""
-    text = path.with_suffix(".py").read_text(encoding="utf-8")
+    return copy.deepcopy(_cells(path.with_suffix(".py").read_text(encoding="utf-8")))
+
+
+@cache
+def _cells(text: str) -> NotebookNode:
+    """Return the cells of a script, which takes long and is asked for often."""
     return jupytext.reads(text, fmt="py:percent")
 
 

@@ -194,7 +194,8 @@ import torch
 from lib.device import has_bfloat16
 from lib.train.optimizer import AdamW
 print(has_bfloat16(torch.device('cpu')))
-print(torch.manual_seed(5).initial_seed(), torch.Generator().manual_seed(7).initial_seed())
+seeds = torch.manual_seed(5), torch.Generator().manual_seed(7)
+print(*(generator.initial_seed() for generator in seeds))
 model = torch.nn.Linear(100, 1)
 before = model.weight.clone()
 optimizer = AdamW(model.parameters(), lr=0.0, fused=True)

@@ -13,6 +13,7 @@ import copy
 import difflib
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -41,11 +42,13 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # What is written where
 
 
+@cache
 def read_lessons(root: Path = ROOT) -> Lessons:
     """All finished lessons with their stored runs."""
     return {path.stem: read_ipynb(path) for path in lesson_paths(root)}
 
 
+@cache
 def read_library(root: Path = ROOT) -> Library:
     """The source of every module of the library."""
     found = {module_name(path, root): path for path in library_files(root)}

@@ -1,7 +1,8 @@
 """Every lesson works alone: on Colab, its first cell fetches the rest of the course.
 
 A notebook is copied into an empty folder, with a stand-in for Colab's own module and
-the address pointing at a clone of this tree, and executed without the project in reach.
+the address pointing at a clone of this tree, and executed without the project in reach
+until it has imported the library. `make again` executes each whole in such a folder.
 """
 
 from __future__ import annotations
@@ -30,9 +31,6 @@ from notebooks import (
 )
 
 LESSONS = lesson_paths()
-# Executed whole. Of the others, whose first cell is the same, the last one until it
-# imports the library.
-WHOLE = ["lessons/00_quickstart"]
 PROBE = "import lib; print(lib.__file__)"
 CONFIG = "repository: {url: https://github.com/ada/course, branch: main}\n"
 LESSON = """\
@@ -192,9 +190,7 @@ def test_a_notebook_alone_fetches_what_it_needs(
     folder = tmp_path / "content"
     folder.mkdir()
     copy = shutil.copyfile(path.with_suffix(".ipynb"), folder / f"{path.stem}.ipynb")
-    notebook = read_ipynb(copy)
-    if pair_name(path) not in WHOLE:
-        notebook = until_library(notebook)
+    notebook = until_library(read_ipynb(copy))
     notebook.cells.append(new_code_cell(PROBE))
     settings = {"metadata": {"path": str(folder)}}
     nbclient.NotebookClient(notebook, resources=settings).execute(env=colab)

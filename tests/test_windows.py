@@ -36,6 +36,8 @@ ON_WINDOWS = "sys.platform == 'win32'"
 UNIX_WORDS = {"preexec_fn", "pass_fds", "shell"}  # of subprocess
 PROGRAMS = {"python", "python3", "sh", "bash", "make", "cp", "rm", "ls", "cat"}
 RUN = {"run", "Popen", "check_output", "check_call", "call"}
+WORDS = {"subprocess", "get_context", *UNIX_MODULES}.union(*UNIX_CALLS.values())
+SOME_WORD = re.compile(rf"\b({'|'.join(sorted(WORDS))})\b")  # else it is not read
 
 
 def kept_names() -> list[str]:
@@ -138,6 +140,8 @@ def unix_calls(source: str) -> Iterator[str]:
     Windows never comes to: the rest of a body after `if sys.platform == "win32":` has
     left it, and a test that is marked `POSIX`.
     """
+    if not SOME_WORD.search(source):
+        return
     lines, tree = source.splitlines(), ast.parse(source)
     guarded = {id(node) for body in unix_only(tree) for node in ast.walk(body)}
     for node in ast.walk(tree):

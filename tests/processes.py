@@ -8,7 +8,6 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import torch
 from torch import distributed
 from torch.multiprocessing import start_processes
 
@@ -33,7 +32,6 @@ def in_two_processes(function: Callable, folder: str) -> None:
 
 
 def _member(number: int, function: Callable, folder: str) -> None:
-    torch.set_num_threads(1)
     meeting = Path(folder, "meeting").as_uri()
     distributed.init_process_group("gloo", meeting, world_size=2, rank=number)
     function(number, folder)

@@ -123,6 +123,7 @@ def patched(place: object, name: str, value: object) -> Iterator[None]:
 
 
 def in_a_process(number: int, folder: str) -> None:
+    torch.set_num_threads(1)
     import lib.train.optimizer
 
     lib.train.optimizer.has_bfloat16 = lambda device: False  # it would round

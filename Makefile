@@ -1,7 +1,7 @@
 # Every target sets up what it needs on a machine with Python 3.11+, pip, git and make.
 #
 #   make site      build the course's pages            (2 minutes the first time)
-#   make test      run the tests and every notebook    (6 minutes the first time)
+#   make test      run the tests and every notebook    (a quarter of an hour the first time)
 #   make lab       open the lessons in JupyterLab
 #   make pdf       print the pages as one book, with Chromium; NAMES=--solutions for more
 #

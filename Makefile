@@ -49,7 +49,10 @@ NEW_BIN = $(NEW_VENV)/bin
 OLD_BIN = $(OLD_VENV)/bin
 COLAB_BIN = $(COLAB_VENV)/bin
 NOTEBOOKS = lessons/ solutions/ book/museum/
-PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+# Python compiles a package when it is first imported, and keeps that; pip would compile
+# all of them, for minutes, and most are never imported.
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 # Newer releases bring gigabytes of CUDA packages even where there is no GPU.
 TORCH = 2.13.0
 

@@ -423,9 +423,10 @@ for name, model in (("base", base), ("untrained", GPT(base.config).eval())):
     print(f"head on {name:9}: {results[name]:.0%} of {len(labels[1])} unseen lines")
 
 # %% [markdown]
-# A guess would be right for half of the lines, give or take four percent. So the head on the base is hardly
-# more than a guess, and the one on the untrained model is one. Tune more than the head, then: the last block, or all. Recorded with
-# `python book/_tools/classifier.py`, for three rates, with the best and the worst of three seeds:
+# A guess would be right for half of the lines, give or take four percent. So the head on the base knows a
+# little, and the one on the untrained model guesses. Tune more than the head, then: the last block, or all. Recorded with
+# `python book/_tools/classifier.py`, for three rates, with the best and the worst of three seeds (here nothing is brought to
+# mean 0 and spread 1, and the head alone learns next to nothing):
 
 # %%
 for run in json.loads((data / "classifier.json").read_text("utf-8"))["runs"]:
@@ -433,8 +434,8 @@ for run in json.loads((data / "classifier.json").read_text("utf-8"))["runs"]:
     print(f"{run['name']:13} rate {run['rate']:<6}  right {low:.2f} to {high:.2f}")
 
 # %% [markdown]
-# With a suitable rate, the last block or all of it learns something; with a larger one, or from random numbers,
-# nothing in as many steps. Before you look for a better rate, ask what the base knows
+# With a suitable rate, the last block or all of it learns a little, about as much as the head above; with a larger
+# one, or from random numbers, nothing in as many steps. Before you look for a better rate, ask what the base knows
 # already. It predicts letters; a swapped pair should *surprise* it. So no gradient at all: call a line
 # wrong if its mean loss is above a threshold, the best one for the known lines.
 
@@ -457,8 +458,8 @@ print(f"threshold of {limit.item():.2f} nats: {found:.0%}")
 
 # %% tags=["proof"]
 # @title Proof: what the text says about the classifiers
-claim(results["base"] < 0.65, "the head on the base is near a guess")
-claim(results["untrained"] < 0.6, "the one on the untrained model is one")
+claim(0.5 < results["base"] < 0.72, "the head on the base knows a little")
+claim(results["untrained"] < 0.6, "the one on the untrained model guesses")
 claim(found > results["base"] + 0.08, "the base's own loss tells more")
 tries = json.loads((data / "classifier.json").read_text("utf-8"))["runs"]
 best = {}
@@ -466,7 +467,8 @@ for run in tries:
     best[run["name"]] = max(best.get(run["name"], 0.0), mean(run["right"]))
 assert best["last block"] > best["head"] + 0.05 and best["all"] > best["head"] + 0.05
 assert best["all, scratch"] < 0.56
-claim(found > max(best.values()), "and more than each of the tuned ones")
+claim(abs(max(best.values()) - results["base"]) < 0.12, "they learn about as much")
+claim(found > max(best.values()), "and the base's own loss more than each of them")
 
 # %% [markdown]
 # **One number that the base gives for nothing beats every classifier that we tuned.** With more lines and steps a

@@ -478,7 +478,7 @@ assert (order[1] - order[0]).max() < 0.05
 last = "last block at 0.001"
 assert all((at(last, key) < at(adapter, key)).all() for key in ("new", "old"))
 assert mean(runs["last block"]["seconds"]) < 0.7 * mean(runs[adapter]["seconds"])
-assert (at(adapter, "new") - at("full", "new")).abs().max() < 0.02
+assert (at(adapter, "new") - at("full", "new")).max() < 0.02
 assert (at("full", "old") - at(adapter, "old")).min() > 0.1
 assert (at(full, "old") < at(adapter, "old")).all()
 for name in ("rank 4 at 0.001", "rank 4 at 0.002"):
@@ -494,8 +494,8 @@ print("so it stands in the table and in the picture")
 # - **Here it saves no time.** The gradients of the frozen matrices are not computed, but at this size the adapters' own
 #   small products take as long. (Hu et al. report a quarter more speed with GPT-3.) What it saves is memory, for
 #   gradients, optimiser and copies.
-# - **Does it forget less?** Compared with the second *full*, yes: the same new loss, a much lower
-#   old one. But everything at smaller rates lies below LoRA's whole line: better on both texts.
+# - **Does it forget less?** Compared with the second *full*, yes: a new loss that is no worse, and a
+#   much lower old one. But everything at smaller rates lies below LoRA's whole line: better on both texts.
 #   Here it is the rate that decides what is forgotten. Biderman et al. (2024) find that LoRA
 #   forgets less at full size, with harder tasks; you cannot see it here.
 #
@@ -528,14 +528,14 @@ new, old = table["new"], table["old"]
 assert (new[0] - new[1]).min() > 0.02  # a rank of 4 is better than 1
 assert ((new[1] - new[2]).mean(-1) < (new[0] - new[1]).mean(-1)).all()
 assert (old.diff(dim=1) > 0).all() and (new[:, 0] - new[:, 1] > 0).all()
-assert (new[:, 1] - new[:, 2]).mean(-1).max() < 0.025  # from 8 to 32
+assert (new[:, 1] - new[:, 2]).mean(-1).max() < 0  # from 8 to 32
 print("so it stands in the tables")
 
 # %% [markdown]
 # - **Down a column**: a rank of 4 is better on the new text than a rank of 1, which is already worth
 #   most of the gain, with one percent of the parameters. Going on to 16 brings less.
-# - **Along a row**: a larger $\alpha$ means larger steps. From 2 to 8 that helps the new loss; from 8 to 32 hardly any more, if
-#   at all. The old one gets worse with each step to the right. Rate and $\alpha$ push the same way, so tune one of
+# - **Along a row**: a larger $\alpha$ means larger steps. From 2 to 8 that helps the new loss, from 8 to 32 no
+#   more. The old one gets worse with each step to the right. Rate and $\alpha$ push the same way, so tune one of
 #   them and leave the other: many take $\alpha = 2r$.
 
 # %% [markdown]

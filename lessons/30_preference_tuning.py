@@ -387,13 +387,13 @@ for name, runs in record["parts"]["rewards"].items():
 print(f"{'the truth decides':22}", numbers(mean_line(runs, "best")))
 
 # %% [markdown]
-# - **The proxy rises with every doubling of the answers. The truth stays far below what the truth
+# - **The proxy rises with every doubling of the answers. The truth stays below what the truth
 #   itself would find**, and with the last token it hardly moves.
 # - The less a judge agrees with the taste on new pairs, the less the truth rises.
 # - If the truth itself decides, 64 answers are enough for hardly any e.
 #
 # The best of many answers is the one that pleases the judge most, and so it is often one that the
-# judge overrates. Here the truth still rises, only much more slowly than the proxy. With more
+# judge overrates. Here the truth still rises, only more slowly than the proxy. With more
 # pressure it can even fall (Gao et al. 2022): that is
 # [over-optimisation](../book/glossary.md#over-optimisation), the measure improved at the cost of
 # what it measures.
@@ -874,7 +874,7 @@ check_drop_equal(drop_equal)
 # ## Recap
 #
 # - You built **pairs of answers**, and dropped and counted those that teach nothing.
-# - You built a **reward model**, and saw how little of what the best of many seems to gain is real.
+# - You built a **reward model**, and saw how much of what the best of many seems to gain is not real.
 # - You built **DPO**: four numbers for each pair, a loss that begins at ln 2, and no reward model.
 # - You saw a model **avoid a letter** that nobody named, its chosen answers become less likely, and
 #   its text fall apart when it was pushed too far.
@@ -956,8 +956,8 @@ print("so it stands in the table")
 
 # %% [markdown]
 # Both learn the taste. About the length they say nothing that holds for all seeds: in two of them the
-# sum writes the longer answers, in one the mean, and one seed makes both write much shorter lines than
-# before. (A short line easily has no e at all.)
+# sum writes the longer answers, in one the mean. One seed makes both write longer lines than before, and
+# one makes both write shorter ones. (A short line easily has no e at all.)
 # So this is a null result, with pairs that are nearly equally long. What is certain is the arithmetic:
 # with the *same* $\beta$ a mean has a margin as many times smaller as an answer is long, so it acts like
 # a much smaller $\beta$. Never compare the two at one $\beta$.

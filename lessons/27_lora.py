@@ -449,7 +449,7 @@ for name in shown:
 # Each row is one choice of learning rate. A larger one learns more and forgets more. So
 # draw both losses against each other, for three rates of each kind. Lower left is better.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Chart of the loss on unseen prose over the loss on Shakespeare, with a line for each kind of tuning. The line of tuning everything, at three rates, lies lowest. The line of LoRA with rank 4 lies above it. The last block is a dot near the right end of the lower line, the head a dot above both lines."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Chart of the loss on unseen prose over the loss on Shakespeare, with a line for each kind of tuning. The line of tuning everything, at three rates, lies lowest. The lines of LoRA with rank 4 and of the last block lie a little above it and cross each other; that of the head lies far above all."}}
 # @title New loss against old loss, at several rates
 from matplotlib import pyplot as plt
 

@@ -151,7 +151,7 @@ def test_every_activation_can_be_pickled() -> None:
 
 def test_pairs_are_counted_in_any_number_format() -> None:
     letters = CharTokenizer("abcdefghijklmnopqrstuvwxyz")
-    tokens = encode_pieces(letters, ["azazaz"], 6)
+    tokens = encode_pieces(letters, ["azazaz"])
     assert tokens.dtype == torch.uint8
     assert count_pairs(tokens, 26).nonzero().tolist() == [[0, 25], [25, 0]]
     assert count_pairs(tokens.short(), 26).sum() == 5

@@ -8,7 +8,13 @@ import torch
 
 from lib import device
 from lib.text.corpus import read_text
-from lib.text.pieces import TextFacts, encode_pieces, require_length, text_pieces
+from lib.text.pieces import (
+    TextFacts,
+    alphabet,
+    encode_pieces,
+    require_length,
+    text_pieces,
+)
 from lib.text.tokenizer import CharTokenizer
 from lib.train import sources
 from lib.train.run_settings import RunSettings
@@ -48,8 +54,9 @@ def test_a_wrong_byte_is_named_by_its_place(file, size, bad, after) -> None:
 
 
 def test_facts_are_those_of_the_whole(file: Path) -> None:
-    facts = TextFacts(text_pieces(file, size=5))
-    assert facts.alphabet == set(TEXT) and facts.length == len(TEXT)
+    facts = TextFacts()
+    assert alphabet(facts.watch(text_pieces(file, size=5))) == set(TEXT)
+    assert facts.length == len(TEXT)
     assert facts.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
 
 
@@ -58,17 +65,15 @@ def test_facts_are_those_of_the_whole(file: Path) -> None:
 )
 def test_ids_are_those_of_the_tokenizer(text: str, dtype: torch.dtype) -> None:
     tokenizer = CharTokenizer(text)
-    ids = encode_pieces(tokenizer, [text[:100], text[100:]], len(text))
+    ids = encode_pieces(tokenizer, [text[:100], text[100:]])
     assert ids.dtype == dtype and ids.tolist() == tokenizer.encode(text)
+    assert encode_pieces(tokenizer, []).tolist() == []
 
 
 def test_what_does_not_fit_is_refused(file: Path) -> None:
     tokenizer = CharTokenizer("abc")
     with pytest.raises(ValueError, match="'d' is not in the vocabulary"):
-        encode_pieces(tokenizer, ["abcd"], 4)
-    for length in (2, 4):  # it grew, or became shorter
-        with pytest.raises(ValueError, match=f"had {length} characters and has 3 now"):
-            encode_pieces(tokenizer, ["ab", "c"], length)
+        encode_pieces(tokenizer, ["abcd"])
     with pytest.raises(ValueError, match="own.txt' has 5 characters; it must have"):
         require_length("own.txt", 5)
     with pytest.raises(ValueError, match="with the memory of this machine a text may"):
@@ -82,6 +87,29 @@ def prepared(path: Path, **settings) -> sources.TextSource:
     source = sources.open_source(s)
     source.prepare(source.make_tokenizer(), 8, "cpu")
     return source
+
+
+@pytest.mark.parametrize("now", [TEXT[:-1], TEXT + "a"], ids=["shorter", "longer"])
+def test_a_text_that_changes_between_two_readings_is_refused(file, now) -> None:
+    source = sources.open_source(RunSettings(preset="block", text=str(file)))
+    file.write_bytes(now.encode())
+    said = f"had {len(TEXT):,} characters and has {len(now):,} now"
+    with pytest.raises(ValueError, match=said):
+        source.prepare(CharTokenizer(TEXT + "a"), 8, "cpu")
+
+
+@pytest.mark.parametrize("first", ["", "\u0416"], ids=["the same", "another"])
+def test_with_its_tokenizer_a_text_is_read_once(file, first, monkeypatch) -> None:
+    old = prepared(file)
+    file.write_bytes((first + TEXT)[: len(TEXT)].encode())
+    s, tokenizer = old.settings, old.make_tokenizer()
+    source = sources.open_source(s, tokenizer)
+    assert (source.about == old.about) == (first == "")
+    monkeypatch.setattr(source, "pieces", None)  # a second reading would fail
+    if first == "":
+        source.prepare(tokenizer, 8, "cpu")
+        assert torch.equal(source.tokens, old.tokens)
+        assert torch.equal(source.validation, old.validation)
 
 
 def test_a_run_learns_from_the_same_windows(file: Path) -> None:

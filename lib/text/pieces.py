@@ -15,7 +15,14 @@ from lib.device import require_file
 from lib.text.files import open_regular
 from lib.text.tokenizer import CharTokenizer
 
-__all__ = ["TextFacts", "encode_pieces", "require_length", "text_pieces"]
+__all__ = [
+    "TextFacts",
+    "UnknownCharacter",
+    "alphabet",
+    "encode_pieces",
+    "require_length",
+    "text_pieces",
+]
 
 PIECE = 2**17  # bytes that are read at once; larger ones need new memory each time
 SHORTEST = 1_000  # characters that a text of the reader's own needs
@@ -87,64 +94,66 @@ def require_length(path: str | Path, length: int) -> None:
 
 
 class TextFacts:
-    """What one pass over a text tells.
-
-    Args:
-        pieces: the text.
+    """What is told of a text while somebody else reads it.
 
     Attributes:
-        length: number of characters.
-        alphabet: the characters that occur.
-        sha256: of the text in utf-8.
+        length: number of characters that have passed.
     """
 
-    def __init__(self, pieces: Iterable[str]) -> None:
-        digest, known, self.length = hashlib.sha256(), {}, 0
-        ascii_known = b""
+    def __init__(self) -> None:
+        self.length, self._digest = 0, hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of what has passed, in utf-8."""
+        return self._digest.hexdigest()
+
+    def watch(self, pieces: Iterable[str]) -> Iterator[str]:
+        """Yield each piece of a text, and take note of it."""
         for piece in pieces:
-            data = piece.encode()
-            digest.update(data)
-            rest = data.translate(None, ascii_known).decode()  # the new ones: quick
-            if new := set(rest.translate(known)):
-                known |= dict.fromkeys(map(ord, new))
-                ascii_known = bytes(code for code in known if code < 128)
+            self._digest.update(piece.encode())
             self.length += len(piece)
-        self.alphabet = {chr(code) for code in known}
-        self.sha256 = digest.hexdigest()
+            yield piece
+
+
+def alphabet(pieces: Iterable[str]) -> set[str]:
+    """Return the characters that occur in a text."""
+    known, ascii_known = {}, b""
+    for piece in pieces:
+        rest = piece.encode().translate(None, ascii_known).decode()  # the new: quick
+        if new := set(rest.translate(known)):
+            known |= dict.fromkeys(map(ord, new))
+            ascii_known = bytes(code for code in known if code < 128)
+    return {chr(code) for code in known}
+
+
+class UnknownCharacter(ValueError):
+    """A character that a vocabulary has no id for."""
 
 
 class _Ids(dict):
     """The character that stands for the id of each character; others are refused."""
 
     def __missing__(self, code: int) -> str:
-        raise ValueError(f"{chr(code)!r} is not in the vocabulary")
+        raise UnknownCharacter(f"{chr(code)!r} is not in the vocabulary")
 
 
-def encode_pieces(
-    tokenizer: CharTokenizer, pieces: Iterable[str], length: int
-) -> Tensor:
+def encode_pieces(tokenizer: CharTokenizer, pieces: Iterable[str]) -> Tensor:
     """Return the ids of a text's characters, in one byte each where that is enough.
 
     Args:
         tokenizer: gives each character its id.
-        pieces: the text; none of them empty.
-        length: number of its characters N.
+        pieces: the text of N characters.
 
     Returns:
         Ids ``(N,)``, uint8 or int32.
 
     Raises:
-        ValueError: for a character outside the vocabulary, or another length.
+        UnknownCharacter: for one outside the vocabulary.
     """
     code, dtype = BYTE if tokenizer.vocab_size <= 256 else WORD
     table = _Ids({ord(c): chr(i) for c, i in tokenizer.ids.items()})
-    tokens, done = torch.empty(length, dtype=dtype), 0
+    data = bytearray()
     for piece in pieces:
-        data = bytearray(piece.translate(table).encode(code, "surrogatepass"))
-        ids = torch.frombuffer(data, dtype=dtype)
-        if done + len(ids) <= length:
-            tokens[done : done + len(ids)] = ids
-        done += len(ids)
-    if done != length:
-        raise ValueError(f"the text had {length:,} characters and has {done:,} now")
-    return tokens
+        data += piece.translate(table).encode(code, "surrogatepass")
+    return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)

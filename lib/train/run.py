@@ -55,7 +55,8 @@ class Run:
     ) -> None:
         self.path, self.settings, s = path, settings, settings
         require_shares(s.batch_size)
-        self.source = source = open_source(s)
+        tokenizer = old.tokenizer if old else None
+        self.source = source = open_source(s, tokenizer)
         self.notes = {"settings": asdict(s), "seed": s.seed} | source.about | notes
         if parts := (old.notes.get("own", {}) if old else {}) | in_use():
             self.notes["own"] = parts  # what a reader has written of the model
@@ -63,7 +64,7 @@ class Run:
             name, value = ("task", s.task) if s.task else ("text", s.text)
             raise ValueError(f"{name}={value!r} has changed since the run began")
         self.device = choose_device(device)
-        self.tokenizer = old.tokenizer if old else source.make_tokenizer()
+        self.tokenizer = tokenizer or source.make_tokenizer()
         sizes = old.model.config if old else _model_config(s, self.tokenizer, source)
         source.prepare(self.tokenizer, sizes.context_length, self.device)
         config = s.train_config(source.n_steps())

@@ -70,6 +70,9 @@ def require_same(
 
 def _sha256(path: str) -> str | None:
     """Return what the notes of a run say of a text; None of one that is none."""
+    facts = TextFacts()
     with suppress(ValueError):
-        return TextFacts(text_pieces(path)).sha256
+        for _ in facts.watch(text_pieces(path)):
+            pass
+        return facts.sha256
     return None

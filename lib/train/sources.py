@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shlex
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,14 @@ from lib.tasks import make_task
 from lib.text.batches import random_batch, split_text
 from lib.text.bpe import BPETokenizer
 from lib.text.corpus import load_corpus, read_text
-from lib.text.pieces import TextFacts, encode_pieces, require_length, text_pieces
+from lib.text.pieces import (
+    TextFacts,
+    UnknownCharacter,
+    alphabet,
+    encode_pieces,
+    require_length,
+    text_pieces,
+)
 from lib.text.tokenizer import CharTokenizer
 from lib.text.vocabulary import Tokenizer
 from lib.train import estimate_loss, next_token_loss
@@ -38,7 +46,8 @@ class TextSource:
     """Windows of a text; its first 90 % to learn from, the rest to test with.
 
     A text of the reader's own is read in pieces, and its characters become ids of one
-    byte. Only byte pairs need it as a whole.
+    byte. Only byte pairs need it as a whole. With the tokenizer of its run, a text is
+    read once, and one that has changed is known by its sha256.
 
     Attributes:
         about: what the text was, for the notes of a checkpoint.
@@ -48,8 +57,8 @@ class TextSource:
 
     context_length, loss_of = None, staticmethod(next_token_loss)
 
-    def __init__(self, s: RunSettings) -> None:
-        self.settings = s
+    def __init__(self, s: RunSettings, tokenizer: Tokenizer | None) -> None:
+        self.settings, self.ids = s, None
         if s.text is None:
             corpus = load_corpus()
             self.whole, name = lambda: corpus.text, corpus.name
@@ -57,7 +66,13 @@ class TextSource:
         else:
             self.whole, name = partial(read_text, s.text), Path(s.text).name
             self.pieces = partial(text_pieces, s.text)
-        self.facts = TextFacts(self.pieces())
+        self.facts = TextFacts()
+        pieces = self.facts.watch(self.pieces())
+        if isinstance(tokenizer, CharTokenizer):
+            with suppress(UnknownCharacter):  # another text: the rest is not read
+                self.ids = encode_pieces(tokenizer, pieces)
+        else:
+            self.alphabet = alphabet(pieces)
         require_length(s.text, self.facts.length)
         self.about = _about(name, self.facts.sha256)
 
@@ -72,7 +87,7 @@ class TextSource:
         if kind == "characters":
             if s.vocab_size is not None:
                 raise ValueError(f"vocab_size={s.vocab_size} needs tokenizer='bpe'")
-            return CharTokenizer("".join(self.facts.alphabet))
+            return CharTokenizer("".join(self.alphabet))
         if kind != "bpe":
             raise ValueError(f"tokenizer={kind!r} must be auto, characters or bpe")
         tokenizer = BPETokenizer.train(split_text(self.whole())[0], vocab_size)
@@ -99,7 +114,11 @@ class TextSource:
     def _encode(self, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
         """Return the ids of both parts of the text."""
         if isinstance(tokenizer, CharTokenizer):
-            ids = encode_pieces(tokenizer, self.pieces(), self.facts.length)
+            ids, self.ids = self.ids, None
+            if ids is None:
+                ids = encode_pieces(tokenizer, self.pieces())
+            if (now := len(ids)) != (old := self.facts.length):
+                raise ValueError(f"the text had {old:,} characters and has {now:,} now")
             train, rest = split_text(ids)  # an id for each character
         else:
             parts = split_text(self.whole())
@@ -207,13 +226,19 @@ class TaskSource:
         ]
 
 
-def open_source(s: RunSettings) -> TextSource | TaskSource:
+def open_source(
+    s: RunSettings, tokenizer: Tokenizer | None = None
+) -> TextSource | TaskSource:
     """Return what the settings learn from.
+
+    Args:
+        s: the settings.
+        tokenizer: that of the run, if it goes on.
 
     Raises:
         ValueError: for an unknown task, or settings that do not go with it.
     """
-    return TextSource(s) if s.task is None else TaskSource(s)
+    return TextSource(s, tokenizer) if s.task is None else TaskSource(s)
 
 
 def _about(name: str, sha256: str) -> dict:

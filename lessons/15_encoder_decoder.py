@@ -459,6 +459,7 @@ tgt = torch.randint(3, 10_000, (2, 7))
 print("logits ", tuple(base(src, tgt).shape))
 written = base.generate(src, max_len=50, temperature=0.8)
 print("written", len(written), "texts, at most 50 tokens:", written.size(1) <= 50)
+del base  # its 200 MB are not needed again
 
 # %% [markdown]
 # Logits for each of the seven target tokens, and two texts of nonsense.

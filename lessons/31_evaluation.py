@@ -443,9 +443,12 @@ def choice_questions(ids, n, n_before=64, n_after=16, seed=0):
 
 @torch.no_grad()
 def score(before, after):
-    rows = torch.cat([before.repeat_interleave(4, dim=0), after.flatten(0, 1)], dim=1)
-    log_p = base(rows[:, :-1]).log_softmax(dim=-1).gather(-1, rows[:, 1:, None])
-    return log_p[:, -after.size(-1) :, 0].sum(dim=1).view(-1, 4)
+    totals = []
+    for choice in after.unbind(dim=1):
+        rows = torch.cat([before, choice], dim=1)
+        log_p = base(rows[:, :-1]).log_softmax(dim=-1).gather(-1, rows[:, 1:, None])
+        totals.append(log_p[:, -choice.size(-1) :, 0].sum(dim=1))
+    return torch.stack(totals, dim=1)
 
 
 # %% [markdown]

@@ -64,13 +64,13 @@ def check_new_adapter(answer):
     expect(first.abs().max() == 0, "It changes the model before any training.")
     optimizer = torch.optim.Adam(adapter.parameters(), lr=0.02)
     losses = []
-    for _ in range(200):
+    for _ in range(60):  # many more let rounding part rows that began as equals
         loss = (adapter(x) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    words = f"In 200 updates the loss goes from {losses[0]:.3f} to {losses[-1]:.3f}."
+    words = f"In 60 updates the loss goes from {losses[0]:.3f} to {losses[-1]:.3f}."
     expect(losses[-1] < 0.95 * losses[0], words)
     sizes = torch.linalg.svdvals((adapter.b @ adapter.a).detach())
     rank = int((sizes > 0.01 * sizes[0]).sum())
